@@ -1,0 +1,308 @@
+"""Augmented batches of images and masks in two dimensions."""
+
+import keras
+import numpy as np
+
+from generators.geometry import FILL_MODES, rotation, scale, shear, shift, warp
+from utils.crops import pad_to
+from utils.errors import check_choice
+from utils.intensity import dtype_range, to_unit_range
+
+RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
+
+
+class ImageDataGenerator:
+    """Draw random transforms for images and masks, under Keras' own option names.
+
+    One geometry is composed per sample and resampled once: image and weights linearly, mask by nearest neighbour. Flips and right-angle
+    turns alone move pixels without resampling. Images keep their stored dtype until the batch is scaled to 0 .. 1.
+
+    Parameters
+    ----------
+    rotation_range : float
+        Degrees; the angle is uniform in +-``rotation_range``.
+    width_shift_range, height_shift_range : float
+        Fraction of the width or height (of the crop); uniform in +-range.
+    shear_range : float
+        Degrees; uniform in +-range.
+    zoom_range : float or tuple of float
+        ``(low, high)``, or z for ``(1 - z, 1 + z)``; one factor for both axes. As in Keras a factor below 1 magnifies.
+    brightness_range : tuple of float, optional
+        ``(low, high)``: grey values are multiplied by a factor drawn from it and clipped. Masks are left alone.
+    fill_mode : str
+        ``reflect`` (``dcba|abcd|dcba``), ``nearest``, ``constant`` or ``wrap``, for what comes from outside the image.
+    cval : float
+        Grey value for ``constant``; masks and weights are filled with 0.
+    horizontal_flip, vertical_flip : bool
+        Mirror left-right, up-down, each with probability 0.5.
+    rotation90 : bool
+        Turn by 0, 90, 180 or 270 degrees, each with probability 0.25. Needs square crops.
+    probability : float
+        Probability that a sample gets the transforms that resample it (rotation, shifts, shear, zoom) and the brightness; flips and
+        right-angle turns keep their own.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range; the message gives the range.
+
+    Examples
+    --------
+    >>> x, y = [np.zeros((64, 64, 1), np.uint8)] * 4, [np.zeros((64, 64, 1), np.uint8)] * 4
+    >>> batches = ImageDataGenerator(rotation_range=180, vertical_flip=True).flow(x, y, batch_size=2)
+    >>> [part.shape for part in batches[0]], len(batches)
+    ([(2, 64, 64, 1), (2, 64, 64, 1)], 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation_range=0.0,
+        width_shift_range=0.0,
+        height_shift_range=0.0,
+        shear_range=0.0,
+        zoom_range=0.0,
+        brightness_range=None,
+        fill_mode="reflect",
+        cval=0.0,
+        horizontal_flip=False,
+        vertical_flip=False,
+        rotation90=False,
+        probability=1.0,
+    ):
+        check_choice("FILL_MODE", fill_mode, FILL_MODES)
+        self.zoom_range = (1 - zoom_range, 1 + zoom_range) if np.isscalar(zoom_range) else tuple(zoom_range)
+        self.brightness_range = None if brightness_range is None else tuple(brightness_range)
+        limits = {
+            "rotation_range": (rotation_range, 0, 360),
+            "width_shift_range": (width_shift_range, 0, 1),
+            "height_shift_range": (height_shift_range, 0, 1),
+            "shear_range": (shear_range, 0, 89),
+            "probability": (probability, 0, 1),
+        }
+        for name, (value, low, high) in limits.items():
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; it must be from {low} to {high}.")
+        for name, pair in (("zoom_range", self.zoom_range), ("brightness_range", self.brightness_range)):
+            if pair is not None and not (len(pair) == 2 and 0 < pair[0] <= pair[1]):
+                raise ValueError(f"{name} is {pair}; it must be (low, high) with 0 < low <= high, e.g. (0.8, 1.2).")
+        self.rotation_range, self.shear_range = rotation_range, shear_range
+        self.width_shift_range, self.height_shift_range = width_shift_range, height_shift_range
+        self.fill_mode, self.cval = fill_mode, cval
+        self.horizontal_flip, self.vertical_flip, self.rotation90 = horizontal_flip, vertical_flip, rotation90
+        self.probability = probability
+
+    def flow(
+        self,
+        x,
+        y,
+        *,
+        batch_size=32,
+        shuffle=True,
+        seed=0,
+        crop_shape=None,
+        sample_weight=None,
+        intensity_range=None,
+        workers=1,
+    ):
+        """Make batches of augmented pairs for ``model.fit(..., shuffle=False)``.
+
+        The random numbers of a batch depend on the seed, the epoch and the number of the batch only, so any number of workers
+        gives the same batches.
+
+        Parameters
+        ----------
+        x : sequence of numpy.ndarray
+            Images ``(y, x, c)``, a list or an array ``(n, y, x, c)``.
+        y : sequence of numpy.ndarray
+            Masks ``(y, x, 1)``, classes as integers.
+        batch_size : int
+            Pairs per batch; the last batch of an epoch may be smaller.
+        shuffle : bool
+            New order in every epoch.
+        seed : int
+            Seed.
+        crop_shape : tuple of int, optional
+            Take a random crop ``(y, x, ...)`` of each image instead of the whole image. Needed when sizes differ.
+        sample_weight : sequence of numpy.ndarray, optional
+            Weight of each pixel, ``(y, x, 1)`` floats; follows the geometry of its image.
+        intensity_range : tuple of float, optional
+            As ``to_unit_range``.
+        workers : int
+            Threads that prepare batches.
+
+        Returns
+        -------
+        ImageBatches
+
+        Raises
+        ------
+        ValueError
+            If numbers or sizes of images, masks and weights do not agree.
+        """
+        return ImageBatches(
+            self,
+            x,
+            y,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            crop_shape=crop_shape,
+            sample_weight=sample_weight,
+            intensity_range=intensity_range,
+            workers=workers,
+        )
+
+    def random_matrix(self, rng, shape):
+        """Draw the geometry of one sample.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        shape : tuple of int
+            ``(y, x)`` of the crop, for shifts.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(3, 3)``, see ``generators.geometry``.
+        """
+        # Every number is drawn whether or not it is used, so that one option does not change the draws of another.
+        angle, lean = rng.uniform(-1, 1, 2) * (self.rotation_range, self.shear_range)
+        down, right = rng.uniform(-1, 1, 2) * (self.height_shift_range, self.width_shift_range) * np.array(shape[:2])
+        zoom = rng.uniform(*self.zoom_range)
+        flips = rng.random(2) < 0.5
+        turn, resampled = rng.integers(4), rng.random() < self.probability
+        matrix = np.eye(3)
+        if resampled:
+            matrix = shift(down, right) @ rotation(angle) @ shear(lean) @ scale(zoom, zoom)
+        matrix = matrix @ scale(-1.0 if flips[0] and self.vertical_flip else 1.0, -1.0 if flips[1] and self.horizontal_flip else 1.0)
+        return matrix @ RIGHT_ANGLE_TURNS[turn] if self.rotation90 else matrix
+
+    def random_brightness(self, image, rng):
+        """Multiply the grey values of an image by a random factor and clip them to the range of the dtype.
+
+        Parameters
+        ----------
+        image : numpy.ndarray
+            ``(y, x, c)``.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        numpy.ndarray
+            Same shape and dtype.
+        """
+        if self.brightness_range is None:
+            return image
+        factor, applied = rng.uniform(*self.brightness_range), rng.random() < self.probability
+        if not applied:
+            return image
+        low, high = dtype_range(image.dtype) or (-np.inf, np.inf)
+        return np.clip(image * np.float32(factor), low, high).astype(image.dtype)
+
+    def random_pair(self, image, mask, weight, crop_shape, rng):
+        """Draw one augmented sample.
+
+        Parameters
+        ----------
+        image, mask : numpy.ndarray
+            ``(y, x, c)`` and ``(y, x, 1)``.
+        weight : numpy.ndarray or None
+            ``(y, x, 1)``.
+        crop_shape : tuple of int
+            ``(y, x)`` of the sample.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        tuple
+            Image, mask and weight of the size of the crop, in their dtypes.
+        """
+        shape = tuple(crop_shape[:2])
+        corner = [int(rng.integers(size - crop + 1)) for size, crop in zip(image.shape[:2], shape, strict=True)]
+        matrix = self.random_matrix(rng, shape)
+        fill = {"fill_mode": self.fill_mode}
+        image = warp(image, matrix, corner, shape, nearest=False, cval=self.cval, **fill)
+        mask = warp(mask, matrix, corner, shape, nearest=True, **fill)
+        if weight is not None:
+            weight = warp(weight, matrix, corner, shape, nearest=False, **fill)
+        return self.random_brightness(image, rng), mask, weight
+
+
+class ImageBatches(keras.utils.PyDataset):
+    """Batches of pairs; made by ``ImageDataGenerator.flow``.
+
+    ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 ``(n, y, x, c)`` in 0 .. 1, uint8 ``(n, y, x, 1)`` and
+    float32 ``(n, y, x, 1)``. Keras advances ``epoch`` at the end of each; set it to continue an earlier training.
+    """
+
+    def __init__(
+        self, generator, x, y, *, batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
+    ):
+        super().__init__(workers=workers)
+        weights = [None] * len(x) if sample_weight is None else sample_weight
+        if not len(x) == len(y) == len(weights):
+            raise ValueError(f"got {len(x)} images, {len(y)} masks and {len(weights)} weight maps; the numbers must agree.")
+        if len(x) == 0 or batch_size < 1:
+            raise ValueError(f"got {len(x)} images and the batch size {batch_size}; both must be at least 1.")
+        self.crop_shape = tuple(x[0].shape[:2] if crop_shape is None else crop_shape[:2])
+        for number, (image, mask) in enumerate(zip(x, y, strict=True)):
+            if image.shape[:2] != mask.shape[:2]:
+                raise ValueError(f"image {number} is {image.shape[:2]} and its mask {mask.shape[:2]} (y, x); they must agree.")
+            if crop_shape is None and image.shape[:2] != self.crop_shape:
+                raise ValueError(
+                    f"image {number} is {image.shape[:2]}, the first {self.crop_shape} (y, x). "
+                    "Give crop_shape=(y, x) for images of different sizes."
+                )
+        if generator.rotation90 and self.crop_shape[0] != self.crop_shape[1]:
+            raise ValueError(f"rotation90 needs square crops; these are {self.crop_shape} (y, x). Turn it off or change the crop.")
+        self.generator, self.x, self.y, self.sample_weight = generator, x, y, sample_weight
+        self.batch_size, self.shuffle, self.seed, self.intensity_range = batch_size, shuffle, seed, intensity_range
+        self.epoch = 0
+
+    def __len__(self):
+        return -(-len(self.x) // self.batch_size)
+
+    def __getitem__(self, index):
+        order = np.arange(len(self.x))
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        samples = [self._sample(number, rng) for number in chosen]
+        images = np.stack([to_unit_range(image, self.intensity_range) for image, _, _ in samples])
+        masks = np.stack([mask for _, mask, _ in samples])
+        if self.sample_weight is None:
+            return images, masks
+        return images, masks, np.stack([weight for _, _, weight in samples]).astype(np.float32)
+
+    def _sample(self, number, rng):
+        arrays = [self.x[number], self.y[number]]
+        arrays += [] if self.sample_weight is None else [self.sample_weight[number]]
+        arrays = [pad_to(array, self.crop_shape)[0] for array in arrays]
+        return self.generator.random_pair(*arrays, *([None] * (3 - len(arrays))), self.crop_shape, rng)
+
+    def sample(self, count):
+        """Return the first augmented pairs of the present epoch, for a picture of them.
+
+        Parameters
+        ----------
+        count : int
+            How many; fewer if an epoch holds fewer.
+
+        Returns
+        -------
+        images, masks : numpy.ndarray
+            float32 ``(n, y, x, c)`` in 0 .. 1 and uint8 ``(n, y, x, 1)``.
+        """
+        batches = [self[index] for index in range(min(len(self), -(-count // self.batch_size)))]
+        images, masks = (np.concatenate([batch[part] for batch in batches])[:count] for part in range(2))
+        return images, masks
+
+    def on_epoch_end(self):
+        """Go on to the next epoch: a new order and new transforms."""
+        self.epoch += 1

@@ -1,0 +1,158 @@
+"""Building blocks shared by all networks, in two and three dimensions: tensor in, tensor out.
+
+The number of spatial dimensions is that of the tensor: ``(n, y, x, c)`` or ``(n, z, y, x, c)``.
+"""
+
+from keras import layers
+
+
+def n_spatial(x):
+    """Return the number of spatial dimensions of a tensor: 2 or 3.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        ``(n, ..., c)``.
+
+    Returns
+    -------
+    int
+    """
+    return len(x.shape) - 2
+
+
+def convolution(x, filters, size=3, **kwargs):
+    """Apply a convolution with ``same`` padding.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Input.
+    filters : int
+        Output channels.
+    size : int or tuple of int
+        Kernel size.
+    **kwargs
+        Further arguments of ``keras.layers.Conv2D``.
+
+    Returns
+    -------
+    keras.KerasTensor
+    """
+    layer = (layers.Conv2D, layers.Conv3D)[n_spatial(x) - 2]
+    return layer(filters, size, padding="same", **kwargs)(x)
+
+
+def up_convolution(x, filters, strides=2, **kwargs):
+    """Double the size with a transposed convolution whose kernel is as large as its stride.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Input.
+    filters : int
+        Output channels.
+    strides : int or tuple of int
+        Factor per axis.
+    **kwargs
+        Further arguments of ``keras.layers.Conv2DTranspose``.
+
+    Returns
+    -------
+    keras.KerasTensor
+    """
+    layer = (layers.Conv2DTranspose, layers.Conv3DTranspose)[n_spatial(x) - 2]
+    return layer(filters, 2, strides=strides, padding="same", **kwargs)(x)
+
+
+def max_pooling(x, size=2):
+    """Halve the size by taking maxima.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Input.
+    size : int or tuple of int
+        Factor per axis.
+
+    Returns
+    -------
+    keras.KerasTensor
+    """
+    return (layers.MaxPooling2D, layers.MaxPooling3D)[n_spatial(x) - 2](size)(x)
+
+
+def dropout(x, rate, spatial=False):
+    """Drop single values, or whole feature maps; a rate of 0 adds no layer.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Input.
+    rate : float
+        Fraction dropped in training.
+    spatial : bool
+        Drop whole feature maps.
+
+    Returns
+    -------
+    keras.KerasTensor
+    """
+    if rate == 0:
+        return x
+    layer = (layers.SpatialDropout2D, layers.SpatialDropout3D)[n_spatial(x) - 2] if spatial else layers.Dropout
+    return layer(rate)(x)
+
+
+def convolution_block(
+    x, filters, *, activation="elu", dropout_rate=0.0, spatial_dropout=False, batch_norm=False, k_init="he_normal"
+):
+    """Apply the U-Net level: convolution, activation, dropout, convolution, activation.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Input.
+    filters : int
+        Channels of both convolutions.
+    activation : str
+        Name of a Keras activation.
+    dropout_rate : float
+        Dropped between the convolutions.
+    spatial_dropout : bool
+        Drop whole feature maps.
+    batch_norm : bool
+        Normalise before each activation.
+    k_init : str
+        Kernel initialiser.
+
+    Returns
+    -------
+    keras.KerasTensor
+    """
+    for rate in (dropout_rate, 0.0):
+        x = convolution(x, filters, kernel_initializer=k_init)
+        if batch_norm:
+            x = layers.BatchNormalization()(x)
+        x = dropout(layers.Activation(activation)(x), rate, spatial_dropout)
+    return x
+
+
+def classifier(x, n_classes):
+    """End a network with probabilities in float32: a sigmoid channel, or a softmax over several.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Last feature maps.
+    n_classes : int
+        1 for foreground against background, otherwise the number of classes, background included.
+
+    Returns
+    -------
+    keras.KerasTensor
+        ``(n, ..., n_classes)``, float32, 0 .. 1.
+    """
+    # In float32 also under mixed precision: a bfloat16 number has three digits.
+    activation = "sigmoid" if n_classes == 1 else "softmax"
+    return convolution(x, n_classes, size=1, activation=activation, dtype="float32", name="probability")

@@ -1,0 +1,225 @@
+"""What happens around an epoch: best weights, early stopping, resuming, history, progress and charts."""
+
+import math
+import time
+from pathlib import Path
+
+import keras
+from tqdm import tqdm
+
+from utils.charts import draw_history
+from utils.errors import check_choice
+from utils.files import atomic_path, read_json, write_csv, write_json
+
+MONITORS = {"val_loss": min, "val_foreground_iou": max}
+
+
+def load_weights(model, path):
+    """Load weights that an earlier run saved.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built as in that run.
+    path : str or Path
+        A ``.weights.h5`` file.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or does not fit the network.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run.")
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{path} does not fit this network: {str(error).splitlines()[0]} Use the settings of the run that wrote it."
+        ) from error
+    print(f"Weights of {path} are used.")
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keep the best weights, stop early, write the history, and be able to go on after a kill as if nothing had happened.
+
+    After every epoch the weights with the optimizer's state are written under a new name, and then ``state.json``, which names them, replaces
+    its predecessor. A kill at any moment leaves one consistent state: that of the last finished epoch. Keras' own ``BackupAndRestore``,
+    ``ModelCheckpoint`` and ``EarlyStopping`` forget the best value and the patience in a restart.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where ``best.weights.h5``, ``epoch_*.weights.h5`` and ``state.json`` go.
+    history_file : str or Path
+        CSV with one row an epoch, rewritten every epoch.
+    monitor : str
+        ``val_loss`` or ``val_foreground_iou``: what best means.
+    patience : int
+        Epochs without improvement after which training stops.
+
+    Raises
+    ------
+    ValueError
+        If the monitor is unknown.
+    """
+
+    def __init__(self, folder, history_file, *, monitor="val_loss", patience=200):
+        super().__init__()
+        check_choice("MONITOR", monitor, tuple(MONITORS))
+        self.folder, self.history_file = folder, history_file
+        self.monitor, self.patience = monitor, patience
+        self.history, self.best, self.best_epoch, self.stopped = [], None, None, False
+
+    @property
+    def _state_file(self):
+        return self.folder / "state.json"
+
+    @property
+    def _best_file(self):
+        return self.folder / "best.weights.h5"
+
+    def restore(self, model, batches, epochs):
+        """Put model, optimizer and data where an earlier, unfinished training stood.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Compiled as in the earlier training.
+        batches : ImageBatches
+            Training data; its epoch is set.
+        epochs : int
+            Epochs of the whole training.
+
+        Returns
+        -------
+        int
+            For ``fit(initial_epoch=...)``: 0 when there is nothing to go on from, ``epochs`` when the training had ended.
+        """
+        if not self._state_file.exists():
+            return 0
+        state = read_json(self._state_file)
+        self.history, self.best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
+        self.stopped = state["stopped"]
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(self.folder / state["weights"])
+        batches.epoch = len(self.history)
+        print(f"Going on after epoch {len(self.history)} of {epochs}.")
+        return epochs if self.stopped else len(self.history)
+
+    def load_best(self, model):
+        """Load the weights of the best epoch.
+
+        Parameters
+        ----------
+        model : keras.Model
+            The trained model.
+        """
+        model.load_weights(self._best_file)
+        print(f"Weights of epoch {self.best_epoch} ({self.monitor} {self.best}) are used from here on.")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write history, best weights and state; decide whether to stop."""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
+        self.history.append(row | {"learning_rate": rate, "seconds": round(time.perf_counter() - self._start, 2)})
+        if not math.isfinite(row["loss"]):
+            raise ValueError(
+                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use PRECISION float32; "
+                "the state of the epoch before is kept."
+            )
+        # A validation without any foreground gives a NaN, which is never better than a number.
+        value = row[self.monitor] if math.isfinite(row[self.monitor]) else None
+        if self.best_epoch is None or value is not None and self._is_better(value):
+            self.best, self.best_epoch = value, epoch + 1
+            self._save(self._best_file)
+        if epoch + 1 - self.best_epoch >= self.patience:
+            self.stopped = self.model.stop_training = True
+            print(f"No better {self.monitor} in {self.patience} epochs: training ends after epoch {epoch + 1}.")
+        self._commit(epoch + 1)
+        write_csv(self.history_file, self.history)
+
+    def _is_better(self, value):
+        return self.best is None or (value != self.best and MONITORS[self.monitor](value, self.best) == value)
+
+    def _save(self, path):
+        with atomic_path(path) as temporary:
+            self.model.save_weights(temporary)
+
+    def _commit(self, epoch):
+        weights = self.folder / f"epoch_{epoch:05d}.weights.h5"
+        self._save(weights)
+        state = {"best": self.best, "best_epoch": self.best_epoch, "stopped": self.stopped, "weights": weights.name}
+        write_json(self._state_file, state | {"history": self.history})
+        for old in self.folder.glob("epoch_*.weights.h5"):
+            if old != weights:
+                old.unlink()
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar over the whole training with the time left; one line an epoch where the output is a file.
+
+    Parameters
+    ----------
+    epochs : int
+        Epochs of the whole training.
+    """
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_begin(self, logs=None):
+        """Open the bar when the first epoch tells where it starts."""
+        self._bar = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Name the epoch."""
+        self._epoch_start = time.perf_counter()
+        if self._bar is None:
+            self._first, self._train_start = epoch, self._epoch_start
+            steps = self.params["steps"]
+            self._bar = tqdm(total=steps * self.epochs, initial=steps * epoch, unit="step", disable=None, smoothing=0.05)
+        self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Advance the bar."""
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print the epoch in one line."""
+        now = time.perf_counter()
+        left = (now - self._train_start) / (epoch + 1 - self._first) * (self.epochs - epoch - 1)
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        line = f"epoch {epoch + 1}/{self.epochs}  {now - self._epoch_start:.1f} s, {left / 60:.1f} min left  {numbers}"
+        self._bar.clear()
+        print(line, flush=True)
+
+    def on_train_end(self, logs=None):
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class ProgressChart(keras.callbacks.Callback):
+    """Redraw the chart of losses, IoU and learning rate after every epoch.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    checkpoints : Checkpoints
+        Holds the history, also that from before a restart; must come before this callback.
+    """
+
+    def __init__(self, path, checkpoints):
+        super().__init__()
+        self.path, self.checkpoints = path, checkpoints
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Draw."""
+        draw_history(self.path, self.checkpoints.history, best_epoch=self.checkpoints.best_epoch)

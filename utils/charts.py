@@ -1,0 +1,165 @@
+"""Charts and pictures of a run: history, crops, augmented pairs, overlays of right and wrong pixels."""
+
+import numpy as np
+
+from utils.files import atomic_path
+from utils.intensity import to_unit_range
+
+TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (0.1, 0.8, 0.2), (0.9, 0.1, 0.1), (0.2, 0.4, 1.0)
+
+
+def _new_figure(rows, columns, width=4.0, height=4.0):
+    # The object interface needs no display and keeps no global state, unlike pyplot.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure, path):
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def draw_history(path, history, *, best_epoch=None):
+    """Draw losses, foreground IoU and learning rate over the epochs.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    history : list of dict
+        One row an epoch with ``epoch``, ``loss``, ``val_loss``, ``foreground_iou``, ``val_foreground_iou``, ``learning_rate``.
+    best_epoch : int, optional
+        Marked by a vertical line.
+    """
+    figure, axes = _new_figure(1, 3, width=5)
+    epochs = [row["epoch"] for row in history]
+    panels = (("loss", "Loss"), ("foreground_iou", "Foreground IoU"), ("learning_rate", "Learning rate"))
+    for panel, (name, title) in zip(axes[0], panels, strict=True):
+        for column, label in ((name, "training"), (f"val_{name}", "validation (inference mode)")):
+            if column in history[0]:
+                panel.plot(epochs, [row[column] for row in history], marker="." if len(history) < 40 else None, label=label)
+        if best_epoch is not None:
+            panel.axvline(best_epoch, color="grey", linewidth=1, linestyle=":", label="best epoch")
+        panel.set(title=title, xlabel="Epoch")
+        panel.legend()
+    axes[0][1].set_ylim(0, 1)
+    if all(row["loss"] > 0 for row in history):
+        axes[0][0].set_yscale("log")
+    _save(figure, path)
+
+
+def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pairs=12):
+    """Draw images, each beside itself with the outline of its mask.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    images : sequence of numpy.ndarray
+        ``(y, x, c)``.
+    masks : sequence of numpy.ndarray or None
+        ``(y, x, 1)``, classes.
+    titles : sequence of str, optional
+        One per pair.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+    max_pairs : int
+        How many at most.
+    """
+    count = min(len(images), max_pairs)
+    columns = min(count, 4)
+    figure, axes = _new_figure(2 * -(-count // columns), columns, width=3, height=3.1)
+    for panel in axes.flat:
+        panel.axis("off")
+    for number in range(count):
+        row, column = 2 * (number // columns), number % columns
+        image = to_unit_range(images[number], intensity_range)
+        axes[row][column].imshow(_displayed(image), cmap="gray", vmin=0, vmax=1)
+        axes[row + 1][column].imshow(_displayed(image), cmap="gray", vmin=0, vmax=1)
+        if masks is not None:
+            _outline(axes[row + 1][column], masks[number][..., 0])
+        if titles is not None:
+            axes[row][column].set_title(titles[number], fontsize=7)
+    _save(figure, path)
+
+
+def _displayed(image):
+    return image[..., 0] if image.shape[-1] == 1 else image
+
+
+def _outline(panel, mask):
+    for number, value in enumerate(np.unique(mask[mask > 0])):
+        panel.contour(mask == value, levels=[0.5], colors=[f"C{1 + number}"], linewidths=1)
+
+
+def draw_crop_grid(path, image, corners, crop_shape, *, intensity_range=None):
+    """Draw where the crops of an image lie; the tint shows how many crops cover a pixel.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    image : numpy.ndarray
+        ``(y, x, c)``.
+    corners : list of (int, int)
+        Upper left corners ``(y, x)``.
+    crop_shape : tuple of int
+        ``(y, x, ...)``.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+    """
+    from matplotlib.patches import Rectangle
+
+    figure, axes = _new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5)
+    panel = axes[0][0]
+    coverage = np.zeros(image.shape[:2], int)
+    for y, x in corners:
+        coverage[y : y + crop_shape[0], x : x + crop_shape[1]] += 1
+        panel.add_patch(Rectangle((x, y), crop_shape[1], crop_shape[0], fill=False, edgecolor="white", linewidth=1))
+    panel.imshow(_displayed(to_unit_range(image, intensity_range)), cmap="gray", vmin=0, vmax=1)
+    panel.imshow(np.ma.masked_equal(coverage, 1), cmap="autumn_r", alpha=0.3, vmin=1, vmax=4)
+    panel.set_title(f"{len(corners)} crops, pixels covered {coverage.min()} to {coverage.max()} times")
+    panel.axis("off")
+    _save(figure, path)
+
+
+def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=None):
+    """Draw predictions over images: right in green, false in red, missed in blue; without truth all in green.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    images : sequence of numpy.ndarray
+        ``(y, x, c)``.
+    masks : sequence of numpy.ndarray or None
+        Truth ``(y, x, 1)``.
+    predictions : sequence of numpy.ndarray
+        Masks ``(y, x, 1)``.
+    titles : sequence of str
+        One per image.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+    """
+    figure, axes = _new_figure(1, len(images), width=7, height=7 * images[0].shape[0] / images[0].shape[1] + 0.5)
+    for number, panel in enumerate(axes[0]):
+        predicted = predictions[number][..., 0]
+        true = predicted if masks is None else masks[number][..., 0]
+        picture = np.repeat(to_unit_range(images[number], intensity_range)[..., :1], 3, axis=-1)
+        areas = (
+            ((predicted > 0) & (true == predicted), TRUE_COLOUR),
+            ((predicted > 0) & (true != predicted), FALSE_COLOUR),
+            ((predicted == 0) & (true > 0), MISSED_COLOUR),
+        )
+        for area, colour in areas:
+            picture[area] = 0.55 * picture[area] + 0.45 * np.asarray(colour, np.float32)
+        panel.imshow(np.clip(picture, 0, 1))
+        panel.set_title(titles[number], fontsize=9)
+        panel.axis("off")
+    legend = "prediction in green" if masks is None else "right in green, false in red, missed in blue"
+    figure.suptitle(legend, fontsize=9)
+    _save(figure, path)

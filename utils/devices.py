@@ -1,0 +1,126 @@
+"""GPUs, number precision and compilation: what depends on the machine. The only module that imports a backend."""
+
+import platform
+from pathlib import Path
+
+import keras
+
+from utils.errors import check_choice
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+
+def set_precision(precision):
+    """Set the number format in which networks compute; weights stay float32.
+
+    Parameters
+    ----------
+    precision : str
+        ``auto`` (bfloat16 where the processor multiplies it, else float32), ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
+
+    Returns
+    -------
+    str
+        The Keras policy that is now in force.
+
+    Raises
+    ------
+    ValueError
+        If the precision is unknown.
+    """
+    check_choice("PRECISION", precision, PRECISIONS)
+    if precision == "auto":
+        precision = "mixed_bfloat16" if has_bfloat16() else "float32"
+    keras.mixed_precision.set_global_policy(precision)
+    return precision
+
+
+def has_bfloat16():
+    """Return whether the device that will train has bfloat16 arithmetic in hardware.
+
+    Returns
+    -------
+    bool
+        On GPUs: compute capability 8.0 or more. On CPUs: AVX-512 BF16 or AMX (Linux), which only TensorFlow uses well.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0)) >= (8, 0)
+        return _cpu_has_bfloat16()
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= 8.0
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+    return False
+
+
+def _cpu_has_bfloat16():
+    cpu_info = Path("/proc/cpuinfo")
+    flags = cpu_info.read_text().split() if cpu_info.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def use_jit():
+    """Return what ``model.compile(jit_compile=...)`` should get here.
+
+    Returns
+    -------
+    bool or str
+        False for TensorFlow on a CPU, where XLA is slower than the plain graph, and for torch; ``"auto"`` otherwise.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return "auto" if tf.config.list_physical_devices("GPU") else False
+    return "auto" if keras.backend.backend() == "jax" else False
+
+
+def make_deterministic():
+    """Ask the backend for the same result in every run, at some cost in speed (TensorFlow only; JAX needs no asking)."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def describe_device():
+    """Return the device that trains, in words.
+
+    Returns
+    -------
+    str
+    """
+    backend = keras.backend.backend()
+    names = []
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details
+        names = [details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")]
+    elif backend == "jax":
+        import jax
+
+        names = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+    elif backend == "torch":
+        import torch
+
+        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return ", ".join(names) if names else f"CPU ({_cpu_name()})"
+
+
+def _cpu_name():
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        for line in cpu_info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

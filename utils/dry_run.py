@@ -1,0 +1,49 @@
+"""What ``--dry-run`` does instead of training: one batch, a few steps, one prediction, and what the whole run will take."""
+
+import time
+
+from utils.run import peak_memory_gib
+
+TIMED_STEPS = 3
+
+
+def dry_run(run, model, batches, *, epochs, prediction, n_images):
+    """Train a few steps, predict one image, print the estimates and end the program.
+
+    Parameters
+    ----------
+    run : Run
+        Its folder gets the pictures of the checks and the log.
+    model : keras.Model
+        Compiled.
+    batches : ImageBatches
+        Training data.
+    epochs : int
+        Epochs of the whole training.
+    prediction : iterator of numpy.ndarray
+        Predictions of the test images; one is drawn.
+    n_images : int
+        Number of test images.
+
+    Raises
+    ------
+    SystemExit
+        Always, with status 0.
+    """
+    model.train_on_batch(*batches[0])  # compiles
+    start = time.perf_counter()
+    for index in range(TIMED_STEPS):
+        batch = batches[index % len(batches)]
+        model.train_on_batch(*batch)
+    step_seconds = (time.perf_counter() - start) / TIMED_STEPS
+    start = time.perf_counter()
+    probability = next(prediction)
+    first_seconds = time.perf_counter() - start
+    shapes = ", ".join(str(part.shape) for part in batch)
+    hours = step_seconds * len(batches) * epochs / 3600
+    print(f"Batch: {shapes}. Prediction: {probability.shape}, {probability.min():.3f} to {probability.max():.3f}.")
+    print(f"Training: {step_seconds:.3f} s a step, {len(batches)} steps an epoch, about {hours:.2f} hours for {epochs} epochs.")
+    print(f"Prediction: at most {first_seconds:.2f} s an image (compiling included), {n_images} images in each protocol.")
+    print(f"Peak memory so far: {peak_memory_gib()} GiB.")
+    print(f"Dry run finished; look at {run.checks}", flush=True)
+    raise SystemExit(0)

@@ -1,0 +1,67 @@
+"""How a mistake in the user's input is said: one sentence, everything that is wrong at once, and the remedy."""
+
+import difflib
+
+SHOWN_PROBLEMS = 20
+
+
+def raise_problems(where, problems):
+    """Raise one ``ValueError`` that lists every problem found, or do nothing when there is none.
+
+    Parameters
+    ----------
+    where : str
+        What was looked at, e.g. ``"train/"``.
+    problems : list of str
+        One clause each, without full stop. At most 20 are spelled out.
+
+    Raises
+    ------
+    ValueError
+        If ``problems`` is not empty.
+    """
+    if not problems:
+        return
+    shown = "; ".join(problems[:SHOWN_PROBLEMS])
+    more = f"; and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+    count = f"{len(problems)} problems in {where}" if len(problems) > 1 else where
+    raise ValueError(f"{count}: {shown}{more}.")
+
+
+def check_choice(name, value, choices):
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``; the message lists them.
+
+    Parameters
+    ----------
+    name : str
+        What is being chosen, as the user wrote it.
+    value : object
+        What the user gave.
+    choices : tuple
+        What is allowed.
+
+    Raises
+    ------
+    ValueError
+        If ``value`` is not in ``choices``.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} {value!r} is not known{did_you_mean(value, choices)}. Use one of {list(choices)}.")
+
+
+def did_you_mean(word, known):
+    """Return ``"; did you mean 'X'?"`` for the closest known word, or an empty string.
+
+    Parameters
+    ----------
+    word : object
+        What was written.
+    known : iterable of str
+        What could have been meant.
+
+    Returns
+    -------
+    str
+    """
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,133 @@
+"""Writing files so that a reader never sees half of one, and a full disk is said in a sentence."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY_PREFIX = "tmp_"
+
+
+@contextmanager
+def atomic_path(path):
+    """Give a temporary path beside ``path`` and move it there when the block ends without an error.
+
+    On an error the temporary file is removed and whatever stood at ``path`` stays as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write. Its folder is made when missing.
+
+    Yields
+    ------
+    Path
+        Where to write, in the same folder and with the same suffixes.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; the message names the file, the reason and the remedy.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> with atomic_path(target) as temporary:
+    ...     _ = temporary.write_text("whole or not at all")
+    >>> target.read_text()
+    'whole or not at all'
+    """
+    path = Path(path)
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, _cannot_write(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(path, error):
+    free = shutil.disk_usage(path.parent).free if path.parent.exists() else None
+    # HDF5 hides the error number, so an almost full disk counts as a full one.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or (free is not None and free < 1_000_000):
+        return (
+            f"{path} could not be written: the disk is full. Nothing written before is lost; free some space "
+            "and start again with --resume"
+        )
+    return f"{path} could not be written: {error.strerror or error}"
+
+
+def write_text(path, text):
+    """Write a text file atomically, in UTF-8.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    text : str
+        Its content.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, content):
+    """Write ``content`` as indented JSON, atomically; NaN becomes ``null``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    content : object
+        Anything made of dictionaries, lists, text, numbers and None; other values are written as text.
+    """
+    write_text(path, json.dumps(_without_nan(content), indent=2, default=str, allow_nan=False) + "\n")
+
+
+def _without_nan(content):
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    if isinstance(content, float) and content != content:
+        return None
+    return content
+
+
+def read_json(path):
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    object
+    """
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_csv(path, rows):
+    """Write rows as a table, atomically; the columns are the keys in order of first appearance.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    rows : list of dict
+        One dictionary a row; missing keys stay empty.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,244 @@
+"""Reading and writing image files: png, jpeg and bmp through pillow, tif (pages and stacks) through tifffile."""
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from utils.files import atomic_path
+
+TIF_SUFFIXES = (".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp")
+
+
+class Source(NamedTuple):
+    """Where an image came from: a file name and, in a file of several pages, the page."""
+
+    file: str
+    page: int | None = None
+
+    def __str__(self):
+        return self.file if self.page is None else f"{self.file} page {self.page}"
+
+
+def list_images(folder):
+    """List the image files of a folder in natural order (``im_2`` before ``im_10``).
+
+    Hidden files and files that are not images by their suffix (``Thumbs.db``, ``notes.txt``) are passed over. A folder that
+    holds nothing but one sub-folder is entered, so that Keras' doubled layout ``x/x/`` works too.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+
+    Returns
+    -------
+    list of Path
+        Empty when there are none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the folder {folder} does not exist")
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "~"))]
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in IMAGE_SUFFIXES]
+    folders = [entry for entry in entries if entry.is_dir()]
+    if not files and len(folders) == 1:
+        return list_images(folders[0])
+    return sorted(files, key=lambda path: natural_key(path.name))
+
+
+def natural_key(name):
+    """Return a sort key that compares the numbers in a name by value.
+
+    Parameters
+    ----------
+    name : str
+        A file name.
+
+    Returns
+    -------
+    tuple
+
+    Examples
+    --------
+    >>> sorted(["im_10", "im_2"], key=natural_key)
+    ['im_2', 'im_10']
+    """
+    return tuple((int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name))
+
+
+def read_images(path):
+    """Read every page of an image file in its stored dtype.
+
+    An alpha channel is dropped, and an RGB image whose three channels are equal is read as grey.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file with one of ``IMAGE_SUFFIXES``.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Each ``(y, x, c)`` with c 1 or 3.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, is no image, or has axes that are not pages, y, x and up to 4 channels.
+    """
+    path = Path(path)
+    try:
+        pages = _read_tif(path) if path.suffix.lower() in TIF_SUFFIXES else [_read_with_pillow(path)]
+    except Exception as error:  # the readers raise some twenty different types for broken files
+        reason = str(error).replace(str(path), path.name).splitlines() or [type(error).__name__]
+        hint = " (install imagecodecs, or save it uncompressed)" if "imagecodecs" in reason[0] else ""
+        raise ValueError(f"{path.name} cannot be read: {reason[0]}{hint}") from error
+    return [_plain_channels(page, path.name) for page in pages]
+
+
+def _read_with_pillow(path):
+    with Image.open(path) as image:
+        if image.mode == "P":
+            # A palette of greys is a grey image; an indexed mask keeps its indices as long as they are grey levels.
+            image = image.convert("RGB")
+        elif image.mode == "1":
+            image = image.convert("L")
+        return np.asarray(image)
+
+
+def _read_tif(path):
+    pages = []
+    with tifffile.TiffFile(path) as tif:
+        for series in tif.series:
+            pages.extend(_pages_of_series(series.asarray(), series.axes))
+    if not pages:
+        raise ValueError("it holds no image")
+    return pages
+
+
+def _pages_of_series(array, axes):
+    """Turn a series with axes such as ``ZYX``, ``YXS``, ``SYX`` or ``ZCYX`` into a list of ``(y, x[, c])`` pages."""
+    channel = "S" if "S" in axes else "C"
+    order = [axes.index(axis) for axis in axes if axis not in ("Y", "X", channel)]
+    order += [axes.index("Y"), axes.index("X")] + ([axes.index(channel)] if channel in axes else [])
+    array = array.transpose(order)
+    image_dimensions = 3 if channel in axes else 2
+    return list(array.reshape(-1, *array.shape[array.ndim - image_dimensions :]))
+
+
+def _plain_channels(image, name):
+    image = image[..., np.newaxis] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4):
+        raise ValueError(f"{name} has the shape {image.shape}; wanted (y, x) with up to 4 channels, or pages of it")
+    if image.shape[-1] in (2, 4):
+        image = image[..., :-1]
+    if image.shape[-1] == 3 and (image == image[..., :1]).all():
+        image = image[..., :1]
+    return np.ascontiguousarray(image.astype(np.uint8) if image.dtype == bool else image)
+
+
+class ImageWriter:
+    """Write images one by one; a file appears under its name once its last page is written.
+
+    Parameters
+    ----------
+    folders : list of Path
+        One folder for each image given to ``write``.
+    sources : list of Source
+        Names and pages, in the order in which ``write`` is called.
+    """
+
+    def __init__(self, folders, sources):
+        self._folders = [Path(folder) for folder in folders]
+        self._sources = list(sources)
+        self._position = 0
+        self._open = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self._open is not None:
+            self._open[1].__exit__(*error)
+            self._open = None
+
+    def write(self, *images):
+        """Write the next image of every folder.
+
+        Parameters
+        ----------
+        *images : numpy.ndarray
+            ``(y, x, c)``; one channel is written as ``(y, x)``.
+        """
+        source = self._sources[self._position]
+        self._position += 1
+        if self._open is None:
+            stack = ExitStack()
+            writers = []
+            for folder in self._folders:
+                temporary = stack.enter_context(atomic_path(folder / output_name(source)))
+                writers.append(stack.enter_context(tifffile.TiffWriter(temporary)))
+            self._open = writers, stack
+        for writer, image in zip(self._open[0], images, strict=True):
+            image = image[..., 0] if image.shape[-1] == 1 else image
+            photometric = "rgb" if image.ndim == 3 and image.shape[-1] == 3 else "minisblack"
+            planar = {"planarconfig": "contig"} if image.ndim == 3 else {}
+            options = {"photometric": photometric, **planar, "metadata": None}
+            writer.write(image, compression="zlib", compressionargs={"level": 1}, **options)
+        last = self._position == len(self._sources) or self._sources[self._position].file != source.file
+        if last:
+            self._open[1].close()
+            self._open = None
+
+
+def output_name(source):
+    """Return the name under which what belongs to a source is written: the input's name as tif.
+
+    Parameters
+    ----------
+    source : Source
+        Where the image came from.
+
+    Returns
+    -------
+    str
+    """
+    return str(Path(source.file).with_suffix(".tif"))
+
+
+class SavedImages(Sequence):
+    """Images on disk that read like a list: one image is in memory at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``ImageWriter`` wrote them.
+    sources : list of Source
+        Their names and pages.
+    """
+
+    def __init__(self, folder, sources):
+        self.folder = Path(folder)
+        self._sources = list(sources)
+
+    def __len__(self):
+        return len(self._sources)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return SavedImages(self.folder, self._sources[index])
+        source = self._sources[index]
+        image = tifffile.imread(self.folder / output_name(source), key=source.page or 0)
+        return image[..., np.newaxis] if image.ndim == 2 else image

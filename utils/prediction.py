@@ -1,0 +1,172 @@
+"""Predicting images of any size: crop by crop, blended, whole, and averaged over eight orientations.
+
+Every function is a generator that reads images one by one, sends batches of one fixed shape through the model's compiled
+prediction function and yields one probability map per image, so that memory is bounded by one image and not by the test set.
+"""
+
+import itertools
+
+import numpy as np
+
+from utils.crops import iterate_crops, merge_crops, pad_to, pad_to_multiple, spline_window
+from utils.intensity import to_unit_range
+from utils.orientations import orient, restore
+
+# The turns that keep the shape of an oblong image come first, so that batches of one shape are full.
+UPRIGHT_FIRST = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range=None):
+    """Predict images, or crops, as they are; consecutive ones of one shape share batches.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One output, ``(n, y, x, classes)``.
+    images : iterable of numpy.ndarray
+        ``(y, x, c)`` each, sizes that the network's poolings divide.
+    ensemble : bool
+        Average the eight orientations of each image (test-time augmentation).
+    batch_size : int
+        Images per call. The last batch is filled up, so that one shape is compiled.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+
+    Yields
+    ------
+    numpy.ndarray
+        Probability ``(y, x, classes)``, float32, 0 .. 1, in the order of the images.
+
+    Examples
+    --------
+    >>> import keras
+    >>> image = np.zeros((16, 16, 1), np.uint8)
+    >>> [p.shape for p in predict_each(keras.Sequential([keras.Input((None, None, 1))]), [image])]
+    [(16, 16, 1)]
+    """
+    scaled = (to_unit_range(image, intensity_range) for image in images)
+    if not ensemble:
+        yield from _predict_tiles(model, scaled, batch_size)
+        return
+    while chunk := list(itertools.islice(scaled, batch_size)):
+        oriented = (orient(image, orientation) for orientation in UPRIGHT_FIRST for image in chunk)
+        predictions = _predict_tiles(model, oriented, batch_size)
+        means = [0] * len(chunk)
+        for orientation in UPRIGHT_FIRST:
+            for number in range(len(chunk)):
+                means[number] = means[number] + restore(next(predictions), orientation)
+        yield from (mean / np.float32(len(UPRIGHT_FIRST)) for mean in means)
+
+
+def predict_crops(model, images, crop_shape, *, overlap=0.0, ensemble=False, batch_size=6, intensity_range=None):
+    """Predict crops and merge them into complete images; where crops overlap, probabilities are averaged.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One output.
+    images : iterable of numpy.ndarray
+        ``(y, x, c)`` each, of any size; smaller ones than a crop are padded by mirroring and cut back.
+    crop_shape : tuple of int
+        ``(y, x, ...)``.
+    overlap : float or tuple of float
+        Minimum overlap of neighbouring crops, per axis.
+    ensemble : bool
+        Average the eight orientations of each crop before merging.
+    batch_size : int
+        Crops per call.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+
+    Yields
+    ------
+    numpy.ndarray
+        Probability ``(y, x, classes)``, float32.
+    """
+    settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
+    return _merged(model, images, crop_shape, overlap, None, settings)
+
+
+def predict_blended(
+    model, images, crop_shape, *, subdivisions=2, ensemble=True, batch_size=6, intensity_range=None
+):
+    """Predict overlapping crops and blend them with a squared spline window, which leaves no seams.
+
+    The image is mirrored outwards by half a crop, so that border pixels lie in the middle of some crop as well. Weights are divided by
+    their sum, so any size is right. The published protocol (after Chevalier's smooth tiling) has all eight orientations.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One output.
+    images : iterable of numpy.ndarray
+        ``(y, x, c)`` each, of any size.
+    crop_shape : tuple of int
+        ``(y, x, ...)``.
+    subdivisions : int
+        Crops start at most every ``crop / subdivisions`` pixels.
+    ensemble : bool
+        Average the eight orientations.
+    batch_size : int
+        Crops per call.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+
+    Yields
+    ------
+    numpy.ndarray
+        Probability ``(y, x, classes)``, float32.
+    """
+    settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
+    bordered, originals = itertools.tee(images)
+    bordered = (pad_to(im, [size + crop for size, crop in zip(im.shape, crop_shape[:2], strict=False)])[0] for im in bordered)
+    blended = _merged(model, bordered, crop_shape, 1 - 1 / subdivisions, spline_window(crop_shape), settings)
+    for image, probability in zip(originals, blended, strict=True):
+        top, left = crop_shape[0] // 2, crop_shape[1] // 2
+        yield probability[top : top + image.shape[0], left : left + image.shape[1]]
+
+
+def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_range=None):
+    """Predict whole images, one at a time, padded by mirroring to what the poolings divide and cut back.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Fully convolutional, one output.
+    images : iterable of numpy.ndarray
+        ``(y, x, c)`` each, of any size.
+    divisor : int
+        ``2 ** depth`` of the network.
+    ensemble : bool
+        Average the eight orientations.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+
+    Yields
+    ------
+    numpy.ndarray
+        Probability ``(y, x, classes)``, float32.
+    """
+    padded, originals = itertools.tee(images)
+    padded = (pad_to_multiple(image, divisor)[0] for image in padded)
+    predictions = predict_each(model, padded, ensemble=ensemble, batch_size=1, intensity_range=intensity_range)
+    for image, probability in zip(originals, predictions, strict=True):
+        yield probability[pad_to_multiple(image, divisor)[1]]
+
+
+def _merged(model, images, crop_shape, overlap, window, settings):
+    to_crop, originals = itertools.tee(images)
+    crops = (crop for image in to_crop for crop in iterate_crops(image, crop_shape, overlap=overlap))
+    predictions = predict_each(model, crops, **settings)
+    for image in originals:
+        yield merge_crops(predictions, image.shape, overlap=overlap, window=window)
+
+
+def _predict_tiles(model, tiles, batch_size):
+    """Yield the prediction of every tile, in order, through batches of ``batch_size`` tiles of one shape."""
+    for _, same_shape in itertools.groupby(tiles, key=lambda tile: tile.shape):
+        while batch := list(itertools.islice(same_shape, batch_size)):
+            filled = np.zeros((batch_size, *batch[0].shape), np.float32)
+            for number, tile in enumerate(batch):
+                filled[number] = tile
+            yield from np.asarray(model.predict_on_batch(filled)[: len(batch)])

@@ -1,0 +1,301 @@
+"""The folder of a run: what goes where, the log, the scores, and when a folder may be written to."""
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from utils.charts import draw_overlays
+from utils.devices import describe_device
+from utils.files import read_json, write_csv, write_json
+from utils.image_files import ImageWriter, SavedImages
+from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
+
+PROTOCOL_LABELS = {
+    "per_crop": "(per crop)",
+    "per_image": "(merge into complete image)",
+    "overlap_50": "(merge with 50% overlap)",
+    "full_image": "(full)",
+}
+POST_LABELS = {
+    "none": "",
+    "blending": "Post-process: Blending - ",
+    "z_filter": "Post-process: Z-Filtering - ",
+    "blending_z_filter": "Post-process: Blending + Z-Filtering - ",
+    "ensemble": "Post-process: Ensemble - ",
+    "ensemble_z_filter": "Post-process: Ensemble + Z-Filtering - ",
+}
+METRIC_LABELS = {
+    "foreground_iou": "Foreground IoU",
+    "overall_iou": "Overall IoU",
+    "dice": "Dice",
+    "precision": "Precision",
+    "recall": "Recall",
+}
+PRINTED_METRICS = ("foreground_iou", "overall_iou")
+PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "scipy", "opencv-python-headless", "tifffile")
+# Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the disk space.
+PROBABILITY_STEPS = 4096
+
+
+class Run:
+    """One run of a template: ``job_dir/results/<id>_<rid>/``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        From ``parse_command_line``.
+    settings : dict
+        Every variable after overrides, from ``apply_overrides``.
+
+    Raises
+    ------
+    FileExistsError
+        If the run is finished, or was begun and ``--resume`` is not given.
+    ValueError
+        If it is to be resumed with other settings.
+    """
+
+    def __init__(self, args, settings):
+        name = f"{args.id}_{args.rid}" + ("_dry_run" if args.dry_run else "")
+        self.folder = Path(args.job_dir) / "results" / name
+        self.name, self.settings = name, settings
+        self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
+        self.checkpoints = self.folder / "checkpoints"
+        self._scores, self._image_scores, self._overlays = [], [], {}
+        self._start = time.perf_counter()
+        if args.dry_run:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._claim_folder(args)
+        sys.stdout = _Tee(sys.stdout, self.folder / "log.txt")
+        print(f"Run {name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
+        print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
+        command = [str(part) for part in sys.argv]
+        write_json(self.folder / "settings.json", {"settings": settings, "set": args.set, "command": command})
+        self._environment = describe_environment(args.code_dir) | {"start": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+        write_json(self.folder / "environment.json", self._environment)
+        print(f"Device: {self._environment['device']}; backend {self._environment['backend']}.")
+
+    def _claim_folder(self, args):
+        settings_file, environment_file = self.folder / "settings.json", self.folder / "environment.json"
+        if environment_file.exists() and "end" in read_json(environment_file):
+            raise FileExistsError(f"run {self.name} is finished; its results are in {self.folder}. Choose another --rid.")
+        if settings_file.exists() and not args.resume:
+            raise FileExistsError(
+                f"run {self.name} was begun and not finished ({self.folder}). Add --resume to go on with it, or choose another --rid."
+            )
+        if settings_file.exists():
+            old, new = read_json(settings_file)["settings"], _as_json(self.settings)
+            changed = [f"{key} was {old.get(key)}, is {new.get(key)}" for key in new | old if old.get(key) != new.get(key)]
+            if changed:
+                raise ValueError(f"run {self.name} was begun with other settings: {'; '.join(changed)}. Use the same, or another --rid.")
+        elif args.resume:
+            print(f"There is nothing to resume in {self.folder}: the run starts anew.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def section(self, title):
+        """Print the title of a part of the template with the time since the start.
+
+        Parameters
+        ----------
+        title : str
+            As in the cell.
+        """
+        print(f"\n--- {title} ({time.perf_counter() - self._start:.0f} s)", flush=True)
+
+    def evaluate(self, protocol, images, predictions, *, post="none", loss=None, save=True):
+        """Threshold, score, print and save predictions, one image at a time.
+
+        Writes ``images/<protocol>/<post>/{probability,binary}/<original name>.tif``, ``overlay.png`` beside them, and the score tables. Without
+        ground truth it only saves.
+
+        Parameters
+        ----------
+        protocol : str
+            ``per_crop``, ``per_image``, ``overlap_50`` or ``full_image``: first part of names and labels.
+        images : ImageSet
+            What was predicted; gives names and truth.
+        predictions : iterable of numpy.ndarray
+            Probability ``(y, x, classes)`` per image, in the order of ``images``; read once.
+        post : str
+            Post-processing, ``none`` or one of those with a published label.
+        loss : callable, optional
+            ``loss(truth, probability)`` on batches; its mean over the images is reported as the test loss.
+        save : bool
+            False scores without writing images.
+
+        Returns
+        -------
+        SavedImages or None
+            The probabilities, read back from disk one by one, for what comes next; None if not saved.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many predictions as images, or a prediction has another size than its image.
+        """
+        folder = self.images / protocol / post
+        folders = [folder / "probability", folder / "binary"]
+        n_classes, matrices, losses, shown = 2, [], [], []
+        samples = sorted({0, len(images) // 2, len(images) - 1})
+        count = 0
+        with ImageWriter(folders, images.sources) as writer:
+            for count, probability in enumerate(predictions, start=1):
+                if count > len(images) or probability.shape[:2] != images.x[count - 1].shape[:2]:
+                    raise ValueError(f"{protocol}, {post}: prediction {count} does not belong to the {len(images)} images.")
+                probability = np.rint(probability * np.float32(PROBABILITY_STEPS)) / np.float32(PROBABILITY_STEPS)
+                mask = probability_to_mask(probability)
+                n_classes = max(2, probability.shape[-1])
+                if save:
+                    writer.write(probability, mask * np.uint8(255) if n_classes == 2 else mask)
+                if images.y is not None:
+                    matrices.append(confusion_matrix(images.y[count - 1], mask, n_classes))
+                    if loss is not None:
+                        losses.append(float(loss(images.y[count - 1][np.newaxis], probability[np.newaxis])))
+                if count - 1 in samples:
+                    shown.append(mask)
+        if count != len(images):
+            raise ValueError(
+                f"{protocol}, {post}: {count} predictions for {len(images)} images. A prediction can be read once; "
+                "use what run.evaluate() returned for the next step."
+            )
+        if matrices:
+            self._add_scores(protocol, post, images, matrices, losses)
+        if not save:
+            return None
+        self._overlays[protocol, post] = self._draw(folder / "overlay.png", images, samples, shown)
+        return SavedImages(folders[0], images.sources)
+
+    def _draw(self, path, images, samples, shown):
+        masks = None if images.y is None else [images.y[i] for i in samples]
+        titles = [str(images.sources[i]) for i in samples]
+        pictures = [images.x[i] for i in samples]
+        draw_overlays(path, pictures, masks, shown, titles=titles, intensity_range=self.settings.get("INTENSITY_RANGE"))
+        return path
+
+    def _add_scores(self, protocol, post, images, matrices, losses):
+        per_image = [scores_from_confusion(matrix) for matrix in matrices]
+        key = {"protocol": protocol, "post": post}
+        suffix = PROTOCOL_LABELS.get(protocol, f"({protocol})")
+        prefix = POST_LABELS.get(post, "" if post == "none" else f"Post-process: {post} - ")
+        if losses:
+            label = f"{prefix}Test loss"
+            value = nan_mean(losses)
+            self._scores.append(key | {"metric": "loss", "value": value, "n": len(losses), "label": label})
+            print(f"{label}: {value:.4f}")
+        for metric, value in scores_from_confusion(sum(matrices)).items():
+            values = [scores[metric] for scores in per_image]
+            label = f"{prefix}Test {METRIC_LABELS.get(metric, metric)} {suffix}"
+            row = {"metric": metric, "value": value, "n": len(matrices), "label": label}
+            row |= {"mean_per_image": nan_mean(values), "n_scored_images": int(np.isfinite(values).sum())}
+            self._scores.append(key | row)
+            if metric in PRINTED_METRICS:
+                print(f"{label}: {value:.4f}", flush=True)
+        for source, scores in zip(images.sources, per_image, strict=True):
+            self._image_scores.append(key | {"image": str(source)} | scores)
+        write_json(self.folder / "scores.json", self._scores)
+        write_csv(self.folder / "scores.csv", self._scores)
+        write_csv(self.folder / "scores_per_image.csv", self._image_scores)
+
+    def finish(self):
+        """Write what the run took, print the scores in one table, and name the pictures to look at."""
+        self._environment |= {
+            "end": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+            "seconds": round(time.perf_counter() - self._start, 1),
+            "peak_memory_gib": peak_memory_gib(),
+        }
+        if self._scores:
+            print(f"\n{'protocol':<12}{'post-processing':<20}{'foreground IoU':>15}{'overall IoU':>13}")
+            values = {(row["protocol"], row["post"], row["metric"]): row["value"] for row in self._scores}
+            for protocol, post in dict.fromkeys(key[:2] for key in values):
+                foreground, overall = (values[protocol, post, metric] for metric in PRINTED_METRICS)
+                print(f"{protocol:<12}{post:<20}{foreground:>15.4f}{overall:>13.4f}")
+            print(f"\nScores: {self.folder / 'scores.csv'}")
+        for picture in list(self._overlays.values())[:1]:
+            print(f"Overlay picture: {picture}")
+        minutes = self._environment["seconds"] / 60
+        print(f"Finished in {minutes:.1f} minutes, peak memory {self._environment['peak_memory_gib']} GiB: {self.folder}", flush=True)
+        write_json(self.folder / "environment.json", self._environment)
+
+
+class _Tee:
+    """Standard output that is also written to the log file."""
+
+    def __init__(self, terminal, path):
+        self._terminal, self._path = terminal, path
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, text):
+        self._terminal.write(text)
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError as error:
+            # A full disk must not stop the run here: what has to be written says so itself.
+            self._terminal.write(f"[{self._path} is not written any more: {error}]\n")
+            self._file = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115
+        return len(text)
+
+    def __getattr__(self, name):
+        return getattr(self._terminal, name)
+
+
+def describe_environment(code_dir):
+    """Return versions, backend, device, precision and git state.
+
+    Parameters
+    ----------
+    code_dir : str or Path
+        Folder of the repository.
+
+    Returns
+    -------
+    dict
+    """
+    versions = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "git_commit": _git(code_dir, "rev-parse", "HEAD"),
+        "git_dirty": bool(_git(code_dir, "status", "--porcelain")),
+        "versions": versions,
+        "backend": keras.backend.backend(),
+        "device": describe_device(),
+        "precision": keras.mixed_precision.global_policy().name,
+    }
+
+
+def _git(folder, *arguments):
+    if shutil.which("git") is None:
+        return None
+    answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    return answer.stdout.strip() or None
+
+
+def peak_memory_gib():
+    """Return the peak memory of this process in GiB, or None where the system does not tell.
+
+    Returns
+    -------
+    float or None
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 2)
+
+
+def _as_json(settings):
+    """Return settings as they look after being written and read back: tuples become lists."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
