@@ -1,7 +1,7 @@
 """Geometry of augmentation: transforms are composed into one matrix per sample and resampled once.
 
-Matrices are 3x3 and act on ``(x, y, 1)`` with the origin at the centre of the image, as OpenCV wants them; they say where in the source
-an output pixel comes from.
+Matrices are 3x3 and act on ``(x, y, 1)`` with the origin at the centre of the image, as OpenCV wants them; they say
+where in the source an output pixel comes from.
 """
 
 import cv2

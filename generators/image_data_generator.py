@@ -14,8 +14,9 @@ RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((
 class ImageDataGenerator:
     """Draw random transforms for images and masks, under Keras' own option names.
 
-    One geometry is composed per sample and resampled once: image and weights linearly, mask by nearest neighbour. Flips and right-angle
-    turns alone move pixels without resampling. Images keep their stored dtype until the batch is scaled to 0 .. 1.
+    One geometry is composed per sample and resampled once: image and weights linearly, mask by nearest neighbour.
+    Flips and right-angle turns alone move pixels without resampling. Images keep their stored dtype until the batch
+    is scaled to 0 .. 1.
 
     Parameters
     ----------
@@ -38,8 +39,8 @@ class ImageDataGenerator:
     rotation90 : bool
         Turn by 0, 90, 180 or 270 degrees, each with probability 0.25. Needs square crops.
     probability : float
-        Probability that a sample gets the transforms that resample it (rotation, shifts, shear, zoom) and the brightness; flips and
-        right-angle turns keep their own.
+        Probability that a sample gets the transforms that resample it (rotation, shifts, shear, zoom) and the
+        brightness; flips and right-angle turns keep their own.
 
     Raises
     ------
@@ -107,8 +108,8 @@ class ImageDataGenerator:
     ):
         """Make batches of augmented pairs for ``model.fit(..., shuffle=False)``.
 
-        The random numbers of a batch depend on the seed, the epoch and the number of the batch only, so any number of workers
-        gives the same batches.
+        The random numbers of a batch depend on the seed, the epoch and the number of the batch only, so any number of
+        workers gives the same batches.
 
         Parameters
         ----------
@@ -177,7 +178,9 @@ class ImageDataGenerator:
         matrix = np.eye(3)
         if resampled:
             matrix = shift(down, right) @ rotation(angle) @ shear(lean) @ scale(zoom, zoom)
-        matrix = matrix @ scale(-1.0 if flips[0] and self.vertical_flip else 1.0, -1.0 if flips[1] and self.horizontal_flip else 1.0)
+        matrix = matrix @ scale(
+            -1.0 if flips[0] and self.vertical_flip else 1.0, -1.0 if flips[1] and self.horizontal_flip else 1.0
+        )
         return matrix @ RIGHT_ANGLE_TURNS[turn] if self.rotation90 else matrix
 
     def random_brightness(self, image, rng):
@@ -236,8 +239,9 @@ class ImageDataGenerator:
 class ImageBatches(keras.utils.PyDataset):
     """Batches of pairs; made by ``ImageDataGenerator.flow``.
 
-    ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 ``(n, y, x, c)`` in 0 .. 1, uint8 ``(n, y, x, 1)`` and
-    float32 ``(n, y, x, 1)``. Keras advances ``epoch`` at the end of each; set it to continue an earlier training.
+    ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 ``(n, y, x, c)`` in 0 .. 1, uint8
+    ``(n, y, x, 1)`` and float32 ``(n, y, x, 1)``. Keras advances ``epoch`` at the end of each; set it to continue an
+    earlier training.
     """
 
     def __init__(
@@ -246,20 +250,26 @@ class ImageBatches(keras.utils.PyDataset):
         super().__init__(workers=workers)
         weights = [None] * len(x) if sample_weight is None else sample_weight
         if not len(x) == len(y) == len(weights):
-            raise ValueError(f"got {len(x)} images, {len(y)} masks and {len(weights)} weight maps; the numbers must agree.")
+            raise ValueError(
+                f"got {len(x)} images, {len(y)} masks and {len(weights)} weight maps; the numbers must agree."
+            )
         if len(x) == 0 or batch_size < 1:
             raise ValueError(f"got {len(x)} images and the batch size {batch_size}; both must be at least 1.")
         self.crop_shape = tuple(x[0].shape[:2] if crop_shape is None else crop_shape[:2])
         for number, (image, mask) in enumerate(zip(x, y, strict=True)):
             if image.shape[:2] != mask.shape[:2]:
-                raise ValueError(f"image {number} is {image.shape[:2]} and its mask {mask.shape[:2]} (y, x); they must agree.")
+                raise ValueError(
+                    f"image {number} is {image.shape[:2]} and its mask {mask.shape[:2]} (y, x); they must agree."
+                )
             if crop_shape is None and image.shape[:2] != self.crop_shape:
                 raise ValueError(
                     f"image {number} is {image.shape[:2]}, the first {self.crop_shape} (y, x). "
                     "Give crop_shape=(y, x) for images of different sizes."
                 )
         if generator.rotation90 and self.crop_shape[0] != self.crop_shape[1]:
-            raise ValueError(f"rotation90 needs square crops; these are {self.crop_shape} (y, x). Turn it off or change the crop.")
+            raise ValueError(
+                f"rotation90 needs square crops; these are {self.crop_shape} (y, x). Turn it off or change the crop."
+            )
         self.generator, self.x, self.y, self.sample_weight = generator, x, y, sample_weight
         self.batch_size, self.shuffle, self.seed, self.intensity_range = batch_size, shuffle, seed, intensity_range
         self.epoch = 0

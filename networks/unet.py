@@ -19,11 +19,11 @@ def U_Net_2D(  # noqa: N802 - published name
 ):
     """Build the 2D U-Net of the study (Ronneberger et al. 2015, figure 1): 1,940,817 parameters at the defaults.
 
-    Deviations from the paper: ``same`` padding instead of unpadded convolutions and cropped skips, ELU instead of ReLU, dropout between the
-    two convolutions of each level, a sigmoid output, and a quarter of the feature maps.
+    Deviations from the paper: ``same`` padding instead of unpadded convolutions and cropped skips, ELU instead of
+    ReLU, dropout between the two convolutions of each level, a sigmoid output, and a quarter of the feature maps.
 
-    Without normalisation, dropout between the convolutions makes training and inference disagree until long schedules have grown out of
-    it; for short ones set ``drop_values`` to zeros.
+    Without normalisation, dropout between the convolutions makes training and inference disagree until long schedules
+    have grown out of it; for short ones set ``drop_values`` to zeros.
 
     Parameters
     ----------
@@ -83,4 +83,6 @@ def _check_levels(image_shape, depth, **per_level):
             raise ValueError(f"{name} holds {len(values)} values {tuple(values)}; DEPTH {depth} needs {depth + 1}.")
     wrong = [size for size in image_shape[:-1] if size is not None and size % 2**depth]
     if wrong:
-        raise ValueError(f"image_shape {tuple(image_shape)}: {wrong[0]} is not divisible by {2**depth} ({depth} poolings).")
+        raise ValueError(
+            f"image_shape {tuple(image_shape)}: {wrong[0]} is not divisible by {2**depth} ({depth} poolings)."
+        )

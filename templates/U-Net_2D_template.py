@@ -1,15 +1,19 @@
 """2D U-Net on electron microscopy slices: the reference experiment.
 
-Segments mitochondria with the 2D U-Net of "Stable deep neural network architectures for mitochondria segmentation on electron microscopy
-volumes" (Franco-Barranco et al. 2021, arXiv 2104.03577), at its published settings, and scores the prediction under all of its protocols.
+Segments mitochondria with the 2D U-Net of "Stable deep neural network architectures for mitochondria segmentation on
+electron microscopy volumes" (Franco-Barranco et al. 2021, arXiv 2104.03577), at its published settings, and scores
+the prediction under all of its protocols.
 
     python -u templates/U-Net_2D_template.py $code_dir $data_dir $job_dir --id 400 --rid 0 --gpu 0
 
-data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing). Results go to job_dir/results/<id>_<rid>/.
+data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing). Results go to
+job_dir/results/<id>_<rid>/.
 
 On a CPU, or whenever time is short:
-    --set OPTIMIZER=adamw --set LEARNING_RATE=0.001 --set SCHEDULE=one_cycle --set EPOCHS=30 --set "DROP_VALUES=(0.,0.,0.,0.,0.)"
-Without normalisation, the published dropout makes training and inference disagree until a long training has grown out of it.
+    --set OPTIMIZER=adamw --set LEARNING_RATE=0.001 --set SCHEDULE=one_cycle --set EPOCHS=30 --set
+    "DROP_VALUES=(0.,0.,0.,0.,0.)"
+Without normalisation, the published dropout makes training and inference disagree until a long training has grown out
+of it.
 
 Differs from U-Net_2D_template.py in: nothing, this is the reference.
 """
@@ -159,7 +163,13 @@ augmentation = ImageDataGenerator(
     fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
 )
-flow = {"batch_size": BATCH_SIZE, "crop_shape": CROP_SHAPE, "seed": SEED, "intensity_range": INTENSITY_RANGE, "workers": WORKERS}
+flow = {
+    "batch_size": BATCH_SIZE,
+    "crop_shape": CROP_SHAPE,
+    "seed": SEED,
+    "intensity_range": INTENSITY_RANGE,
+    "workers": WORKERS,
+}
 train_batches = augmentation.flow(train_crops.x, train_crops.y, **flow)
 validation_batches = ImageDataGenerator().flow(validation_crops.x, validation_crops.y, shuffle=False, **flow)
 draw_pairs(run.checks / "augmented_pairs.png", *train_batches.sample(12))

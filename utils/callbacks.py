@@ -30,7 +30,9 @@ def load_weights(model, path):
         If the file is missing or does not fit the network.
     """
     if not Path(path).is_file():
-        raise ValueError(f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run.")
+        raise ValueError(
+            f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run."
+        )
     try:
         model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
@@ -41,11 +43,12 @@ def load_weights(model, path):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keep the best weights, stop early, write the history, and be able to go on after a kill as if nothing had happened.
+    """Keep the best weights, stop early, write the history, and go on after a kill as if nothing had happened.
 
-    After every epoch the weights with the optimizer's state are written under a new name, and then ``state.json``, which names them, replaces
-    its predecessor. A kill at any moment leaves one consistent state: that of the last finished epoch. Keras' own ``BackupAndRestore``,
-    ``ModelCheckpoint`` and ``EarlyStopping`` forget the best value and the patience in a restart.
+    After every epoch the weights with the optimizer's state are written under a new name, and then ``state.json``,
+    which names them, replaces its predecessor. A kill at any moment leaves one consistent state: that of the last
+    finished epoch. Keras' own ``BackupAndRestore``, ``ModelCheckpoint`` and ``EarlyStopping`` forget the best value
+    and the patience in a restart.
 
     Parameters
     ----------
@@ -94,7 +97,8 @@ class Checkpoints(keras.callbacks.Callback):
         Returns
         -------
         int
-            For ``fit(initial_epoch=...)``: 0 when there is nothing to go on from, ``epochs`` when the training had ended.
+            For ``fit(initial_epoch=...)``: 0 when there is nothing to go on from, ``epochs`` when the training had
+            ended.
         """
         if not self._state_file.exists():
             return 0
@@ -129,8 +133,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.history.append(row | {"learning_rate": rate, "seconds": round(time.perf_counter() - self._start, 2)})
         if not math.isfinite(row["loss"]):
             raise ValueError(
-                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use PRECISION float32; "
-                "the state of the epoch before is kept."
+                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use PRECISION "
+                "float32; the state of the epoch before is kept."
             )
         # A validation without any foreground gives a NaN, which is never better than a number.
         value = row[self.monitor] if math.isfinite(row[self.monitor]) else None
@@ -183,7 +187,9 @@ class Progress(keras.callbacks.Callback):
         if self._bar is None:
             self._first, self._train_start = epoch, self._epoch_start
             steps = self.params["steps"]
-            self._bar = tqdm(total=steps * self.epochs, initial=steps * epoch, unit="step", disable=None, smoothing=0.05)
+            self._bar = tqdm(
+                total=steps * self.epochs, initial=steps * epoch, unit="step", disable=None, smoothing=0.05
+            )
         self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}")
 
     def on_train_batch_end(self, batch, logs=None):

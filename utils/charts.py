@@ -31,7 +31,8 @@ def draw_history(path, history, *, best_epoch=None):
     path : str or Path
         The png file.
     history : list of dict
-        One row an epoch with ``epoch``, ``loss``, ``val_loss``, ``foreground_iou``, ``val_foreground_iou``, ``learning_rate``.
+        One row an epoch with ``epoch``, ``loss``, ``val_loss``, ``foreground_iou``, ``val_foreground_iou``,
+        ``learning_rate``.
     best_epoch : int, optional
         Marked by a vertical line.
     """
@@ -41,7 +42,9 @@ def draw_history(path, history, *, best_epoch=None):
     for panel, (name, title) in zip(axes[0], panels, strict=True):
         for column, label in ((name, "training"), (f"val_{name}", "validation (inference mode)")):
             if column in history[0]:
-                panel.plot(epochs, [row[column] for row in history], marker="." if len(history) < 40 else None, label=label)
+                panel.plot(
+                    epochs, [row[column] for row in history], marker="." if len(history) < 40 else None, label=label
+                )
         if best_epoch is not None:
             panel.axvline(best_epoch, color="grey", linewidth=1, linestyle=":", label="best epoch")
         panel.set(title=title, xlabel="Epoch")

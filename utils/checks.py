@@ -18,10 +18,13 @@ def check_crop_shape(crop_shape, *, poolings, name="CROP_SHAPE"):
     Raises
     ------
     ValueError
-        If the shape has not three positive entries or a side is not divisible by ``2 ** poolings``; the message gives the neighbours that are.
+        If the shape has not three positive entries or a side is not divisible by ``2 ** poolings``; the message gives
+        the neighbours that are.
     """
     if len(crop_shape) != 3 or any(not isinstance(size, int) or size < 1 for size in crop_shape):
-        raise ValueError(f"{name} is {crop_shape}; wanted three positive integers (y, x, channels), e.g. (256, 256, 1).")
+        raise ValueError(
+            f"{name} is {crop_shape}; wanted three positive integers (y, x, channels), e.g. (256, 256, 1)."
+        )
     divisor = 2**poolings
     problems = []
     for size in dict.fromkeys(crop_shape[:2]):

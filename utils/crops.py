@@ -140,7 +140,8 @@ def crop_images(images, crop_shape, *, overlap=0.0):
     Returns
     -------
     list of numpy.ndarray
-        Crops ``(y, x, c)`` in the order of ``crop_grid``, image after image: views of the images where no padding was needed.
+        Crops ``(y, x, c)`` in the order of ``crop_grid``, image after image: views of the images where no padding was
+        needed.
     """
     return [crop for image in images for crop in iterate_crops(image, crop_shape, overlap=overlap)]
 

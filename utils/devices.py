@@ -16,7 +16,8 @@ def set_precision(precision):
     Parameters
     ----------
     precision : str
-        ``auto`` (bfloat16 where the processor multiplies it, else float32), ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
+        ``auto`` (bfloat16 where the processor multiplies it, else float32), ``float32``, ``mixed_bfloat16`` or
+        ``mixed_float16``.
 
     Returns
     -------
@@ -85,7 +86,7 @@ def use_jit():
 
 
 def make_deterministic():
-    """Ask the backend for the same result in every run, at some cost in speed (TensorFlow only; JAX needs no asking)."""
+    """Ask TensorFlow for the same result in every run, at some cost in speed; JAX gives it unasked."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What ``--dry-run`` does instead of training: one batch, a few steps, one prediction, and what the whole run will take."""
+"""What ``--dry-run`` does instead of training: a few steps, one prediction, and what the whole run will take."""
 
 import time
 
@@ -42,8 +42,13 @@ def dry_run(run, model, batches, *, epochs, prediction, n_images):
     shapes = ", ".join(str(part.shape) for part in batch)
     hours = step_seconds * len(batches) * epochs / 3600
     print(f"Batch: {shapes}. Prediction: {probability.shape}, {probability.min():.3f} to {probability.max():.3f}.")
-    print(f"Training: {step_seconds:.3f} s a step, {len(batches)} steps an epoch, about {hours:.2f} hours for {epochs} epochs.")
-    print(f"Prediction: at most {first_seconds:.2f} s an image (compiling included), {n_images} images in each protocol.")
+    print(
+        f"Training: {step_seconds:.3f} s a step, {len(batches)} steps an epoch, "
+        f"about {hours:.2f} hours for {epochs} epochs."
+    )
+    print(
+        f"Prediction: at most {first_seconds:.2f} s an image (compiling included), {n_images} images in each protocol."
+    )
     print(f"Peak memory so far: {peak_memory_gib()} GiB.")
     print(f"Dry run finished; look at {run.checks}", flush=True)
     raise SystemExit(0)

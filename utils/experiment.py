@@ -1,6 +1,7 @@
-"""The command line of a template: arguments, ``--set`` overrides, ``--help``, the choice of GPU and backend, and how errors are said.
+"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend, how errors are said.
 
-The only module that reads ``sys.argv`` and sets environment variables. It must not import Keras: it chooses what Keras loads.
+The only module that reads ``sys.argv`` and sets environment variables. It must not import Keras: it chooses what
+Keras loads.
 """
 
 import argparse
@@ -32,7 +33,8 @@ def parse_command_line(template_file, arguments=None):
     Returns
     -------
     argparse.Namespace
-        ``code_dir``, ``data_dir``, ``job_dir`` (Path), ``id``, ``rid``, ``gpu`` (str), ``set`` (list of str), ``dry_run``, ``resume``.
+        ``code_dir``, ``data_dir``, ``job_dir`` (Path), ``id``, ``rid``, ``gpu`` (str), ``set`` (list of str),
+        ``dry_run``, ``resume``.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def parse_command_line(template_file, arguments=None):
     parser.add_argument("--id", "-id", "--job_id", default="unknown_job", help="name of the experiment")
     parser.add_argument("--rid", "-rid", "--run_id", type=int, default=0, help="number of the repetition")
     parser.add_argument("--gpu", "-gpu", default="0", help="GPU number, several as 0,1, or -1 for the CPU")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a variable; repeatable")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a variable")
     parser.add_argument("--dry-run", action="store_true", help="everything but training: checks, one step, estimates")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     args = parser.parse_args(arguments)
@@ -75,7 +77,8 @@ def choose_gpus(requested):
     Raises
     ------
     ValueError
-        If the text is no list of numbers or names a GPU that is not there. A machine without any GPU uses the CPU and says so.
+        If the text is no list of numbers or names a GPU that is not there. A machine without any GPU uses the CPU and
+        says so.
     """
     try:
         numbers = [int(number) for number in requested.split(",")]
@@ -94,7 +97,8 @@ def choose_gpus(requested):
         if missing:
             there = ", ".join(str(number) for number in range(len(gpus)))
             raise ValueError(
-                f"--gpu {requested}: this machine has {len(gpus)} GPU(s), number {there}. Use one of these, or --gpu -1 for the CPU."
+                f"--gpu {requested}: this machine has {len(gpus)} GPU(s), number {there}. "
+                "Use one of these, or --gpu -1 for the CPU."
             )
         chosen = [gpus[number] for number in numbers]
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
@@ -112,8 +116,8 @@ def _count_gpus():
 def apply_overrides(namespace, assignments):
     """Set variables from ``NAME=VALUE`` texts and return all variables.
 
-    Names are case-insensitive. Values are Python literals, else text. The type must be that of the default; an int may stand for a
-    float and a list for a tuple, and a default of None takes anything.
+    Names are case-insensitive. Values are Python literals, else text. The type must be that of the default; an int
+    may stand for a float and a list for a tuple, and a default of None takes anything.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ class Source(NamedTuple):
 def list_images(folder):
     """List the image files of a folder in natural order (``im_2`` before ``im_10``).
 
-    Hidden files and files that are not images by their suffix (``Thumbs.db``, ``notes.txt``) are passed over. A folder that
-    holds nothing but one sub-folder is entered, so that Keras' doubled layout ``x/x/`` works too.
+    Hidden files and files that are not images by their suffix (``Thumbs.db``, ``notes.txt``) are passed over. A
+    folder that holds nothing but one sub-folder is entered, so that Keras' doubled layout ``x/x/`` works too.
 
     Parameters
     ----------

@@ -62,7 +62,8 @@ class ImageSet:
 def load_image_set(folder, *, channels=1, n_classes=1, intensity_range=None, masks_optional=False, mask_values=()):
     """Read ``folder/x`` and ``folder/y``, pair them by name and list every problem at once.
 
-    Images keep their stored dtype. Masks may hold any values, as many as there are classes: the smallest becomes class 0.
+    Images keep their stored dtype. Masks may hold any values, as many as there are classes: the smallest becomes
+    class 0.
 
     Parameters
     ----------
@@ -88,8 +89,8 @@ def load_image_set(folder, *, channels=1, n_classes=1, intensity_range=None, mas
     FileNotFoundError
         If a folder is missing.
     ValueError
-        If there are no images, names do not pair, files are broken, sizes or channels differ from what they must be, or masks
-        hold more values than there are classes. All problems are listed with their file names.
+        If there are no images, names do not pair, files are broken, sizes or channels differ from what they must be,
+        or masks hold more values than there are classes. All problems are listed with their file names.
     """
     folder = Path(folder)
     image_paths = list_images(folder / "x")
@@ -128,7 +129,8 @@ def load_image_set(folder, *, channels=1, n_classes=1, intensity_range=None, mas
 def pair_by_name(image_paths, mask_paths):
     """Pair images with masks by what their names do not share with the other names of their folder.
 
-    ``testing-0007.png`` pairs with ``testing_groundtruth-0007.png``, ``a.png`` with ``a_mask.png``, ``7.tif`` with ``007.tif``.
+    ``testing-0007.png`` pairs with ``testing_groundtruth-0007.png``, ``a.png`` with ``a_mask.png``, ``7.tif`` with
+    ``007.tif``.
 
     Parameters
     ----------
@@ -214,7 +216,9 @@ def _class_values(found, known, n_values):
     expected = set(known) or {value for value, _ in counts.most_common(n_values)}
     wrong = [(name, values) for name, values in found.items() if not set(values) <= expected]
     shown = [(name, " ".join(f"{v:g}" for v in values[:8]) + " ..." * (len(values) > 8)) for name, values in wrong]
-    return tuple(sorted(expected)), [f"mask of {name} holds the values {v}, expected {n_values} in all" for name, v in shown]
+    return tuple(sorted(expected)), [
+        f"mask of {name} holds the values {v}, expected {n_values} in all" for name, v in shown
+    ]
 
 
 def _to_classes(mask, values):
@@ -237,8 +241,8 @@ def split_validation(images, fraction, *, seed, shuffle=True):
     seed : int
         Seed of the random choice.
     shuffle : bool
-        True draws the validation images at random (as published); False takes the last ones, which keeps neighbouring slices of a
-        volume from standing on both sides.
+        True draws the validation images at random (as published); False takes the last ones, which keeps neighbouring
+        slices of a volume from standing on both sides.
 
     Returns
     -------

@@ -32,8 +32,8 @@ def to_unit_range(image, intensity_range=None):
     image : numpy.ndarray
         Any shape and dtype.
     intensity_range : tuple of float, optional
-        ``(low, high)``: the values that become 0 and 1; values outside are clipped. Without it the dtype decides: 0..255 for uint8,
-        0..65535 for uint16, 0..1 for floats.
+        ``(low, high)``: the values that become 0 and 1; values outside are clipped. Without it the dtype decides:
+        0..255 for uint8, 0..65535 for uint16, 0..1 for floats.
 
     Returns
     -------

@@ -25,10 +25,11 @@ def get_loss(name, *, foreground_weight=None, masks=None):
     Parameters
     ----------
     name : str
-        ``bce``, ``w_bce`` (foreground pixels weigh ``foreground_weight``), ``dice``, ``jaccard``, ``bce_dice`` (0.5 and 0.5) or
-        ``w_bce_dice`` (0.33 weighted cross-entropy + 0.66 Dice, as published).
+        ``bce``, ``w_bce`` (foreground pixels weigh ``foreground_weight``), ``dice``, ``jaccard``, ``bce_dice`` (0.5
+        and 0.5) or ``w_bce_dice`` (0.33 weighted cross-entropy + 0.66 Dice, as published).
     foreground_weight : float, optional
-        For the two ``w_`` losses, refused by the others: how many times a foreground pixel counts. None: ``balancing_weight(masks)``.
+        For the two ``w_`` losses, refused by the others: how many times a foreground pixel counts. None:
+        ``balancing_weight(masks)``.
     masks : iterable of numpy.ndarray, optional
         Training masks, read only when that weight is computed from them.
 
@@ -46,9 +47,13 @@ def get_loss(name, *, foreground_weight=None, masks=None):
     if weighted and foreground_weight is None and masks is not None:
         foreground_weight = balancing_weight(masks)
     if weighted and (foreground_weight is None or foreground_weight <= 0):
-        raise ValueError(f"LOSS {name!r} needs a positive FOREGROUND_WEIGHT or the training masks; got {foreground_weight}.")
+        raise ValueError(
+            f"LOSS {name!r} needs a positive FOREGROUND_WEIGHT or the training masks; got {foreground_weight}."
+        )
     if not weighted and foreground_weight is not None:
-        raise ValueError(f"LOSS {name!r} does not use FOREGROUND_WEIGHT={foreground_weight}. Use 'w_{name}' or leave it None.")
+        raise ValueError(
+            f"LOSS {name!r} does not use FOREGROUND_WEIGHT={foreground_weight}. Use 'w_{name}' or leave it None."
+        )
     return SegmentationLoss(**LOSSES[name], foreground_weight=foreground_weight or 1.0, name=name)
 
 
@@ -84,9 +89,10 @@ class SegmentationLoss(keras.losses.Loss):
     """Weighted sum of cross-entropy, Dice loss and Jaccard loss over the pixels of a batch.
 
     With truth t, probability p and pixel weights w: cross-entropy = mean(-w (t log p + (1 - t) log(1 - p)));
-    Dice loss = 1 - (2 S(w t p) + 1) / (S(w t) + S(w p) + 1); Jaccard loss = 1 - (S(w t p) + 1) / (S(w t) + S(w p) - S(w t p) + 1), S being the
-    sum over the batch. With several classes (softmax) the truth is turned into one channel each, cross-entropy is the categorical one and the
-    sums run over all classes but the background. w is the product of the batch's ``sample_weight`` and, for cross-entropy, of ``foreground_weight`` where t is 1.
+    Dice loss = 1 - (2 S(w t p) + 1) / (S(w t) + S(w p) + 1); Jaccard loss = 1 - (S(w t p) + 1) / (S(w t) + S(w p) -
+    S(w t p) + 1), S being the sum over the batch. With several classes (softmax) the truth is turned into one channel
+    each, cross-entropy is the categorical one and the sums run over all classes but the background. w is the product
+    of the batch's ``sample_weight`` and, for cross-entropy, of ``foreground_weight`` where t is 1.
 
     Parameters
     ----------
@@ -98,13 +104,15 @@ class SegmentationLoss(keras.losses.Loss):
         Name of the loss.
     """
 
-    def __init__(self, cross_entropy=0.0, dice=0.0, jaccard=0.0, foreground_weight=1.0, name="segmentation_loss", **kwargs):
+    def __init__(
+        self, cross_entropy=0.0, dice=0.0, jaccard=0.0, foreground_weight=1.0, name="segmentation_loss", **kwargs
+    ):
         super().__init__(name=name, **kwargs)
         self.cross_entropy, self.dice, self.jaccard = cross_entropy, dice, jaccard
         self.foreground_weight = foreground_weight
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Return the loss of a batch, a float32 scalar; ``sample_weight`` is ``(n, y, x)``, ``(n, y, x, 1)`` or None."""
+        """Return the loss of a batch, a float32 scalar; weights are ``(n, y, x)``, ``(n, y, x, 1)`` or None."""
         true, probability = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         weight = ops.ones_like(true) if sample_weight is None else ops.cast(sample_weight, "float32")
         if len(weight.shape) == len(true.shape) - 1:

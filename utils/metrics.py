@@ -1,7 +1,7 @@
 """Scores of masks, all derived from one confusion matrix, and the metric shown while training.
 
-Definitions, with TP, FP, FN of a class: IoU (Jaccard) = TP / (TP + FP + FN); Dice = 2 TP / (2 TP + FP + FN); precision = TP / (TP + FP);
-recall = TP / (TP + FN). A score with nothing to score (0 / 0) is NaN, and means skip NaN.
+Definitions, with TP, FP, FN of a class: IoU (Jaccard) = TP / (TP + FP + FN); Dice = 2 TP / (2 TP + FP + FN);
+precision = TP / (TP + FP); recall = TP / (TP + FN). A score with nothing to score (0 / 0) is NaN, and means skip NaN.
 """
 
 import keras
@@ -44,7 +44,8 @@ def confusion_matrix(truth, prediction, n_classes=2):
     Returns
     -------
     numpy.ndarray
-        ``(n_classes, n_classes)``, int64; rows are the truth. Matrices of several images add up to that of all their pixels.
+        ``(n_classes, n_classes)``, int64; rows are the truth. Matrices of several images add up to that of all their
+        pixels.
 
     Raises
     ------
@@ -78,8 +79,9 @@ def scores_from_confusion(matrix):
     Returns
     -------
     dict of str to float
-        ``foreground_iou``, ``overall_iou`` (mean over all classes, background included), ``dice``, ``precision``, ``recall``; with more
-        than two classes these are means over the classes except background, and ``iou_class_0`` ... follow. NaN where there is nothing to score.
+        ``foreground_iou``, ``overall_iou`` (mean over all classes, background included), ``dice``, ``precision``,
+        ``recall``; with more than two classes these are means over the classes except background, and ``iou_class_0``
+        ... follow. NaN where there is nothing to score.
     """
     matrix = np.asarray(matrix, np.float64)
     hit = np.diag(matrix)

@@ -17,8 +17,8 @@ def get_optimizer(name, *, learning_rate, schedule=None, total_steps=None):
     Parameters
     ----------
     name : str
-        ``sgd`` (momentum 0.99, as published), ``adam`` or ``adamw`` (decoupled weight decay 0.01 on kernels, none on biases and
-        normalisation).
+        ``sgd`` (momentum 0.99, as published), ``adam`` or ``adamw`` (decoupled weight decay 0.01 on kernels, none on
+        biases and normalisation).
     learning_rate : float
         Constant rate, or the peak of the schedule.
     schedule : str or None
@@ -53,7 +53,8 @@ def get_optimizer(name, *, learning_rate, schedule=None, total_steps=None):
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     """One-cycle policy with cosine arcs (Smith and Topin 2018, arXiv 1708.07120).
 
-    The rate rises from ``peak / 25`` to ``peak`` over the first 30 % of the steps and falls to ``peak / 10,000`` over the rest.
+    The rate rises from ``peak / 25`` to ``peak`` over the first 30 % of the steps and falls to ``peak / 10,000`` over
+    the rest.
 
     Parameters
     ----------

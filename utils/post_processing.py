@@ -11,8 +11,8 @@ def z_filter(predictions, size=5):
 
     At both ends the volume is mirrored (``b a | a b c``). Only ``size`` slices are in memory.
 
-    The published z-filtering was a 5x5 median over (z, y), which also erases structures that are thin in y; this is the pure z median of
-    Casser et al. (2018) and of Oztel et al. (2017).
+    The published z-filtering was a 5x5 median over (z, y), which also erases structures that are thin in y; this is
+    the pure z median of Casser et al. (2018) and of Oztel et al. (2017).
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ def z_filter(predictions, size=5):
     for image in _with_mirrored_ends(iter(predictions), size // 2):
         if window and image.shape != window[-1].shape:
             raise ValueError(
-                f"the z-filter got slices of the shapes {window[-1].shape} and {image.shape}; they must be slices of one volume."
+                f"the z-filter got slices of the shapes {window[-1].shape} and {image.shape}; "
+                "they must be slices of one volume."
             )
         window.append(image)
         if len(window) == size:

@@ -1,7 +1,8 @@
 """Predicting images of any size: crop by crop, blended, whole, and averaged over eight orientations.
 
-Every function is a generator that reads images one by one, sends batches of one fixed shape through the model's compiled
-prediction function and yields one probability map per image, so that memory is bounded by one image and not by the test set.
+Every function is a generator that reads images one by one, sends batches of one fixed shape through the model's
+compiled prediction function and yields one probability map per image, so that memory is bounded by one image and not
+by the test set.
 """
 
 import itertools
@@ -87,13 +88,12 @@ def predict_crops(model, images, crop_shape, *, overlap=0.0, ensemble=False, bat
     return _merged(model, images, crop_shape, overlap, None, settings)
 
 
-def predict_blended(
-    model, images, crop_shape, *, subdivisions=2, ensemble=True, batch_size=6, intensity_range=None
-):
+def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True, batch_size=6, intensity_range=None):
     """Predict overlapping crops and blend them with a squared spline window, which leaves no seams.
 
-    The image is mirrored outwards by half a crop, so that border pixels lie in the middle of some crop as well. Weights are divided by
-    their sum, so any size is right. The published protocol (after Chevalier's smooth tiling) has all eight orientations.
+    The image is mirrored outwards by half a crop, so that border pixels lie in the middle of some crop as well.
+    Weights are divided by their sum, so any size is right. The published protocol (after Chevalier's smooth tiling)
+    has all eight orientations.
 
     Parameters
     ----------
@@ -119,7 +119,9 @@ def predict_blended(
     """
     settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
     bordered, originals = itertools.tee(images)
-    bordered = (pad_to(im, [size + crop for size, crop in zip(im.shape, crop_shape[:2], strict=False)])[0] for im in bordered)
+    bordered = (
+        pad_to(im, [size + crop for size, crop in zip(im.shape, crop_shape[:2], strict=False)])[0] for im in bordered
+    )
     blended = _merged(model, bordered, crop_shape, 1 - 1 / subdivisions, spline_window(crop_shape), settings)
     for image, probability in zip(originals, blended, strict=True):
         top, left = crop_shape[0] // 2, crop_shape[1] // 2

@@ -39,8 +39,19 @@ METRIC_LABELS = {
     "recall": "Recall",
 }
 PRINTED_METRICS = ("foreground_iou", "overall_iou")
-PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "scipy", "opencv-python-headless", "tifffile")
-# Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the disk space.
+PACKAGES = (
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "jax",
+    "torch",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "tifffile",
+)
+# Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the
+# disk space.
 PROBABILITY_STEPS = 4096
 
 
@@ -85,16 +96,24 @@ class Run:
     def _claim_folder(self, args):
         settings_file, environment_file = self.folder / "settings.json", self.folder / "environment.json"
         if environment_file.exists() and "end" in read_json(environment_file):
-            raise FileExistsError(f"run {self.name} is finished; its results are in {self.folder}. Choose another --rid.")
+            raise FileExistsError(
+                f"run {self.name} is finished; its results are in {self.folder}. Choose another --rid."
+            )
         if settings_file.exists() and not args.resume:
             raise FileExistsError(
-                f"run {self.name} was begun and not finished ({self.folder}). Add --resume to go on with it, or choose another --rid."
+                f"run {self.name} was begun and not finished ({self.folder}). "
+                "Add --resume to go on with it, or choose another --rid."
             )
         if settings_file.exists():
             old, new = read_json(settings_file)["settings"], _as_json(self.settings)
-            changed = [f"{key} was {old.get(key)}, is {new.get(key)}" for key in new | old if old.get(key) != new.get(key)]
+            changed = [
+                f"{key} was {old.get(key)}, is {new.get(key)}" for key in new | old if old.get(key) != new.get(key)
+            ]
             if changed:
-                raise ValueError(f"run {self.name} was begun with other settings: {'; '.join(changed)}. Use the same, or another --rid.")
+                raise ValueError(
+                    f"run {self.name} was begun with other settings: {'; '.join(changed)}. "
+                    "Use the same, or another --rid."
+                )
         elif args.resume:
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -112,8 +131,8 @@ class Run:
     def evaluate(self, protocol, images, predictions, *, post="none", loss=None, save=True):
         """Threshold, score, print and save predictions, one image at a time.
 
-        Writes ``images/<protocol>/<post>/{probability,binary}/<original name>.tif``, ``overlay.png`` beside them, and the score tables. Without
-        ground truth it only saves.
+        Writes ``images/<protocol>/<post>/{probability,binary}/<original name>.tif``, ``overlay.png`` beside them, and
+        the score tables. Without ground truth it only saves.
 
         Parameters
         ----------
@@ -148,7 +167,9 @@ class Run:
         with ImageWriter(folders, images.sources) as writer:
             for count, probability in enumerate(predictions, start=1):
                 if count > len(images) or probability.shape[:2] != images.x[count - 1].shape[:2]:
-                    raise ValueError(f"{protocol}, {post}: prediction {count} does not belong to the {len(images)} images.")
+                    raise ValueError(
+                        f"{protocol}, {post}: prediction {count} does not belong to the {len(images)} images."
+                    )
                 probability = np.rint(probability * np.float32(PROBABILITY_STEPS)) / np.float32(PROBABILITY_STEPS)
                 mask = probability_to_mask(probability)
                 n_classes = max(2, probability.shape[-1])
@@ -220,7 +241,10 @@ class Run:
         for picture in list(self._overlays.values())[:1]:
             print(f"Overlay picture: {picture}")
         minutes = self._environment["seconds"] / 60
-        print(f"Finished in {minutes:.1f} minutes, peak memory {self._environment['peak_memory_gib']} GiB: {self.folder}", flush=True)
+        print(
+            f"Finished in {minutes:.1f} minutes, peak memory {self._environment['peak_memory_gib']} GiB: {self.folder}",
+            flush=True,
+        )
         write_json(self.folder / "environment.json", self._environment)
 
 

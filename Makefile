@@ -1,0 +1,40 @@
+# make demo: a small experiment from nothing to an overlay picture. make test: all tests. make bench: speed, as ratios.
+# Each creates the environment .venv from env/ by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test bench clean
+
+$(VENV)/requirements.done: env/requirements.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; give it as PYTHON=...')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements.txt
+	touch $@
+
+$(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements-test.txt
+	touch $@
+
+$(DEMO)/data/test/y:
+	PYTHONPATH=. $(PYTHON_RUN) -c "from utils.synthetic_em import write_demo_data; write_demo_data('$(DEMO)/data')"
+
+demo: PYTHON_RUN = $(BIN)/python
+demo: $(VENV)/requirements.done $(DEMO)/data/test/y
+	rm -rf $(DEMO)/results
+	$(BIN)/python -u templates/U-Net_2D_template.py . $(DEMO)/data $(DEMO) --id demo --rid 0 --gpu -1 \
+	  --set "FEATURE_MAPS=(16, 32, 64, 128)" --set DEPTH=3 --set "DROP_VALUES=(0., 0., 0., 0.)" \
+	  --set OPTIMIZER=adamw --set LEARNING_RATE=0.002 --set SCHEDULE=one_cycle --set EPOCHS=40 \
+	  --set ROTATION90=True --set AUGMENTATION_PROBABILITY=0.5 --set "BRIGHTNESS_RANGE=(0.8, 1.2)"
+
+test: $(VENV)/requirements-test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/requirements-test.done
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(DEMO)
