@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+BENCHMARKS := $(addprefix benchmarks/,augmentation.py training_step.py prediction.py memory.py)
 
 .PHONY: demo test bench clean
 
@@ -34,7 +35,7 @@ test: $(VENV)/requirements-test.done
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/requirements-test.done
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -4,6 +4,8 @@ Matrices are 3x3 and act on ``(x, y, 1)`` with the origin at the centre of the i
 where in the source an output pixel comes from.
 """
 
+import math
+
 import cv2
 import numpy as np
 
@@ -94,52 +96,118 @@ def is_exact(matrix):
     -------
     bool
     """
-    turn = matrix[:2, :2]
-    return bool(np.isin(turn, (-1, 0, 1)).all() and np.abs(turn).sum() == 2 and not matrix[:2, 2].any())
+    (a, b, x), (c, d, y), _ = matrix.tolist()
+    straight = abs(a) == abs(d) == 1 and b == c == 0
+    turned = abs(b) == abs(c) == 1 and a == d == 0
+    return (straight or turned) and x == y == 0
+
+
+class Resampling:
+    """One geometry for image, mask and weights of a sample: a window of the source seen through a matrix.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray
+        ``(3, 3)``, output to source, about the centre of the window.
+    corner : tuple of int
+        Upper left ``(y, x)`` of the window in the source.
+    shape : tuple of int
+        Size ``(y, x)`` of the window and of the output.
+    """
+
+    def __init__(self, matrix, corner, shape):
+        (self._top, self._left), (self._height, self._width) = corner, shape
+        self._matrix, self._exact = matrix, is_exact(matrix)
+        if self._exact:
+            return
+        # OpenCV is fastest when no pixel comes from outside, so only the part of the source that is needed is handed to
+        # it, continued beyond the border where the window reaches out of the image.
+        (a, b, shift_x), (c, d, shift_y), _ = matrix.tolist()
+        half_y, half_x = (self._height - 1) / 2, (self._width - 1) / 2
+        centre_y, centre_x = self._top + half_y + shift_y, self._left + half_x + shift_x
+        reach_y, reach_x = abs(c) * half_x + abs(d) * half_y, abs(a) * half_x + abs(b) * half_y
+        self._rows = math.floor(centre_y - reach_y) - 1, math.ceil(centre_y + reach_y) + 3
+        self._columns = math.floor(centre_x - reach_x) - 1, math.ceil(centre_x + reach_x) + 3
+        to_x = centre_x - self._columns[0] - a * half_x - b * half_y
+        to_y = centre_y - self._rows[0] - c * half_x - d * half_y
+        self._to_part = np.array([[a, b, to_x], [c, d, to_y]])
+
+    def apply(self, image, *, nearest, fill_mode="reflect", cval=0.0):
+        """Resample an image.
+
+        Parameters
+        ----------
+        image : numpy.ndarray
+            ``(y, x, c)``; what surrounds the window is used before the fill mode is.
+        nearest : bool
+            Nearest neighbour (masks) instead of linear interpolation.
+        fill_mode : str
+            One of ``FILL_MODES``; names as in Keras.
+        cval : float
+            Value for ``constant``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(y, x, c)`` in the dtype of the image (float32 for dtypes that OpenCV cannot resample).
+        """
+        if self._exact:
+            window = image[self._top : self._top + self._height, self._left : self._left + self._width]
+            return _turn(window, self._matrix)
+        border, value = BORDERS[fill_mode], (cval,) * image.shape[-1]
+        part = _cut(image, self._rows, self._columns, border, value)
+        if part.dtype not in WARPED_DTYPES:
+            part = part.astype(np.float32)
+        flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(part, self._to_part, (self._width, self._height), flags=flags)
+        return warped.reshape(self._height, self._width, image.shape[-1])
 
 
 def warp(image, matrix, corner, shape, *, nearest, fill_mode="reflect", cval=0.0):
-    """Resample a window of an image through a matrix.
+    """Resample a window of one image through a matrix (see ``Resampling``).
 
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)``; what surrounds the window is used before the fill mode is.
+        ``(y, x, c)``.
     matrix : numpy.ndarray
-        ``(3, 3)``, output to source, about the centre of the window.
-    corner : tuple of int
-        Upper left ``(y, x)`` of the window in the image.
-    shape : tuple of int
-        Size ``(y, x)`` of the window and of the output.
+        ``(3, 3)``.
+    corner, shape : tuple of int
+        Upper left and size ``(y, x)`` of the window.
     nearest : bool
-        Nearest neighbour (masks) instead of linear interpolation.
+        Nearest neighbour instead of linear interpolation.
     fill_mode : str
-        One of ``FILL_MODES``; names as in Keras.
+        One of ``FILL_MODES``.
     cval : float
         Value for ``constant``.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, c)`` in the dtype of the image (float32 for dtypes that OpenCV cannot resample).
+        ``(y, x, c)``.
     """
-    (top, left), (height, width) = corner, shape
-    if is_exact(matrix):
-        return _turn(image[top : top + height, left : left + width], matrix)
-    if image.dtype not in WARPED_DTYPES:
-        image = image.astype(np.float32)
-    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-    to_source = shift(-centre_y - top, -centre_x - left) @ matrix @ shift(centre_y, centre_x)
-    interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    warped = cv2.warpAffine(
-        image,
-        to_source[:2],
-        (width, height),
-        flags=interpolation | cv2.WARP_INVERSE_MAP,
-        borderMode=BORDERS[fill_mode],
-        borderValue=(cval,) * image.shape[-1],
-    )
-    return warped.reshape(height, width, image.shape[-1])
+    return Resampling(matrix, corner, shape).apply(image, nearest=nearest, fill_mode=fill_mode, cval=cval)
+
+
+def _cut(image, rows, columns, border, value):
+    """Cut ``image[rows, columns]`` out, continued by the border rule where it reaches outside."""
+    inside = []
+    for (start, stop), size in zip((rows, columns), image.shape[:2], strict=True):
+        # At least one row or column of the image stays, for the border to continue.
+        inside.append((min(max(start, 0), size - 1), max(min(stop, size), 1)))
+    (top, bottom), (left, right) = inside
+    outside = top - rows[0], rows[1] - bottom, left - columns[0], columns[1] - right
+    if border == cv2.BORDER_CONSTANT or not any(outside) or border == cv2.BORDER_REPLICATE:
+        whole = image[top:bottom, left:right]
+    else:  # mirrored and repeated pixels may come from anywhere in the image
+        whole, (top, bottom, left, right) = image, (0, image.shape[0], 0, image.shape[1])
+    if not any(outside):
+        return np.ascontiguousarray(whole)
+    margins = [max(0, m) for m in (top - rows[0], rows[1] - bottom, left - columns[0], columns[1] - right)]
+    part = cv2.copyMakeBorder(np.ascontiguousarray(whole), *margins, border, value=value)
+    part = part.reshape(*part.shape[:2], image.shape[-1])
+    y, x = max(0, rows[0] - top), max(0, columns[0] - left)
+    return np.ascontiguousarray(part[y : y + rows[1] - rows[0], x : x + columns[1] - columns[0]])
 
 
 def _turn(window, matrix):

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from generators.geometry import FILL_MODES, rotation, scale, shear, shift, warp
+from generators.geometry import FILL_MODES, Resampling, rotation, scale, shear, shift
 from utils.crops import pad_to
 from utils.errors import check_choice
-from utils.intensity import dtype_range, to_unit_range
+from utils.intensity import grey_value_limits, scaled_batch
 
 RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
 
@@ -169,22 +169,31 @@ class ImageDataGenerator:
         numpy.ndarray
             ``(3, 3)``, see ``generators.geometry``.
         """
-        # Every number is drawn whether or not it is used, so that one option does not change the draws of another.
-        angle, lean = rng.uniform(-1, 1, 2) * (self.rotation_range, self.shear_range)
-        down, right = rng.uniform(-1, 1, 2) * (self.height_shift_range, self.width_shift_range) * np.array(shape[:2])
-        zoom = rng.uniform(*self.zoom_range)
-        flips = rng.random(2) < 0.5
-        turn, resampled = rng.integers(4), rng.random() < self.probability
-        matrix = np.eye(3)
-        if resampled:
-            matrix = shift(down, right) @ rotation(angle) @ shear(lean) @ scale(zoom, zoom)
-        matrix = matrix @ scale(
-            -1.0 if flips[0] and self.vertical_flip else 1.0, -1.0 if flips[1] and self.horizontal_flip else 1.0
-        )
-        return matrix @ RIGHT_ANGLE_TURNS[turn] if self.rotation90 else matrix
+        # All numbers are drawn whether or not they are used, so that one option does not change the draws of another.
+        angle, lean, down, right = (2 * rng.random(4) - 1).tolist()
+        zoom, flip_up, flip_left, turn, resampled = rng.random(5).tolist()
+        matrix = RIGHT_ANGLE_TURNS[int(4 * turn)] if self.rotation90 else np.eye(3)
+        if (self.vertical_flip and flip_up < 0.5) or (self.horizontal_flip and flip_left < 0.5):
+            mirror_y = -1.0 if self.vertical_flip and flip_up < 0.5 else 1.0
+            mirror_x = -1.0 if self.horizontal_flip and flip_left < 0.5 else 1.0
+            matrix = scale(mirror_y, mirror_x) @ matrix
+        if resampled >= self.probability:
+            return matrix
+        low, high = self.zoom_range
+        if low != 1 or high != 1:
+            factor = low + (high - low) * zoom
+            matrix = scale(factor, factor) @ matrix
+        if self.shear_range:
+            matrix = shear(lean * self.shear_range) @ matrix
+        if self.rotation_range:
+            matrix = rotation(angle * self.rotation_range) @ matrix
+        if self.height_shift_range or self.width_shift_range:
+            pixels = down * self.height_shift_range * shape[0], right * self.width_shift_range * shape[1]
+            matrix = shift(*pixels) @ matrix
+        return matrix
 
-    def random_brightness(self, image, rng):
-        """Multiply the grey values of an image by a random factor and clip them to the range of the dtype.
+    def random_brightness(self, image, rng, intensity_range=None):
+        """Multiply the grey values of an image by a random factor and clip them to their range.
 
         Parameters
         ----------
@@ -192,6 +201,8 @@ class ImageDataGenerator:
             ``(y, x, c)``.
         rng : numpy.random.Generator
             Source of randomness.
+        intensity_range : tuple of float, optional
+            Grey values of black and white, where they are not those of the dtype.
 
         Returns
         -------
@@ -203,10 +214,10 @@ class ImageDataGenerator:
         factor, applied = rng.uniform(*self.brightness_range), rng.random() < self.probability
         if not applied:
             return image
-        low, high = dtype_range(image.dtype) or (-np.inf, np.inf)
+        low, high = intensity_range or grey_value_limits(image.dtype)
         return np.clip(image * np.float32(factor), low, high).astype(image.dtype)
 
-    def random_pair(self, image, mask, weight, crop_shape, rng):
+    def random_pair(self, image, mask, weight, crop_shape, rng, intensity_range=None):
         """Draw one augmented sample.
 
         Parameters
@@ -219,6 +230,8 @@ class ImageDataGenerator:
             ``(y, x)`` of the sample.
         rng : numpy.random.Generator
             Source of randomness.
+        intensity_range : tuple of float, optional
+            As in ``flow``.
 
         Returns
         -------
@@ -227,13 +240,12 @@ class ImageDataGenerator:
         """
         shape = tuple(crop_shape[:2])
         corner = [int(rng.integers(size - crop + 1)) for size, crop in zip(image.shape[:2], shape, strict=True)]
-        matrix = self.random_matrix(rng, shape)
-        fill = {"fill_mode": self.fill_mode}
-        image = warp(image, matrix, corner, shape, nearest=False, cval=self.cval, **fill)
-        mask = warp(mask, matrix, corner, shape, nearest=True, **fill)
+        resampling = Resampling(self.random_matrix(rng, shape), corner, shape)
+        image = resampling.apply(image, nearest=False, fill_mode=self.fill_mode, cval=self.cval)
+        mask = resampling.apply(mask, nearest=True, fill_mode=self.fill_mode)
         if weight is not None:
-            weight = warp(weight, matrix, corner, shape, nearest=False, **fill)
-        return self.random_brightness(image, rng), mask, weight
+            weight = resampling.apply(weight, nearest=False, fill_mode=self.fill_mode)
+        return self.random_brightness(image, rng, intensity_range), mask, weight
 
 
 class ImageBatches(keras.utils.PyDataset):
@@ -248,22 +260,20 @@ class ImageBatches(keras.utils.PyDataset):
         self, generator, x, y, *, batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
     ):
         super().__init__(workers=workers)
-        weights = [None] * len(x) if sample_weight is None else sample_weight
-        if not len(x) == len(y) == len(weights):
-            raise ValueError(
-                f"got {len(x)} images, {len(y)} masks and {len(weights)} weight maps; the numbers must agree."
-            )
+        named = {"image": x, "mask": y} | ({} if sample_weight is None else {"weight map": sample_weight})
+        counts = {name: len(arrays) for name, arrays in named.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"the numbers of arrays do not agree: {counts}.")
         if len(x) == 0 or batch_size < 1:
             raise ValueError(f"got {len(x)} images and the batch size {batch_size}; both must be at least 1.")
         self.crop_shape = tuple(x[0].shape[:2] if crop_shape is None else crop_shape[:2])
-        for number, (image, mask) in enumerate(zip(x, y, strict=True)):
-            if image.shape[:2] != mask.shape[:2]:
+        for number, arrays in enumerate(zip(*named.values(), strict=True)):
+            sizes = {name: array.shape[:2] for name, array in zip(named, arrays, strict=True)}
+            if len(set(sizes.values())) > 1:
+                raise ValueError(f"the sizes (y, x) of number {number} do not agree: {sizes}.")
+            if crop_shape is None and sizes["image"] != self.crop_shape:
                 raise ValueError(
-                    f"image {number} is {image.shape[:2]} and its mask {mask.shape[:2]} (y, x); they must agree."
-                )
-            if crop_shape is None and image.shape[:2] != self.crop_shape:
-                raise ValueError(
-                    f"image {number} is {image.shape[:2]}, the first {self.crop_shape} (y, x). "
+                    f"image {number} is {sizes['image']}, the first {self.crop_shape} (y, x). "
                     "Give crop_shape=(y, x) for images of different sizes."
                 )
         if generator.rotation90 and self.crop_shape[0] != self.crop_shape[1]:
@@ -284,7 +294,7 @@ class ImageBatches(keras.utils.PyDataset):
         rng = np.random.default_rng((self.seed, self.epoch, index))
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         samples = [self._sample(number, rng) for number in chosen]
-        images = np.stack([to_unit_range(image, self.intensity_range) for image, _, _ in samples])
+        images = scaled_batch([image for image, _, _ in samples], self.intensity_range)
         masks = np.stack([mask for _, mask, _ in samples])
         if self.sample_weight is None:
             return images, masks
@@ -294,7 +304,8 @@ class ImageBatches(keras.utils.PyDataset):
         arrays = [self.x[number], self.y[number]]
         arrays += [] if self.sample_weight is None else [self.sample_weight[number]]
         arrays = [pad_to(array, self.crop_shape)[0] for array in arrays]
-        return self.generator.random_pair(*arrays, *([None] * (3 - len(arrays))), self.crop_shape, rng)
+        arrays += [None] * (3 - len(arrays))
+        return self.generator.random_pair(*arrays, self.crop_shape, rng, self.intensity_range)
 
     def sample(self, count):
         """Return the first augmented pairs of the present epoch, for a picture of them.

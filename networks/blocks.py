@@ -44,7 +44,7 @@ def convolution(x, filters, size=3, **kwargs):
 
 
 def up_convolution(x, filters, strides=2, **kwargs):
-    """Double the size with a transposed convolution whose kernel is as large as its stride.
+    """Enlarge with a transposed convolution; the kernel is 2 along every axis, as published, whatever the strides.
 
     Parameters
     ----------

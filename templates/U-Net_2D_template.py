@@ -117,10 +117,10 @@ from networks.unet import U_Net_2D
 from utils.callbacks import Checkpoints, Progress, ProgressChart, load_weights
 from utils.charts import draw_crop_grid, draw_pairs
 from utils.checks import check_crop_shape, check_same_size
-from utils.crops import crop_grid
+from utils.data_folder import load_train_and_test
 from utils.devices import make_deterministic, set_precision, use_jit
 from utils.dry_run import dry_run
-from utils.image_set import crop_image_set, load_image_set, split_validation
+from utils.image_set import crop_image_set, split_validation
 from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
 from utils.optimizers import get_optimizer
@@ -134,9 +134,9 @@ keras.utils.set_random_seed(SEED)
 set_precision(PRECISION)
 if DETERMINISTIC:
     make_deterministic()
-data_format = {"channels": CROP_SHAPE[-1], "n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE}
-train = load_image_set(args.data_dir / "train", **data_format)
-test = load_image_set(args.data_dir / "test", **data_format, masks_optional=True, mask_values=train.mask_values)
+train, test = load_train_and_test(
+    args.data_dir, channels=CROP_SHAPE[-1], n_classes=N_CLASSES, intensity_range=INTENSITY_RANGE
+)
 if Z_FILTER_SIZE:
     check_same_size(test, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
 
@@ -145,7 +145,7 @@ train, validation = split_validation(train, VALIDATION_SPLIT, seed=SEED, shuffle
 train_crops = train if RANDOM_CROPS else crop_image_set(train, CROP_SHAPE, overlap=OVERLAP)
 validation_crops = crop_image_set(validation, CROP_SHAPE)
 test_crops = crop_image_set(test, CROP_SHAPE, overlap=OVERLAP)
-draw_crop_grid(run.checks / "crops.png", train.x[0], crop_grid(train.x[0].shape, CROP_SHAPE, OVERLAP), CROP_SHAPE)
+draw_crop_grid(run.checks / "crops.png", train.x[0], CROP_SHAPE, overlap=OVERLAP, intensity_range=INTENSITY_RANGE)
 draw_pairs(run.checks / "training_crops.png", train_crops.x, train_crops.y, intensity_range=INTENSITY_RANGE)
 
 # %% Data augmentation

@@ -11,6 +11,8 @@ from utils.charts import draw_history
 from utils.errors import check_choice
 from utils.files import atomic_path, read_json, write_csv, write_json
 
+# Bytes of structure in a weights file beside the numbers.
+HDF5_OVERHEAD = 500_000
 MONITORS = {"val_loss": min, "val_foreground_iou": max}
 
 
@@ -107,6 +109,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.stopped = state["stopped"]
         model.optimizer.build(model.trainable_variables)
         model.load_weights(self.folder / state["weights"])
+        for seed, value in zip(_dropout_seeds(model), state["dropout_seeds"], strict=True):
+            seed.assign(value)
         batches.epoch = len(self.history)
         print(f"Going on after epoch {len(self.history)} of {epochs}.")
         return epochs if self.stopped else len(self.history)
@@ -151,17 +155,25 @@ class Checkpoints(keras.callbacks.Callback):
         return self.best is None or (value != self.best and MONITORS[self.monitor](value, self.best) == value)
 
     def _save(self, path):
-        with atomic_path(path) as temporary:
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        size = sum(4 * math.prod(variable.shape) for variable in variables) + HDF5_OVERHEAD
+        with atomic_path(path, size=size) as temporary:
             self.model.save_weights(temporary)
 
     def _commit(self, epoch):
         weights = self.folder / f"epoch_{epoch:05d}.weights.h5"
         self._save(weights)
         state = {"best": self.best, "best_epoch": self.best_epoch, "stopped": self.stopped, "weights": weights.name}
-        write_json(self._state_file, state | {"history": self.history})
+        # Keras saves weights and optimizer, but not where the random numbers of dropout stand.
+        seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in _dropout_seeds(self.model)]
+        write_json(self._state_file, state | {"dropout_seeds": seeds, "history": self.history})
         for old in self.folder.glob("epoch_*.weights.h5"):
             if old != weights:
                 old.unlink()
+
+
+def _dropout_seeds(model):
+    return [layer.seed_generator.state for layer in model.layers if hasattr(layer, "seed_generator")]
 
 
 class Progress(keras.callbacks.Callback):

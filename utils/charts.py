@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from utils.crops import crop_grid
 from utils.files import atomic_path
 from utils.intensity import to_unit_range
 
@@ -99,7 +100,7 @@ def _outline(panel, mask):
         panel.contour(mask == value, levels=[0.5], colors=[f"C{1 + number}"], linewidths=1)
 
 
-def draw_crop_grid(path, image, corners, crop_shape, *, intensity_range=None):
+def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None):
     """Draw where the crops of an image lie; the tint shows how many crops cover a pixel.
 
     Parameters
@@ -108,17 +109,17 @@ def draw_crop_grid(path, image, corners, crop_shape, *, intensity_range=None):
         The png file.
     image : numpy.ndarray
         ``(y, x, c)``.
-    corners : list of (int, int)
-        Upper left corners ``(y, x)``.
     crop_shape : tuple of int
         ``(y, x, ...)``.
+    overlap : float or tuple of float
+        Minimum overlap, per axis.
     intensity_range : tuple of float, optional
         As ``to_unit_range``.
     """
     from matplotlib.patches import Rectangle
 
     figure, axes = _new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5)
-    panel = axes[0][0]
+    panel, corners = axes[0][0], crop_grid(image.shape, crop_shape, overlap)
     coverage = np.zeros(image.shape[:2], int)
     for y, x in corners:
         coverage[y : y + crop_shape[0], x : x + crop_shape[1]] += 1

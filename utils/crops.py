@@ -32,7 +32,7 @@ def crop_starts(length, crop, overlap=0.0):
     >>> crop_starts(1024, 256)
     [0, 256, 512, 768]
     >>> crop_starts(300, 128, 0.33)
-    [0, 86, 172]
+    [0, 57, 115, 172]
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"an overlap of {overlap} is not possible. Use a fraction from 0 to below 1, e.g. 0.5.")

@@ -25,7 +25,8 @@ def raise_problems(where, problems):
     shown = "; ".join(problems[:SHOWN_PROBLEMS])
     more = f"; and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
     count = f"{len(problems)} problems in {where}" if len(problems) > 1 else where
-    raise ValueError(f"{count}: {shown}{more}.")
+    message = f"{count}: {shown}{more}"
+    raise ValueError(message if message.endswith("?") else f"{message}.")
 
 
 def check_choice(name, value, choices):
@@ -46,7 +47,8 @@ def check_choice(name, value, choices):
         If ``value`` is not in ``choices``.
     """
     if value not in choices:
-        raise ValueError(f"{name} {value!r} is not known{did_you_mean(value, choices)}. Use one of {list(choices)}.")
+        suggestion = did_you_mean(value, choices) or "."
+        raise ValueError(f"{name} {value!r} is not known{suggestion} Use one of {list(choices)}.")
 
 
 def did_you_mean(word, known):

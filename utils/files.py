@@ -3,16 +3,17 @@
 import csv
 import errno
 import json
+import math
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TEMPORARY_PREFIX = "tmp_"
 
 
 @contextmanager
-def atomic_path(path):
+def atomic_path(path, *, size=0):
     """Give a temporary path beside ``path`` and move it there when the block ends without an error.
 
     On an error the temporary file is removed and whatever stood at ``path`` stays as it was.
@@ -21,6 +22,8 @@ def atomic_path(path):
     ----------
     path : str or Path
         The file to write. Its folder is made when missing.
+    size : int
+        Bytes that will be written at least. Stated for writers that do not survive a full disk themselves, as HDF5.
 
     Yields
     ------
@@ -45,12 +48,15 @@ def atomic_path(path):
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if size > shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, _cannot_write(path, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _cannot_write(path, error):
@@ -79,7 +85,7 @@ def write_text(path, text):
 
 
 def write_json(path, content):
-    """Write ``content`` as indented JSON, atomically; NaN becomes ``null``.
+    """Write ``content`` as indented JSON, atomically; NaN and infinity become ``null``.
 
     Parameters
     ----------
@@ -88,7 +94,7 @@ def write_json(path, content):
     content : object
         Anything made of dictionaries, lists, text, numbers and None; other values are written as text.
     """
-    write_text(path, json.dumps(_without_nan(content), indent=2, default=str, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_without_nan(content), indent=2, default=_plain, allow_nan=False) + "\n")
 
 
 def _without_nan(content):
@@ -96,9 +102,13 @@ def _without_nan(content):
         return {key: _without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [_without_nan(value) for value in content]
-    if isinstance(content, float) and content != content:
+    if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
+
+
+def _plain(value):
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def read_json(path):

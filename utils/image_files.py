@@ -13,6 +13,8 @@ from PIL import Image
 from utils.files import atomic_path
 
 TIF_SUFFIXES = (".tif", ".tiff")
+# EM slices are large on purpose; pillow would take them for an attack.
+Image.MAX_IMAGE_PIXELS = None
 IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp")
 
 
@@ -55,7 +57,7 @@ def list_images(folder):
     folders = [entry for entry in entries if entry.is_dir()]
     if not files and len(folders) == 1:
         return list_images(folders[0])
-    return sorted(files, key=lambda path: natural_key(path.name))
+    return sorted(files, key=lambda path: (natural_key(path.name), path.name))
 
 
 def natural_key(name):
@@ -75,18 +77,21 @@ def natural_key(name):
     >>> sorted(["im_10", "im_2"], key=natural_key)
     ['im_2', 'im_10']
     """
-    return tuple((int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name))
+    return tuple((int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name))
 
 
-def read_images(path):
+def read_images(path, *, keep_colour=False):
     """Read every page of an image file in its stored dtype.
 
-    An alpha channel is dropped, and an RGB image whose three channels are equal is read as grey.
+    An alpha channel is dropped, and an RGB image whose three channels are equal is read as grey. One-bit images become
+    0 and 255.
 
     Parameters
     ----------
     path : str or Path
         A file with one of ``IMAGE_SUFFIXES``.
+    keep_colour : bool
+        Leave RGB images as they are, even if all their pixels are grey.
 
     Returns
     -------
@@ -96,7 +101,7 @@ def read_images(path):
     Raises
     ------
     ValueError
-        If the file is truncated, is no image, or has axes that are not pages, y, x and up to 4 channels.
+        If the file is truncated, is no image, or has axes that are not pages, y, x and 1 or 3 channels (and alpha).
     """
     path = Path(path)
     try:
@@ -105,22 +110,21 @@ def read_images(path):
         reason = str(error).replace(str(path), path.name).splitlines() or [type(error).__name__]
         hint = " (install imagecodecs, or save it uncompressed)" if "imagecodecs" in reason[0] else ""
         raise ValueError(f"{path.name} cannot be read: {reason[0]}{hint}") from error
-    return [_plain_channels(page, path.name) for page in pages]
+    return [_plain_channels(page, path.name, keep_colour) for page in pages]
 
 
 def _read_with_pillow(path):
     with Image.open(path) as image:
-        if image.mode == "P":
-            # A palette of greys is a grey image; an indexed mask keeps its indices as long as they are grey levels.
-            image = image.convert("RGB")
-        elif image.mode == "1":
-            image = image.convert("L")
+        plain = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "CMYK": "RGB"}.get(image.mode)
+        image = image.convert(plain) if plain else image
         return np.asarray(image)
 
 
 def _read_tif(path):
     pages = []
     with tifffile.TiffFile(path) as tif:
+        if len(tif.series) > 1:  # pages of different sizes, which tifffile groups by size
+            return [page for item in tif.pages for page in _pages_of_series(item.asarray(), item.axes)]
         for series in tif.series:
             pages.extend(_pages_of_series(series.asarray(), series.axes))
     if not pages:
@@ -130,23 +134,24 @@ def _read_tif(path):
 
 def _pages_of_series(array, axes):
     """Turn a series with axes such as ``ZYX``, ``YXS``, ``SYX`` or ``ZCYX`` into a list of ``(y, x[, c])`` pages."""
-    channel = "S" if "S" in axes else "C"
+    # ImageJ files without declared axes call the slices of a stack channels.
+    is_colour = "C" in axes and array.shape[axes.index("C")] in (1, 3)
+    channel = "S" if "S" in axes else "C" if is_colour else "none"
     order = [axes.index(axis) for axis in axes if axis not in ("Y", "X", channel)]
     order += [axes.index("Y"), axes.index("X")] + ([axes.index(channel)] if channel in axes else [])
     array = array.transpose(order)
     image_dimensions = 3 if channel in axes else 2
-    return list(array.reshape(-1, *array.shape[array.ndim - image_dimensions :]))
+    pages = array.reshape(-1, *array.shape[array.ndim - image_dimensions :])
+    return list(pages[..., :3] if channel == "S" and pages.shape[-1] == 4 else pages)
 
 
-def _plain_channels(image, name):
+def _plain_channels(image, name, keep_colour):
     image = image[..., np.newaxis] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4):
-        raise ValueError(f"{name} has the shape {image.shape}; wanted (y, x) with up to 4 channels, or pages of it")
-    if image.shape[-1] in (2, 4):
-        image = image[..., :-1]
-    if image.shape[-1] == 3 and (image == image[..., :1]).all():
+    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise ValueError(f"{name} has the shape {image.shape}; wanted (y, x) with 1 or 3 channels, or pages of it")
+    if image.shape[-1] == 3 and not keep_colour and (image == image[..., :1]).all():
         image = image[..., :1]
-    return np.ascontiguousarray(image.astype(np.uint8) if image.dtype == bool else image)
+    return np.ascontiguousarray(image * np.uint8(255) if image.dtype == bool else image)
 
 
 class ImageWriter:
@@ -171,7 +176,9 @@ class ImageWriter:
 
     def __exit__(self, *error):
         if self._open is not None:
-            self._open[1].__exit__(*error)
+            # A stack that is not complete never appears under its name.
+            reason = error if error[0] is not None else (ValueError, ValueError("a page is missing"), None)
+            self._open[1].__exit__(*reason)
             self._open = None
 
     def write(self, *images):

@@ -24,6 +24,44 @@ def dtype_range(dtype):
     return None
 
 
+def grey_value_limits(dtype):
+    """Return the grey values that a dtype can or should hold.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Dtype of an image.
+
+    Returns
+    -------
+    tuple of float
+        ``dtype_range``, or the limits of an integer type that has none.
+    """
+    if dtype_range(dtype):
+        return dtype_range(dtype)
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
+
+
+def scaled_batch(images, intensity_range=None):
+    """Stack images of one size and scale them to 0 .. 1, each by its own dtype.
+
+    Parameters
+    ----------
+    images : list of numpy.ndarray
+        ``(y, x, c)`` each.
+    intensity_range : tuple of float, optional
+        As ``to_unit_range``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, y, x, c)``, float32.
+    """
+    if len({image.dtype for image in images}) == 1:  # one pass over the batch
+        return to_unit_range(np.stack(images), intensity_range)
+    return np.stack([to_unit_range(image, intensity_range) for image in images])
+
+
 def to_unit_range(image, intensity_range=None):
     """Scale grey values to 0 .. 1.
 
@@ -56,7 +94,10 @@ def to_unit_range(image, intensity_range=None):
             f"images of dtype {image.dtype} with the intensity range {intensity_range} cannot be scaled. "
             "Give INTENSITY_RANGE=(low, high), the grey values of black and white."
         )
-    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
+    if low == 0:
+        scaled = np.multiply(image, np.float32(1 / high), dtype=np.float32, casting="unsafe")
+    else:
+        scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
     return np.clip(scaled, 0, 1, out=scaled) if intensity_range else scaled
 
 

@@ -51,9 +51,8 @@ def get_loss(name, *, foreground_weight=None, masks=None):
             f"LOSS {name!r} needs a positive FOREGROUND_WEIGHT or the training masks; got {foreground_weight}."
         )
     if not weighted and foreground_weight is not None:
-        raise ValueError(
-            f"LOSS {name!r} does not use FOREGROUND_WEIGHT={foreground_weight}. Use 'w_{name}' or leave it None."
-        )
+        remedy = f"Use 'w_{name}' or leave it None." if f"w_{name}" in LOSSES else "Leave it None."
+        raise ValueError(f"LOSS {name!r} does not use FOREGROUND_WEIGHT={foreground_weight}. {remedy}")
     return SegmentationLoss(**LOSSES[name], foreground_weight=foreground_weight or 1.0, name=name)
 
 
@@ -112,10 +111,10 @@ class SegmentationLoss(keras.losses.Loss):
         self.foreground_weight = foreground_weight
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Return the loss of a batch, a float32 scalar; weights are ``(n, y, x)``, ``(n, y, x, 1)`` or None."""
+        """Return the loss of a batch, a float32 scalar; weights are ``(n, y, x[, 1])``, ``(n,)`` or None."""
         true, probability = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         weight = ops.ones_like(true) if sample_weight is None else ops.cast(sample_weight, "float32")
-        if len(weight.shape) == len(true.shape) - 1:
+        while len(weight.shape) < len(true.shape):  # a weight per pixel, or one per sample
             weight = ops.expand_dims(weight, axis=-1)
         n_classes = probability.shape[-1]
         if n_classes > 1:

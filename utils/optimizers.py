@@ -39,6 +39,10 @@ def get_optimizer(name, *, learning_rate, schedule=None, total_steps=None):
     check_choice("SCHEDULE", schedule, SCHEDULES)
     if learning_rate <= 0:
         raise ValueError(f"LEARNING_RATE is {learning_rate}; it must be above 0, e.g. 0.002.")
+    if schedule is not None and not total_steps:
+        raise ValueError(
+            f"SCHEDULE {schedule!r} needs total_steps, the steps of the whole training; got {total_steps}."
+        )
     rate = OneCycle(learning_rate, total_steps) if schedule == "one_cycle" else learning_rate
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.99)

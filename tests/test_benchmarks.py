@@ -1,0 +1,35 @@
+"""Tests of the benchmarks: each runs and prints its table. Nothing is asked of the numbers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# The first column of rows that each table must have.
+ROWS = {
+    "augmentation": ("generators.image_data_generator", "Keras' old ImageDataGenerator"),
+    "training_step": ("ours, auto, no dropout", "ours, float32, published dropout", "PyTorch, float32"),
+    "prediction": ("crops, 50 % overlap, ensemble", "full images, ensemble", "blended, ensemble"),
+    "memory": ("blended", "full image, ensemble"),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_benchmark_prints_its_table(name, tmp_path):
+    script = REPOSITORY / "benchmarks" / f"{name}.py"
+    command = [sys.executable, script, "--quick"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    lines = answer.stdout.splitlines()
+    assert "alternating repetition" in lines[1]
+    assert any(line and set(line) == {"-", " "} for line in lines)
+    for row in ROWS[name]:
+        assert any(line.startswith(row) for line in lines), answer.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_benchmark_is_tested():
+    scripts = [path for path in (REPOSITORY / "benchmarks").glob("*.py") if "__main__" in path.read_text()]
+    assert {path.stem for path in scripts} == set(ROWS)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from utils.checks import check_crop_shape, check_same_size
+from utils.errors import check_choice, raise_problems
+from utils.image_files import Source
+from utils.image_set import ImageSet
+
+
+def test_a_crop_that_the_poolings_divide_passes():
+    check_crop_shape((256, 240, 1), poolings=4)
+
+
+def test_a_crop_that_is_not_divisible_names_its_neighbours():
+    with pytest.raises(ValueError, match=r"CROP_SHAPE \(250, 250, 1\): 250 is not divisible by 16 .* use 240 or 256"):
+        check_crop_shape((250, 250, 1), poolings=4)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (0, 256, 1), (25.6, 256, 1)])
+def test_a_crop_that_is_no_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="three positive integers"):
+        check_crop_shape(shape, poolings=4)
+
+
+def test_images_of_different_sizes_are_no_volume():
+    images = [np.zeros((8, 8, 1)), np.zeros((8, 9, 1))]
+    mixed = ImageSet(images, None, [Source("a.png"), Source("b.png")], ())
+    with pytest.raises(ValueError, match=r"b\.png is 8x9 and a\.png 8x8, but a reason\. A remedy"):
+        check_same_size(mixed, why="a reason", remedy="A remedy")
+    check_same_size(mixed.subset([0, 0]), why="", remedy="")
+
+
+def test_choices_are_listed_with_the_closest():
+    with pytest.raises(ValueError, match=r"LOSS 'bec' is not known; did you mean 'bce'\? Use one of \['bce', 'dice'\]"):
+        check_choice("LOSS", "bec", ("bce", "dice"))
+
+
+def test_problems_are_counted_and_cut():
+    with pytest.raises(ValueError) as error:
+        raise_problems("train/", [f"p{number}" for number in range(25)])
+    assert str(error.value).startswith("25 problems in train/: p0; p1;") and "and 5 more" in str(error.value)
+    raise_problems("train/", [])

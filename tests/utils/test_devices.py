@@ -1,0 +1,33 @@
+import keras
+import pytest
+
+from utils import devices
+
+
+@pytest.fixture
+def keep_policy():
+    before = keras.mixed_precision.global_policy()
+    yield
+    keras.mixed_precision.set_global_policy(before)
+
+
+@pytest.mark.parametrize(("supported", "policy"), [(True, "mixed_bfloat16"), (False, "float32")])
+def test_auto_takes_bfloat16_where_the_hardware_has_it(monkeypatch, keep_policy, supported, policy):
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: supported)
+    assert devices.set_precision("auto") == policy
+    assert keras.mixed_precision.global_policy().name == policy
+
+
+def test_a_stated_precision_is_set(keep_policy):
+    assert devices.set_precision("mixed_float16") == "mixed_float16"
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="PRECISION 'bfloat16' is not known; did you mean 'mixed_bfloat16'"):
+        devices.set_precision("bfloat16")
+
+
+def test_the_device_is_described_and_xla_is_off_on_a_tensorflow_cpu():
+    assert devices.describe_device()
+    if keras.backend.backend() == "tensorflow" and devices.describe_device().startswith("CPU"):
+        assert devices.use_jit() is False

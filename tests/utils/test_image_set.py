@@ -1,0 +1,103 @@
+"""Tests of splitting and cropping sets of images."""
+
+import numpy as np
+import pytest
+
+from utils.image_files import Source
+from utils.image_set import ImageSet, crop_image_set, split_validation
+
+
+def image_set(count, shape=(4, 6, 1)):
+    x = [np.full(shape, number, np.uint8) for number in range(count)]
+    y = [np.full((*shape[:2], 1), number % 2, np.uint8) for number in range(count)]
+    return ImageSet(x, y, [Source(f"{number}.png") for number in range(count)], (0, 255))
+
+
+# --- splitting
+
+
+@pytest.mark.parametrize(
+    ("count", "fraction", "wanted"),
+    [(165, 0.1, 17), (10, 0.1, 1), (8, 0.25, 2), (3, 0.01, 1), (2, 0.5, 1), (7, 0.5, 4)],
+)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_share_of_the_images_is_rounded_up(count, fraction, wanted, shuffle):
+    training, validation = split_validation(image_set(count), fraction, seed=0, shuffle=shuffle)
+    assert (len(training), len(validation)) == (count - wanted, wanted)
+
+
+@pytest.mark.parametrize("count", [30, 60, 70, 90, 110, 140, 190, 230])
+def test_share_that_is_whole_is_not_rounded_up(count):
+    assert len(split_validation(image_set(count), 0.1, seed=0)[1]) == count // 10
+
+
+def test_split_parts_whole_images_with_their_masks_and_names():
+    images = image_set(20)
+    training, validation = split_validation(images, 0.3, seed=1)
+    for part in (training, validation):
+        for image, mask, source in zip(part.x, part.y, part.sources, strict=True):
+            number = int(image.max())
+            assert (mask.max(), source.file) == (number % 2, f"{number}.png")
+        assert part.mask_values == images.mask_values
+        numbers = [int(image.max()) for image in part.x]
+        assert numbers == sorted(numbers), "each part keeps the order, which is that of the slices of a volume"
+    names = [source.file for source in training.sources + validation.sources]
+    assert sorted(names) == sorted(source.file for source in images.sources)
+
+
+def test_split_without_shuffling_takes_the_last():
+    training, validation = split_validation(image_set(10), 0.3, seed=0, shuffle=False)
+    assert [int(image.max()) for image in training.x] == list(range(7))
+    assert [int(image.max()) for image in validation.x] == [7, 8, 9]
+
+
+def test_seed_decides_the_split():
+    def chosen(seed):
+        return [source.file for source in split_validation(image_set(30), 0.3, seed=seed)[1].sources]
+
+    assert chosen(1) == chosen(1)
+    assert chosen(1) != chosen(2)
+    assert chosen(1) != [f"{number}.png" for number in range(21, 30)]
+
+
+@pytest.mark.parametrize(("count", "fraction"), [(10, 0), (10, 1), (10, -0.1), (10, 0.95), (1, 0.1), (10, 1.5)])
+def test_impossible_split_is_refused(count, fraction):
+    with pytest.raises(ValueError, match=rf"validation split of {fraction} of {count} image\(s\).*between 0 and 1"):
+        split_validation(image_set(count), fraction, seed=0)
+
+
+def test_subset_of_a_set_without_masks():
+    images = ImageSet([np.zeros((2, 2, 1))] * 3, None, [Source(str(n)) for n in range(3)], ())
+    assert images.subset([2, 0]).y is None
+    assert [source.file for source in images.subset([2, 0]).sources] == ["2", "0"]
+
+
+# --- cropping
+
+
+def test_crops_of_images_and_masks_agree_and_are_views():
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 1), np.uint8)
+    whole = ImageSet([image], [image // 128], [Source("v.tif", 2)], (0, 255))
+    crops = crop_image_set(whole, (8, 8, 1), overlap=0.25)
+    assert len(crops) == len(crops.y) == len(crops.sources) == 3 * 5
+    for crop, mask in zip(crops.x, crops.y, strict=True):
+        assert crop.shape == mask.shape == (8, 8, 1)
+        assert np.array_equal(mask, crop // 128)
+        assert np.shares_memory(crop, image)
+        assert np.shares_memory(mask, whole.y[0])
+
+
+def test_crops_are_named_after_image_page_and_corner():
+    whole = ImageSet([np.zeros((8, 16, 1))] * 2, None, [Source("v.tif", 2), Source("a.b.png")], ())
+    names = [str(source) for source in crop_image_set(whole, (8, 8)).sources]
+    assert names == [
+        "v_p0002_y00000_x00000.tif",
+        "v_p0002_y00000_x00008.tif",
+        "a.b_y00000_x00000.png",
+        "a.b_y00000_x00008.png",
+    ]
+
+
+def test_small_images_give_padded_crops():
+    crops = crop_image_set(image_set(2, shape=(4, 6, 1)), (8, 8))
+    assert [crop.shape for crop in crops.x + crops.y] == [(8, 8, 1)] * 4

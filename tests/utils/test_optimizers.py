@@ -1,0 +1,102 @@
+"""Tests of the optimizers and the one-cycle schedule."""
+
+import keras
+import numpy as np
+import pytest
+
+from utils.optimizers import OPTIMIZERS, OneCycle, get_optimizer
+
+to_numpy = keras.ops.convert_to_numpy
+
+
+def tiny_model(optimizer):
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(2, bias_initializer="ones")(inputs)
+    x = keras.layers.BatchNormalization(beta_initializer="ones")(x)
+    model = keras.Model(inputs, x)
+    model.compile(optimizer=optimizer, loss="mse")
+    return model
+
+
+def test_sgd_has_the_published_momentum():
+    optimizer = get_optimizer("sgd", learning_rate=0.002)
+    assert type(optimizer) is keras.optimizers.SGD
+    assert optimizer.momentum == 0.99
+    assert not optimizer.nesterov
+    assert float(optimizer.learning_rate) == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize(("name", "decay"), [("adam", None), ("adamw", 0.01)])
+def test_adam_and_adamw(name, decay):
+    optimizer = get_optimizer(name, learning_rate=0.01)
+    assert type(optimizer) is {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[name]
+    assert optimizer.weight_decay == decay
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def test_adamw_decays_kernels_and_neither_biases_nor_normalisation():
+    optimizer = get_optimizer("adamw", learning_rate=0.1)
+    model = tiny_model(optimizer)
+    before = {variable.path: to_numpy(variable) for variable in model.trainable_variables}
+    optimizer.apply(
+        [keras.ops.zeros_like(variable) for variable in model.trainable_variables], model.trainable_variables
+    )
+    for variable in model.trainable_variables:
+        factor = 1 - 0.1 * 0.01 if variable.name == "kernel" else 1
+        np.testing.assert_allclose(to_numpy(variable), factor * before[variable.path], rtol=1e-6)
+    assert {variable.name for variable in model.trainable_variables} == {"kernel", "bias", "gamma", "beta"}
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.04), (15, (0.04 + 1) / 2), (30, 1), (65, (1 + 1e-4) / 2), (100, 1e-4), (500, 1e-4)]
+)
+def test_one_cycle_values(step, rate):
+    assert float(OneCycle(1.0, 100)(step)) == pytest.approx(rate, rel=1e-3)
+
+
+def test_one_cycle_rises_then_falls():
+    schedule = OneCycle(0.01, 50)
+    rates = np.array([float(schedule(step)) for step in range(51)])
+    assert rates.argmax() == 15
+    assert (np.diff(rates[:16]) > 0).all()
+    assert (np.diff(rates[15:]) < 0).all()
+
+
+@pytest.mark.parametrize("total_steps", [1, 2, 3])
+def test_one_cycle_of_a_few_steps_is_finite_and_positive(total_steps):
+    rates = [float(OneCycle(0.01, total_steps)(step)) for step in range(total_steps + 1)]
+    assert all(0 < rate <= 0.01 * 1.0001 for rate in rates)
+
+
+def test_one_cycle_survives_saving():
+    schedule = OneCycle(0.5, 80, warm_up=0.2)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert again.get_config() == schedule.get_config() == {"peak": 0.5, "total_steps": 80, "warm_up": 0.2}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_cycle_drives_a_training(name):
+    optimizer = get_optimizer(name, learning_rate=0.01, schedule="one_cycle", total_steps=10)
+    model = tiny_model(optimizer)
+    assert float(optimizer.learning_rate) == pytest.approx(0.01 / 25, rel=1e-4)
+    model.fit(np.ones((6, 3)), np.ones((6, 2)), batch_size=2, epochs=1, verbose=0)
+    assert float(optimizer.learning_rate) == pytest.approx(0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "addam", "learning_rate": 0.1}, "OPTIMIZER 'addam' is not known; did you mean 'adam'.*sgd"),
+        ({"name": "sgd", "learning_rate": 0.1, "schedule": "cosine"}, "SCHEDULE 'cosine' is not known.*one_cycle"),
+        ({"name": "sgd", "learning_rate": 0}, "LEARNING_RATE is 0; it must be above 0"),
+        ({"name": "adam", "learning_rate": -1e-3}, "LEARNING_RATE is -0.001"),
+    ],
+)
+def test_wrong_choices_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        get_optimizer(**arguments)
+
+
+def test_schedule_without_a_number_of_steps_is_refused():
+    with pytest.raises(ValueError, match="total_steps"):
+        get_optimizer("sgd", learning_rate=0.1, schedule="one_cycle")

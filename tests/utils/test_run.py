@@ -1,0 +1,168 @@
+import csv
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+
+from utils.image_files import Source
+from utils.image_set import ImageSet
+from utils.run import Run
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    def make(**changes):
+        values = {"id": "400", "rid": 0, "job_dir": tmp_path, "code_dir": tmp_path, "set": ["A=1"], "resume": False}
+        return SimpleNamespace(**(values | {"dry_run": False} | changes))
+
+    return make
+
+
+@pytest.fixture
+def images():
+    """Three images whose left half is foreground; the last one has none."""
+    masks = [np.zeros((8, 12, 1), np.uint8) for _ in range(3)]
+    for mask in masks[:2]:
+        mask[:, :6] = 1
+    return ImageSet([mask * 200 for mask in masks], masks, [Source(f"im_{n}.png") for n in range(3)], (0, 255))
+
+
+def perfect(images):
+    return (mask.astype(np.float32) for mask in images.y)
+
+
+def test_a_run_writes_settings_environment_and_log(arguments, capsys):
+    run = Run(arguments(), {"CROP_SHAPE": (256, 256, 1), "EPOCHS": 3})
+    print("something said")
+    run.finish()
+    settings = json.loads((run.folder / "settings.json").read_text())
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert run.folder.name == "400_0"
+    assert settings["settings"] == {"CROP_SHAPE": [256, 256, 1], "EPOCHS": 3} and settings["set"] == ["A=1"]
+    assert {"versions", "backend", "device", "precision", "start", "end", "seconds", "peak_memory_gib"} <= set(
+        environment
+    )
+    assert environment["versions"]["keras"] and environment["seconds"] >= 0
+    log = (run.folder / "log.txt").read_text()
+    assert "something said" in log and "EPOCHS = 3" in log and "something said" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_not_written_over(arguments):
+    Run(arguments(), {}).finish()
+    for resume in (False, True):
+        with pytest.raises(FileExistsError, match="is finished; its results are in .* Choose another --rid"):
+            Run(arguments(resume=resume), {})
+    assert Run(arguments(rid=1), {}).folder.name == "400_1"
+
+
+def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
+    Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
+    with pytest.raises(FileExistsError, match="Add --resume to go on with it, or choose another --rid"):
+        Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
+    with pytest.raises(ValueError, match="other settings: EPOCHS was 3, is 4"):
+        Run(arguments(resume=True), {"CROP": (1, 2), "EPOCHS": 4})
+    Run(arguments(resume=True), {"CROP": (1, 2), "EPOCHS": 3})
+
+
+def test_resuming_nothing_starts_anew(arguments, capsys):
+    Run(arguments(resume=True), {})
+    assert "nothing to resume" in capsys.readouterr().out
+
+
+def test_a_dry_run_has_its_own_folder_and_may_be_repeated(arguments):
+    for _ in range(2):
+        assert Run(arguments(dry_run=True), {}).folder.name == "400_0_dry_run"
+
+
+def test_evaluate_scores_saves_and_prints_the_published_label(arguments, images, capsys):
+    run = Run(arguments(), {})
+    saved = run.evaluate("per_image", images, perfect(images))
+    folder = run.folder / "images" / "per_image" / "none"
+    assert sorted(path.name for path in (folder / "binary").iterdir()) == ["im_0.tif", "im_1.tif", "im_2.tif"]
+    assert tifffile.imread(folder / "binary" / "im_0.tif").tolist() == (images.y[0][..., 0] * 255).tolist()
+    probability = tifffile.imread(folder / "probability" / "im_1.tif")
+    assert probability.dtype == np.float32 and probability.max() == 1
+    assert (folder / "overlay.png").stat().st_size > 1000
+    assert [image.tolist() for image in saved] == [mask.tolist() for mask in images.y]
+    printed = capsys.readouterr().out
+    assert "Test Foreground IoU (merge into complete image): 1.0000" in printed
+    assert "Test Overall IoU (merge into complete image): 1.0000" in printed
+
+
+def test_scores_are_pooled_and_means_beside_them_skip_what_cannot_be_scored(arguments, images):
+    run = Run(arguments(), {})
+    halved = [mask.astype(np.float32) for mask in images.y]
+    halved[0][:, 3:] = 0  # half of the first foreground is missed
+    run.evaluate("full_image", images, halved, post="ensemble")
+    rows = {row["metric"]: row for row in json.loads((run.folder / "scores.json").read_text())}
+    iou = rows["foreground_iou"]
+    assert iou["value"] == pytest.approx((24 + 48) / 96)
+    assert iou["mean_per_image"] == pytest.approx((0.5 + 1) / 2)
+    assert (iou["n"], iou["n_scored_images"]) == (3, 2)
+    assert iou["label"] == "Post-process: Ensemble - Test Foreground IoU (full)"
+    assert rows["overall_iou"]["value"] == pytest.approx(((24 + 48) / 96 + 192 / 216) / 2)
+    per_image = list(csv.DictReader((run.folder / "scores_per_image.csv").open()))
+    assert [row["image"] for row in per_image] == ["im_0.png", "im_1.png", "im_2.png"]
+    assert float(per_image[0]["foreground_iou"]) == 0.5 and per_image[2]["foreground_iou"] == "nan"
+    long_rows = list(csv.DictReader((run.folder / "scores.csv").open()))
+    assert len(long_rows) == 5 and long_rows[0]["protocol"] == "full_image"
+
+
+def test_what_is_scored_is_what_is_saved(arguments, images):
+    run = Run(arguments(), {})
+    noise = [np.random.default_rng(n).random((8, 12, 1), dtype=np.float32) for n in range(3)]
+    saved = run.evaluate("per_image", images, noise)
+    for image, mask, wanted in zip(saved, range(3), noise, strict=True):
+        binary = tifffile.imread(run.folder / "images/per_image/none/binary" / f"im_{mask}.tif")
+        assert np.array_equal(image[..., 0] > 0.5, binary > 0)
+        assert np.abs(image - wanted).max() <= 1 / 8192 + 1e-6
+
+
+def test_without_truth_it_only_saves(arguments, images):
+    run = Run(arguments(), {})
+    blind = ImageSet(images.x, None, images.sources, ())
+    run.evaluate("per_image", blind, perfect(images))
+    run.finish()
+    assert (run.folder / "images/per_image/none/binary/im_2.tif").exists()
+    assert not (run.folder / "scores.json").exists()
+
+
+def test_a_stack_comes_back_as_a_stack(arguments, images):
+    run = Run(arguments(), {})
+    stack = ImageSet(images.x, images.y, [Source("stack.tif", page) for page in range(3)], (0, 1))
+    saved = run.evaluate("per_image", stack, perfect(images))
+    assert tifffile.imread(run.folder / "images/per_image/none/binary/stack.tif").shape == (3, 8, 12)
+    assert np.array_equal(saved[1], images.y[1])
+
+
+def test_several_classes_are_scored_one_by_one(arguments, images):
+    run = Run(arguments(), {})
+    classes = [np.concatenate([1 - mask, mask, 0 * mask], axis=-1).astype(np.float32) for mask in images.y]
+    run.evaluate("per_image", images, classes)
+    rows = {row["metric"]: row["value"] for row in json.loads((run.folder / "scores.json").read_text())}
+    assert rows["iou_class_1"] == 1 and rows["iou_class_2"] is None and rows["foreground_iou"] == 1
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_too_few_or_too_many_predictions_are_refused(count, arguments, images):
+    run = Run(arguments(), {})
+    predictions = [np.zeros((8, 12, 1), np.float32)] * count
+    with pytest.raises(ValueError, match="predictions for 3 images|does not belong to the 3 images"):
+        run.evaluate("per_image", images, iter(predictions))
+
+
+def test_the_loss_is_the_mean_over_the_images(arguments, images, capsys):
+    run = Run(arguments(), {})
+    run.evaluate("per_crop", images, perfect(images), loss=lambda true, probability: true.sum(), save=False)
+    assert "Test loss: 32.0000" in capsys.readouterr().out
+    assert not (run.folder / "images").exists()
+
+
+def test_the_end_names_scores_and_an_overlay(arguments, images, capsys):
+    run = Run(arguments(), {})
+    run.evaluate("per_image", images, perfect(images))
+    run.finish()
+    printed = capsys.readouterr().out
+    assert "scores.csv" in printed and "overlay.png" in printed and "peak memory" in printed
