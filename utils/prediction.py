@@ -42,7 +42,8 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     --------
     >>> import keras
     >>> image = np.zeros((16, 16, 1), np.uint8)
-    >>> [p.shape for p in predict_each(keras.Sequential([keras.Input((None, None, 1))]), [image])]
+    >>> model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 1, activation="sigmoid")])
+    >>> [p.shape for p in predict_each(model, [image])]
     [(16, 16, 1)]
     """
     scaled = (to_unit_range(image, intensity_range) for image in images)

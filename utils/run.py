@@ -68,7 +68,7 @@ class Run:
     Raises
     ------
     FileExistsError
-        If the run is finished, or was begun and ``--resume`` is not given.
+        If the run is finished, or an epoch of it is and ``--resume`` is not given.
     ValueError
         If it is to be resumed with other settings.
     """
@@ -99,12 +99,14 @@ class Run:
             raise FileExistsError(
                 f"run {self.name} is finished; its results are in {self.folder}. Choose another --rid."
             )
-        if settings_file.exists() and not args.resume:
+        # A run that failed before its first epoch ended has nothing to lose: it may start again with other settings.
+        begun = (self.checkpoints / "state.json").exists()
+        if begun and not args.resume:
             raise FileExistsError(
                 f"run {self.name} was begun and not finished ({self.folder}). "
                 "Add --resume to go on with it, or choose another --rid."
             )
-        if settings_file.exists():
+        if begun:
             old, new = read_json(settings_file)["settings"], _as_json(self.settings)
             changed = [
                 f"{key} was {old.get(key)}, is {new.get(key)}" for key in new | old if old.get(key) != new.get(key)
@@ -170,6 +172,8 @@ class Run:
                     raise ValueError(
                         f"{protocol}, {post}: prediction {count} does not belong to the {len(images)} images."
                     )
+                if loss is not None and images.y is not None:
+                    losses.append(float(loss(images.y[count - 1][np.newaxis], probability[np.newaxis])))
                 probability = np.rint(probability * np.float32(PROBABILITY_STEPS)) / np.float32(PROBABILITY_STEPS)
                 mask = probability_to_mask(probability)
                 n_classes = max(2, probability.shape[-1])
@@ -177,8 +181,6 @@ class Run:
                     writer.write(probability, mask * np.uint8(255) if n_classes == 2 else mask)
                 if images.y is not None:
                     matrices.append(confusion_matrix(images.y[count - 1], mask, n_classes))
-                    if loss is not None:
-                        losses.append(float(loss(images.y[count - 1][np.newaxis], probability[np.newaxis])))
                 if count - 1 in samples:
                     shown.append(mask)
         if count != len(images):

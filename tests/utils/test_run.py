@@ -57,8 +57,16 @@ def test_a_finished_run_is_not_written_over(arguments):
     assert Run(arguments(rid=1), {}).folder.name == "400_1"
 
 
+def test_a_run_that_failed_before_its_first_epoch_starts_again(arguments):
+    Run(arguments(), {"EPOCHS": 3})
+    run = Run(arguments(), {"EPOCHS": 4})
+    assert json.loads((run.folder / "settings.json").read_text())["settings"] == {"EPOCHS": 4}
+
+
 def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
-    Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
+    run = Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
+    run.checkpoints.mkdir()
+    (run.checkpoints / "state.json").write_text("{}")
     with pytest.raises(FileExistsError, match="Add --resume to go on with it, or choose another --rid"):
         Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
     with pytest.raises(ValueError, match="other settings: EPOCHS was 3, is 4"):
