@@ -96,10 +96,13 @@ def synthetic_em_volume(shape, seed, *, voxel_size_nm=(5.0, 5.0, 5.0), foregroun
     return _acquire(rng, image)[..., None], labels[..., None]
 
 
-def write_demo_data(folder, seed=0, *, n_train=24, n_test=8, image_shape=(256, 256), voxel_size_nm=(5.0, 5.0, 5.0)):
+def write_demo_data(
+    folder, seed=0, *, n_train=24, n_test=8, train_volumes=1, image_shape=(256, 256), voxel_size_nm=(5.0, 5.0, 5.0)
+):
     """Write synthetic training and test slices with masks as 8-bit png.
 
-    The slices of each part are contiguous in z and come from a volume of their own.
+    The test slices are contiguous in z. The training slices come from one or more volumes of their own, contiguous
+    within each: many volumes of few slices show more different tissue than few of many.
 
     Parameters
     ----------
@@ -109,6 +112,8 @@ def write_demo_data(folder, seed=0, *, n_train=24, n_test=8, image_shape=(256, 2
         Non-negative; train and test draw from two independent generators derived from it.
     n_train, n_test : int, default 24 and 8
         Number of slices.
+    train_volumes : int, default 1
+        Number of training volumes, each of ``n_train / train_volumes`` slices.
     image_shape : sequence of int, default (256, 256)
         Pixels along (y, x).
     voxel_size_nm : sequence of float, default (5.0, 5.0, 5.0)
@@ -140,9 +145,17 @@ def write_demo_data(folder, seed=0, *, n_train=24, n_test=8, image_shape=(256, 2
             "remove it or choose another folder."
         )
     _check_seed(seed)
-    parts = {}
-    for stream, (name, count) in enumerate((("train", n_train), ("test", n_test))):
-        parts[name] = synthetic_em_volume((count, *image_shape), (seed, stream), voxel_size_nm=voxel_size_nm)
+    if train_volumes < 1 or n_train % train_volumes:
+        raise ValueError(
+            f"n_train {n_train} is not a multiple of train_volumes {train_volumes}; choose numbers that fit."
+        )
+    seeds = [(seed, 0, *([number] if number else [])) for number in range(train_volumes)]
+    train_shape, test_shape = ((count, *image_shape) for count in (n_train // train_volumes, n_test))
+    volumes = [synthetic_em_volume(train_shape, stream, voxel_size_nm=voxel_size_nm) for stream in seeds]
+    parts = {
+        "train": [np.concatenate(arrays) for arrays in zip(*volumes, strict=True)],
+        "test": synthetic_em_volume(test_shape, (seed, 1), voxel_size_nm=voxel_size_nm),
+    }
     for name, (image, labels) in parts.items():
         for kind, stack in (("x", image), ("y", (labels > 0).astype(np.uint8) * 255)):
             (folder / name / kind).mkdir(parents=True)

@@ -137,6 +137,16 @@ def test_write_demo_data_refuses_a_filled_folder(tmp_path, existing):
     assert [path.name for path in tmp_path.iterdir()] == [existing]
 
 
+def test_several_training_volumes_show_different_tissue(tmp_path):
+    options = {"n_train": 4, "n_test": 1, "image_shape": (64, 64), "voxel_size_nm": (20.0, 20.0, 20.0)}
+    folder = write_demo_data(tmp_path / "demo", train_volumes=2, **options)
+    images = [np.asarray(Image.open(path), float) for path in sorted((folder / "train" / "x").iterdir())]
+    likeness = [np.corrcoef(images[a].ravel(), images[b].ravel())[0, 1] for a, b in ((0, 1), (1, 2), (2, 3))]
+    assert len(images) == 4 and likeness[1] < min(likeness[0], likeness[2])
+    with pytest.raises(ValueError, match="n_train 4 is not a multiple of train_volumes 3"):
+        write_demo_data(tmp_path / "other", train_volumes=3, **options)
+
+
 def test_write_demo_data_with_a_bad_argument_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="positive integers"):
         write_demo_data(tmp_path / "demo", n_train=1, n_test=0, image_shape=(32, 32))
