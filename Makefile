@@ -20,15 +20,14 @@ $(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.
 
 $(DEMO)/data/test/y:
 	PYTHONPATH=. $(PYTHON_RUN) -c "from utils.synthetic_em import write_demo_data; write_demo_data( \
-	  '$(DEMO)/data', n_train=16, n_test=6, image_shape=(384, 384), voxel_size_nm=(15.0, 8.0, 8.0))"
+	  '$(DEMO)/data', n_train=24, n_test=6, train_volumes=12, image_shape=(512, 512), voxel_size_nm=(15.0, 8.0, 8.0))"
 
 demo: PYTHON_RUN = $(BIN)/python
 demo: $(VENV)/requirements.done $(DEMO)/data/test/y
 	rm -rf $(DEMO)/results
 	$(BIN)/python -u templates/U-Net_2D_template.py . $(DEMO)/data $(DEMO) --id demo --rid 0 --gpu -1 \
-	  --set "CROP_SHAPE=(128, 128, 1)" --set "FEATURE_MAPS=(16, 32, 64, 128)" --set DEPTH=3 \
-	  --set "DROP_VALUES=(0., 0., 0., 0.)" --set BATCH_NORM=True --set LOSS=bce_dice \
-	  --set OPTIMIZER=adamw --set LEARNING_RATE=0.003 --set SCHEDULE=one_cycle --set EPOCHS=25 \
+	  --set "DROP_VALUES=(0., 0., 0., 0., 0.)" --set LOSS=bce_dice \
+	  --set OPTIMIZER=adamw --set LEARNING_RATE=0.001 --set SCHEDULE=one_cycle --set EPOCHS=55 \
 	  --set ROTATION90=True --set AUGMENTATION_PROBABILITY=0.5 --set "BRIGHTNESS_RANGE=(0.8, 1.2)"
 
 test: $(VENV)/requirements-test.done

@@ -81,8 +81,8 @@ def _paint_cells(scene):
     rng, shape, voxel = scene.rng, scene.owner.shape, scene.voxel
     count = len(scene.cells)
     grey = rng.normal(178, 11, count)
-    dark = rng.random(count) < 0.22
-    grey[dark] = rng.uniform(120, 155, dark.sum())
+    dark = rng.random(count) < 0.12
+    grey[dark] = rng.uniform(132, 160, dark.sum())
     granular = rng.uniform(14, 40, count).astype(np.float32)
     image = grey.astype(np.float32)[scene.owner]
     for amplitude, spacing in ((7.0, 120.0), (8.0, 30.0), (9.0, 14.0)):
@@ -174,10 +174,10 @@ def _paint_mitochondrion(scene, box, level, along):
     phase = along / np.float32(period) + rng.uniform(0.5, 0.9) * noise(90.0) + 0.15 * noise(30.0)
     from_lamella = np.abs(phase - np.round(phase)) * np.float32(period)
     present = np.clip(noise(55.0) + 0.6, 0, 1)
-    value -= 40 * present * _ridge(from_lamella, 8.0, 7.0, voxel)
+    value -= 52 * present * _ridge(from_lamella, 8.0, 7.0, voxel)
     # Some cristae are swollen and show their bright lumen.
-    value += 60 * np.clip(noise(45.0) - 0.9, 0, 1) * _ridge(from_lamella, 0.0, 7.0, voxel)
-    value += 14 * _ridge(distance, 16.0, 4.0, voxel) - 30 * _ridge(distance, 27.0, 6.0, voxel)
+    value += 60 * np.clip(noise(45.0) - 0.5, 0, 1) * _ridge(from_lamella, 0.0, 7.0, voxel)
+    value += 20 * _ridge(distance, 16.0, 4.0, voxel) - 36 * _ridge(distance, 27.0, 6.0, voxel)
     value -= 50 * _ridge(distance, 4.0, 9.0, voxel)
     _blend(scene, box, distance, value)
 
@@ -215,7 +215,7 @@ def _place_distractors(scene):
     # Bodies centred a little above or below a thin volume would show in it too, hence the added depth.
     volume = (extent_um[0] + 0.3) * extent_um[1] * extent_um[2]
     kinds = (
-        (1.6, (50, 120), (0, 90), (75, 112), 26.0),
+        (0.5, (50, 110), (0, 60), (66, 100), 20.0),
         (3.0, (35, 75), (0, 60), (160, 195), 85.0),
         (26.0, (13, 24), (40, 240), (120, 170), 85.0),
     )

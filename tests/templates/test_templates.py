@@ -278,8 +278,7 @@ def test_the_demo_reaches_its_floor_and_names_what_to_look_at(tmp_path):
     result = subprocess.run(make, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
     scores = read_scores(demo / "results" / "demo_0")
-    # 0.69 was measured; the aim of the demo, 0.80, is not reached yet.
-    assert scores["Test Foreground IoU (merge into complete image)"] >= 0.55
+    assert scores["Test Foreground IoU (merge into complete image)"] >= 0.80  # 0.826 and 0.834 were measured
     closing = result.stdout.splitlines()[-4:]
     assert any("scores.csv" in line for line in closing) and any("overlay.png" in line for line in closing)
 
@@ -293,7 +292,9 @@ def test_real_slices_reach_a_floor_in_a_minute(tmp_path):
             for path in sorted((REAL_DATA / part / folder).iterdir())[::every][:count]:
                 shutil.copy(path, data / part / folder)
     settings = {"CROP_SHAPE": "(256,256,1)", "FEATURE_MAPS": "(8,16,32,64)", "DEPTH": 3, "DROP_VALUES": "(0.,0.,0.,0.)"}
-    settings |= {"EPOCHS": 6, "LEARNING_RATE": 0.002, "ROTATION90": True, "AUGMENTATION_PROBABILITY": 0.0}
+    settings |= {"EPOCHS": 8, "LOSS": "bce_dice", "LEARNING_RATE": 0.001}
+    settings |= {"ROTATION90": True, "AUGMENTATION_PROBABILITY": 0.0}
     result = run(data, tmp_path, "--id", "real", **settings, Z_FILTER_SIZE=0)
     assert result.returncode == 0, result.stderr
-    assert read_scores(tmp_path / "results" / "real_0")["Test Foreground IoU (full)"] > 0.3
+    score = read_scores(tmp_path / "results" / "real_0")["Test Foreground IoU (full)"]
+    assert score > 0.3  # three seeds gave 0.54 to 0.64
