@@ -16,7 +16,7 @@ BORDERS = {
     "wrap": cv2.BORDER_WRAP,
 }
 FILL_MODES = tuple(BORDERS)
-WARPED_DTYPES = (np.uint8, np.uint16, np.int16, np.float32)
+WARPED_DTYPES = frozenset(map(np.dtype, (np.uint8, np.uint16, np.int16, np.float32)))
 
 
 def rotation(degrees):
@@ -32,7 +32,7 @@ def rotation(degrees):
     numpy.ndarray
         ``(3, 3)``.
     """
-    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
 
 
@@ -49,7 +49,7 @@ def shear(degrees):
     numpy.ndarray
         ``(3, 3)``.
     """
-    return np.array([[1, np.tan(np.deg2rad(degrees)), 0], [0, 1, 0], [0, 0, 1]])
+    return np.array([[1, math.tan(math.radians(degrees)), 0], [0, 1, 0], [0, 0, 1]])
 
 
 def scale(factor_y, factor_x):
@@ -65,7 +65,7 @@ def scale(factor_y, factor_x):
     numpy.ndarray
         ``(3, 3)``.
     """
-    return np.diag([factor_x, factor_y, 1.0])
+    return np.array([[factor_x, 0, 0], [0, factor_y, 0], [0, 0, 1.0]])
 
 
 def shift(pixels_y, pixels_x):
@@ -132,7 +132,7 @@ class Resampling:
         to_y = centre_y - self._rows[0] - c * half_x - d * half_y
         self._to_part = np.array([[a, b, to_x], [c, d, to_y]])
 
-    def apply(self, image, *, nearest, fill_mode="reflect", cval=0.0):
+    def apply(self, image, *, nearest, fill_mode="reflect", cval=0.0, out=None):
         """Resample an image.
 
         Parameters
@@ -145,22 +145,30 @@ class Resampling:
             One of ``FILL_MODES``; names as in Keras.
         cval : float
             Value for ``constant``.
+        out : numpy.ndarray, optional
+            Where to write, e.g. one image of a batch: C-contiguous, of the size of the window and the right dtype.
 
         Returns
         -------
         numpy.ndarray
-            ``(y, x, c)`` in the dtype of the image (float32 for dtypes that OpenCV cannot resample).
+            ``(y, x, c)``; the dtype of the image for nearest neighbour, float32 for linear interpolation.
         """
+        if out is None:
+            shape = self._height, self._width, image.shape[-1]
+            out = np.empty(shape, image.dtype if nearest else np.float32)
         if self._exact:
             window = image[self._top : self._top + self._height, self._left : self._left + self._width]
-            return _turn(window, self._matrix)
-        border, value = BORDERS[fill_mode], (cval,) * image.shape[-1]
-        part = _cut(image, self._rows, self._columns, border, value)
-        if part.dtype not in WARPED_DTYPES:
-            part = part.astype(np.float32)
+            out[...] = _turn(window, self._matrix)
+            return out
+        part = _cut(image, self._rows, self._columns, BORDERS[fill_mode], (cval,) * image.shape[-1])
+        if not nearest or part.dtype not in WARPED_DTYPES:
+            part = part.astype(np.float32)  # on the whole faster than interpolating 8-bit numbers, and more exact
         flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(part, self._to_part, (self._width, self._height), flags=flags)
-        return warped.reshape(self._height, self._width, image.shape[-1])
+        target = out if part.dtype == out.dtype else np.empty(out.shape, part.dtype)
+        cv2.warpAffine(part, self._to_part, (self._width, self._height), flags=flags, dst=target)
+        if target is not out:
+            out[...] = target
+        return out
 
 
 def warp(image, matrix, corner, shape, *, nearest, fill_mode="reflect", cval=0.0):
@@ -184,30 +192,28 @@ def warp(image, matrix, corner, shape, *, nearest, fill_mode="reflect", cval=0.0
     Returns
     -------
     numpy.ndarray
-        ``(y, x, c)``.
+        ``(y, x, c)``, in the dtype of the image or float32.
     """
     return Resampling(matrix, corner, shape).apply(image, nearest=nearest, fill_mode=fill_mode, cval=cval)
 
 
 def _cut(image, rows, columns, border, value):
     """Cut ``image[rows, columns]`` out, continued by the border rule where it reaches outside."""
-    inside = []
-    for (start, stop), size in zip((rows, columns), image.shape[:2], strict=True):
-        # At least one row or column of the image stays, for the border to continue.
-        inside.append((min(max(start, 0), size - 1), max(min(stop, size), 1)))
-    (top, bottom), (left, right) = inside
-    outside = top - rows[0], rows[1] - bottom, left - columns[0], columns[1] - right
-    if border == cv2.BORDER_CONSTANT or not any(outside) or border == cv2.BORDER_REPLICATE:
-        whole = image[top:bottom, left:right]
-    else:  # mirrored and repeated pixels may come from anywhere in the image
-        whole, (top, bottom, left, right) = image, (0, image.shape[0], 0, image.shape[1])
-    if not any(outside):
-        return np.ascontiguousarray(whole)
-    margins = [max(0, m) for m in (top - rows[0], rows[1] - bottom, left - columns[0], columns[1] - right)]
-    part = cv2.copyMakeBorder(np.ascontiguousarray(whole), *margins, border, value=value)
-    part = part.reshape(*part.shape[:2], image.shape[-1])
-    y, x = max(0, rows[0] - top), max(0, columns[0] - left)
-    return np.ascontiguousarray(part[y : y + rows[1] - rows[0], x : x + columns[1] - columns[0]])
+    height, width = image.shape[:2]
+    (top, bottom), (left, right) = rows, columns
+    if top >= 0 and left >= 0 and bottom <= height and right <= width:
+        return np.ascontiguousarray(image[top:bottom, left:right])
+    # Mirrored and repeated pixels may come from anywhere in the image; otherwise what is inside is enough, of which at
+    # least one row and column stay for the border to continue.
+    if border in (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE):
+        first_row, first_column = min(max(top, 0), height - 1), min(max(left, 0), width - 1)
+        image = image[first_row : max(min(bottom, height), 1), first_column : max(min(right, width), 1)]
+        top, bottom, left, right = top - first_row, bottom - first_row, left - first_column, right - first_column
+        height, width = image.shape[:2]
+    margins = max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)
+    part = cv2.copyMakeBorder(np.ascontiguousarray(image), *margins, border, value=value)
+    y, x = max(0, top), max(0, left)
+    return np.ascontiguousarray(part[y : y + bottom - top, x : x + right - left])
 
 
 def _turn(window, matrix):

@@ -6,7 +6,7 @@ import numpy as np
 from generators.geometry import FILL_MODES, Resampling, rotation, scale, shear, shift
 from utils.crops import pad_to
 from utils.errors import check_choice
-from utils.intensity import grey_value_limits, scaled_batch
+from utils.intensity import black_and_white, scale_in_place
 
 RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
 
@@ -15,8 +15,7 @@ class ImageDataGenerator:
     """Draw random transforms for images and masks, under Keras' own option names.
 
     One geometry is composed per sample and resampled once: image and weights linearly, mask by nearest neighbour.
-    Flips and right-angle turns alone move pixels without resampling. Images keep their stored dtype until the batch
-    is scaled to 0 .. 1.
+    Flips and right-angle turns alone move pixels without resampling. Images keep their stored dtype until then.
 
     Parameters
     ----------
@@ -170,12 +169,12 @@ class ImageDataGenerator:
             ``(3, 3)``, see ``generators.geometry``.
         """
         # All numbers are drawn whether or not they are used, so that one option does not change the draws of another.
-        angle, lean, down, right = (2 * rng.random(4) - 1).tolist()
+        angle, lean, down, right = (2 * number - 1 for number in rng.random(4).tolist())
         zoom, flip_up, flip_left, turn, resampled = rng.random(5).tolist()
-        matrix = RIGHT_ANGLE_TURNS[int(4 * turn)] if self.rotation90 else np.eye(3)
-        if (self.vertical_flip and flip_up < 0.5) or (self.horizontal_flip and flip_left < 0.5):
-            mirror_y = -1.0 if self.vertical_flip and flip_up < 0.5 else 1.0
-            mirror_x = -1.0 if self.horizontal_flip and flip_left < 0.5 else 1.0
+        matrix = RIGHT_ANGLE_TURNS[int(4 * turn) if self.rotation90 else 0]
+        mirror_y = -1.0 if self.vertical_flip and flip_up < 0.5 else 1.0
+        mirror_x = -1.0 if self.horizontal_flip and flip_left < 0.5 else 1.0
+        if mirror_y < 0 or mirror_x < 0:
             matrix = scale(mirror_y, mirror_x) @ matrix
         if resampled >= self.probability:
             return matrix
@@ -192,60 +191,59 @@ class ImageDataGenerator:
             matrix = shift(*pixels) @ matrix
         return matrix
 
-    def random_brightness(self, image, rng, intensity_range=None):
-        """Multiply the grey values of an image by a random factor and clip them to their range.
+    def random_brightness(self, image, rng, limits):
+        """Multiply the grey values of an image by a random factor and clip them, in place.
 
         Parameters
         ----------
         image : numpy.ndarray
-            ``(y, x, c)``.
+            ``(y, x, c)``, float32; changed.
         rng : numpy.random.Generator
             Source of randomness.
-        intensity_range : tuple of float, optional
-            Grey values of black and white, where they are not those of the dtype.
-
-        Returns
-        -------
-        numpy.ndarray
-            Same shape and dtype.
+        limits : tuple of float
+            Grey values of black and white.
         """
         if self.brightness_range is None:
-            return image
+            return
         factor, applied = rng.uniform(*self.brightness_range), rng.random() < self.probability
-        if not applied:
-            return image
-        low, high = intensity_range or grey_value_limits(image.dtype)
-        return np.clip(image * np.float32(factor), low, high).astype(image.dtype)
+        if applied:
+            image *= np.float32(factor)
+            np.clip(image, *limits, out=image)
 
-    def random_pair(self, image, mask, weight, crop_shape, rng, intensity_range=None):
+    def random_sample(self, arrays, crop_shape, rng, *, limits, out=None):
         """Draw one augmented sample.
 
         Parameters
         ----------
-        image, mask : numpy.ndarray
-            ``(y, x, c)`` and ``(y, x, 1)``.
-        weight : numpy.ndarray or None
-            ``(y, x, 1)``.
+        arrays : sequence of numpy.ndarray
+            Image ``(y, x, c)``, mask ``(y, x, 1)`` and, if there is one, weight map ``(y, x, 1)``.
         crop_shape : tuple of int
-            ``(y, x)`` of the sample.
+            ``(y, x, ...)`` of the sample; no larger than the image.
         rng : numpy.random.Generator
             Source of randomness.
-        intensity_range : tuple of float, optional
-            As in ``flow``.
+        limits : tuple of float
+            Grey values of black and white, from ``black_and_white``.
+        out : sequence of numpy.ndarray, optional
+            Where to write image (float32), mask (in its dtype) and weight map (float32), C-contiguous.
 
         Returns
         -------
-        tuple
-            Image, mask and weight of the size of the crop, in their dtypes.
+        list of numpy.ndarray
+            Image, mask and weight map of the size of the crop; grey values are not scaled yet.
         """
-        shape = tuple(crop_shape[:2])
-        corner = [int(rng.integers(size - crop + 1)) for size, crop in zip(image.shape[:2], shape, strict=True)]
+        shape, sizes = tuple(crop_shape[:2]), arrays[0].shape
+        rooms = sizes[0] - shape[0], sizes[1] - shape[1]
+        corner = [int(rng.integers(room + 1)) if room else 0 for room in rooms]
         resampling = Resampling(self.random_matrix(rng, shape), corner, shape)
-        image = resampling.apply(image, nearest=False, fill_mode=self.fill_mode, cval=self.cval)
-        mask = resampling.apply(mask, nearest=True, fill_mode=self.fill_mode)
-        if weight is not None:
-            weight = resampling.apply(weight, nearest=False, fill_mode=self.fill_mode)
-        return self.random_brightness(image, rng, intensity_range), mask, weight
+        out = out or [None] * len(arrays)
+        image = resampling.apply(arrays[0], nearest=False, fill_mode=self.fill_mode, cval=self.cval, out=out[0])
+        mask = resampling.apply(arrays[1], nearest=True, fill_mode=self.fill_mode, out=out[1])
+        weights = [
+            resampling.apply(array, nearest=False, fill_mode=self.fill_mode, out=target)
+            for array, target in zip(arrays[2:], out[2:], strict=True)
+        ]
+        self.random_brightness(image, rng, limits)
+        return [image, mask, *weights]
 
 
 class ImageBatches(keras.utils.PyDataset):
@@ -280,32 +278,39 @@ class ImageBatches(keras.utils.PyDataset):
             raise ValueError(
                 f"rotation90 needs square crops; these are {self.crop_shape} (y, x). Turn it off or change the crop."
             )
-        self.generator, self.x, self.y, self.sample_weight = generator, x, y, sample_weight
+        # What is smaller than a crop is padded; all else stays the array it is.
+        self._parts = [[pad_to(array, self.crop_shape)[0] for array in arrays] for arrays in named.values()]
+        self.generator, self._n_images = generator, len(x)
         self.batch_size, self.shuffle, self.seed, self.intensity_range = batch_size, shuffle, seed, intensity_range
         self.epoch = 0
+        self._order_of_epoch = (None, None)
 
     def __len__(self):
-        return -(-len(self.x) // self.batch_size)
+        return -(-self._n_images // self.batch_size)
 
     def __getitem__(self, index):
-        order = np.arange(len(self.x))
-        if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        samples = [self._sample(number, rng) for number in chosen]
-        images = scaled_batch([image for image, _, _ in samples], self.intensity_range)
-        masks = np.stack([mask for _, mask, _ in samples])
-        if self.sample_weight is None:
-            return images, masks
-        return images, masks, np.stack([weight for _, _, weight in samples]).astype(np.float32)
+        chosen = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        batch = [
+            np.empty((len(chosen), *self.crop_shape, arrays[0].shape[-1]), arrays[0].dtype if part == 1 else np.float32)
+            for part, arrays in enumerate(self._parts)
+        ]
+        for place, number in enumerate(chosen):
+            arrays, out = [part[number] for part in self._parts], [part[place] for part in batch]
+            limits = black_and_white(arrays[0].dtype, self.intensity_range)
+            self.generator.random_sample(arrays, self.crop_shape, rng, limits=limits, out=out)
+            scale_in_place(out[0], *limits, clip=self.intensity_range is not None)
+        return tuple(batch)
 
-    def _sample(self, number, rng):
-        arrays = [self.x[number], self.y[number]]
-        arrays += [] if self.sample_weight is None else [self.sample_weight[number]]
-        arrays = [pad_to(array, self.crop_shape)[0] for array in arrays]
-        arrays += [None] * (3 - len(arrays))
-        return self.generator.random_pair(*arrays, self.crop_shape, rng, self.intensity_range)
+    def _order(self):
+        """Return the order of the images in the present epoch."""
+        epoch, order = self._order_of_epoch
+        if epoch != self.epoch:
+            epoch, order = self.epoch, np.arange(self._n_images)
+            if self.shuffle:
+                np.random.default_rng((self.seed, epoch)).shuffle(order)
+            self._order_of_epoch = (epoch, order)
+        return order
 
     def sample(self, count):
         """Return the first augmented pairs of the present epoch, for a picture of them.

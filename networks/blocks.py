@@ -3,7 +3,8 @@
 The number of spatial dimensions is that of the tensor: ``(n, y, x, c)`` or ``(n, z, y, x, c)``.
 """
 
-from keras import layers
+import keras
+from keras import layers, ops
 
 
 def n_spatial(x):
@@ -66,20 +67,39 @@ def up_convolution(x, filters, strides=2, **kwargs):
 
 
 def max_pooling(x, size=2):
-    """Halve the size by taking maxima.
+    """Reduce the size by taking maxima; a rest at the end of an axis becomes a pixel of its own.
 
     Parameters
     ----------
     x : keras.KerasTensor
         Input.
     size : int or tuple of int
-        Factor per axis.
+        Factor per axis; a size that it does not divide is rounded up.
 
     Returns
     -------
     keras.KerasTensor
     """
-    return (layers.MaxPooling2D, layers.MaxPooling3D)[n_spatial(x) - 2](size)(x)
+    return (layers.MaxPooling2D, layers.MaxPooling3D)[n_spatial(x) - 2](size, padding="same")(x)
+
+
+@keras.saving.register_keras_serializable("em_image_segmentation")
+class CropTo(layers.Layer):
+    """Cut the end of a tensor off, so that it is as large as a second one.
+
+    Behind an upsampling it takes away what the pooling before had rounded up, so that a network works at any size.
+    Call it with ``[x, reference]``, both ``(n, ..., c)``.
+    """
+
+    def call(self, inputs):
+        """Return ``x`` cut to the spatial size of the reference."""
+        x, reference = inputs
+        return x[:, *(slice(size) for size in ops.shape(reference)[1:-1])]
+
+    def compute_output_shape(self, input_shape):
+        """Return the batch size and channels of ``x`` with the spatial size of the reference."""
+        x, reference = input_shape
+        return (x[0], *reference[1:-1], x[-1])
 
 
 def dropout(x, rate, spatial=False):

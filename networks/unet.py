@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from networks.blocks import classifier, convolution_block, max_pooling, up_convolution
+from networks.blocks import CropTo, classifier, convolution_block, max_pooling, n_spatial, up_convolution
 
 
 def U_Net_2D(  # noqa: N802 - published name
@@ -61,28 +61,92 @@ def U_Net_2D(  # noqa: N802 - published name
     >>> U_Net_2D((None, None, 1)).count_params()
     1940817
     """
-    _check_levels(image_shape, depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
+    _check_levels(image_shape, (2**depth,) * 2, depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
     block = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
+    return _u_net("U_Net_2D", image_shape, feature_maps, drop_values, [(2, 2)] * depth, block, n_classes)
 
+
+def U_Net_3D(  # noqa: N802 - published name
+    image_shape,
+    activation="elu",
+    feature_maps=(32, 64, 128, 256),
+    depth=3,
+    drop_values=(0.1, 0.1, 0.1, 0.1),
+    spatial_dropout=False,
+    batch_norm=False,
+    k_init="he_normal",
+    z_down=2,
+    n_classes=1,
+):
+    """Build the 3D U-Net of the study (Cicek et al. 2016, arXiv 1606.06650): 5,599,713 parameters at the defaults.
+
+    With the feature maps of the 3D template, (28, 36, 48, 64), it has 788,817. Deviations from the paper: as
+    `U_Net_2D`, and the feature maps do not double before each pooling.
+
+    Parameters
+    ----------
+    image_shape : tuple of int or None
+        ``(z, y, x, c)``; z, y and x may be None, and any size goes: what a pooling rounds up is cut off again behind
+        the upsampling.
+    activation, spatial_dropout, batch_norm, k_init, n_classes
+        As `U_Net_2D`.
+    feature_maps : sequence of int
+        Feature maps of each level, ``depth + 1`` values, the bottleneck last.
+    depth : int
+        Number of poolings.
+    drop_values : sequence of float
+        Dropout of each level, ``depth + 1`` values; 0 adds no layer.
+    z_down : int or sequence of int
+        Factor of the poolings along z, for all or one each (y and x are always halved): 1 for volumes whose slices
+        are much thicker than their pixels, ``(1, 2, 2)`` where they are twice as thick.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled. Input ``(n, z, y, x, c)`` in 0 .. 1, output ``(n, z, y, x, n_classes)``, float32.
+
+    Raises
+    ------
+    ValueError
+        If ``feature_maps``, ``drop_values`` or ``z_down`` do not fit the depth.
+
+    Examples
+    --------
+    >>> U_Net_3D((None, None, None, 1)).count_params()
+    5599713
+    """
+    steps = (z_down,) * depth if isinstance(z_down, int) else tuple(z_down)
+    if len(steps) != depth or min(steps) < 1:
+        raise ValueError(f"Z_DOWN is {z_down}; wanted one factor of at least 1, or {depth} (one for each pooling).")
+    _check_levels(image_shape, (1, 1, 1), depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
+    block = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
+    strides = [(step, 2, 2) for step in steps]
+    return _u_net("U_Net_3D", image_shape, feature_maps, drop_values, strides, block, n_classes)
+
+
+def _u_net(name, image_shape, feature_maps, drop_values, strides, block, n_classes):
+    """Build a U-Net whose poolings have the given strides."""
     inputs = x = keras.Input(image_shape, name="image")
     skips = []
-    for filters, rate in zip(feature_maps[:-1], drop_values[:-1], strict=True):
+    for filters, rate, stride in zip(feature_maps[:-1], drop_values[:-1], strides, strict=True):
         x = convolution_block(x, filters, dropout_rate=rate, **block)
-        skips.append(x)
-        x = max_pooling(x)
+        skips.append((x, filters, rate, stride))
+        x = max_pooling(x, stride)
     x = convolution_block(x, feature_maps[-1], dropout_rate=drop_values[-1], **block)
-    for filters, rate, skip in reversed(list(zip(feature_maps[:-1], drop_values[:-1], skips, strict=True))):
-        x = layers.Concatenate()([up_convolution(x, filters), skip])
-        x = convolution_block(x, filters, dropout_rate=rate, **block)
-    return keras.Model(inputs, classifier(x, n_classes), name="U_Net_2D")
+    for skip, filters, rate, stride in reversed(skips):
+        x = up_convolution(x, filters, stride)
+        if n_spatial(x) == 3:
+            x = CropTo()([x, skip])
+        x = convolution_block(layers.Concatenate()([x, skip]), filters, dropout_rate=rate, **block)
+    return keras.Model(inputs, classifier(x, n_classes), name=name)
 
 
-def _check_levels(image_shape, depth, **per_level):
+def _check_levels(image_shape, divisors, depth, **per_level):
     for name, values in per_level.items():
         if len(values) != depth + 1:
             raise ValueError(f"{name} holds {len(values)} values {tuple(values)}; DEPTH {depth} needs {depth + 1}.")
-    wrong = [size for size in image_shape[:-1] if size is not None and size % 2**depth]
-    if wrong:
-        raise ValueError(
-            f"image_shape {tuple(image_shape)}: {wrong[0]} is not divisible by {2**depth} ({depth} poolings)."
-        )
+    for size, divisor in zip(image_shape, divisors, strict=False):
+        if size is not None and size % divisor:
+            raise ValueError(
+                f"image_shape {tuple(image_shape)}: {size} is not divisible by {divisor} ({depth} poolings)."
+            )

@@ -1,8 +1,15 @@
-"""Cutting images into crops that cover every pixel, and putting crops together again."""
+"""Cutting images and volumes into crops that cover every pixel, and putting crops together again.
 
+Everything here works in two and three dimensions: an image is ``(y, x, c)``, a volume ``(z, y, x, c)``, and shapes are
+given in the same order. ``crop_shape`` may end with the channels or leave them out.
+"""
+
+import itertools
 import math
 
 import numpy as np
+
+PADDING_MODES = ("mirror", "median")
 
 
 def crop_starts(length, crop, overlap=0.0):
@@ -56,40 +63,82 @@ def per_axis(value, n_axes=2):
     Returns
     -------
     tuple
+
+    Raises
+    ------
+    ValueError
+        If a sequence does not hold one value per axis.
     """
-    return (value,) * n_axes if np.isscalar(value) else tuple(value)
+    values = (value,) * n_axes if np.isscalar(value) else tuple(value)
+    if len(values) != n_axes:
+        raise ValueError(f"{values} holds {len(values)} values for {n_axes} axes; give one number, or one per axis.")
+    return values
 
 
 def crop_grid(image_shape, crop_shape, overlap=0.0):
-    """Return the upper left corners of the crops of an image, row by row.
+    """Return the first corners of the crops of an image, the last axis running fastest.
 
     Parameters
     ----------
-    image_shape, crop_shape : tuple of int
-        ``(y, x, ...)``.
+    image_shape : tuple of int
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+    crop_shape : tuple of int
+        Size of a crop, with or without channels.
     overlap : float or tuple of float
         Minimum overlap, per axis.
 
     Returns
     -------
-    list of (int, int)
-        Corners ``(y, x)``.
+    list of tuple of int
+        Corners ``(y, x)`` or ``(z, y, x)``.
     """
-    overlap_y, overlap_x = per_axis(overlap)
-    rows = crop_starts(image_shape[0], crop_shape[0], overlap_y)
-    columns = crop_starts(image_shape[1], crop_shape[1], overlap_x)
-    return [(row, column) for row in rows for column in columns]
+    axes = range(len(image_shape) - 1)
+    overlaps = per_axis(overlap, len(axes))
+    return list(itertools.product(*(crop_starts(image_shape[a], crop_shape[a], overlaps[a]) for a in axes)))
 
 
-def pad_to(image, shape):
-    """Pad an image evenly on both sides by mirroring, until it is at least ``shape``.
+def pad(image, before, after, mode="mirror"):
+    """Pad an image or volume.
 
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)``.
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+    before, after : sequence of int
+        Pixels to add at both ends of each axis.
+    mode : str
+        ``mirror`` repeats the border pixel first (``b a | a b``); ``median`` fills each side with the median of the
+        face it continues, as the published 3D code does.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same dtype; the image itself when there is nothing to add.
+    """
+    if not any(before) and not any(after):
+        return image
+    widths = [*zip(before, after, strict=True), (0, 0)]
+    if mode == "mirror":
+        return np.pad(image, widths, mode="symmetric")
+    for axis, width in enumerate(widths[:-1]):
+        faces = [np.median(np.take(image, [end], axis), axis=tuple(range(image.ndim - 1))) for end in (0, -1)]
+        shapes = [(*image.shape[:axis], length, *image.shape[axis + 1 :]) for length in width]
+        sides = [np.broadcast_to(face.astype(image.dtype), shape) for face, shape in zip(faces, shapes, strict=True)]
+        image = np.concatenate([sides[0], image, sides[1]], axis)
+    return image
+
+
+def pad_to(image, shape, mode="mirror"):
+    """Pad an image evenly on both sides until it is at least ``shape``.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        ``(y, x, c)`` or ``(z, y, x, c)``.
     shape : tuple of int
-        Wanted size ``(y, x, ...)``; axes that are large enough stay.
+        Wanted size, with or without channels; axes that are large enough stay.
+    mode : str
+        As ``pad``.
 
     Returns
     -------
@@ -98,31 +147,33 @@ def pad_to(image, shape):
     inside : tuple of slice
         Where the image lies in it: ``padded[inside]`` is the image.
     """
-    missing = [max(0, wanted - size) for wanted, size in zip(shape[:2], image.shape[:2], strict=True)]
-    before = [m // 2 for m in missing]
-    inside = tuple(slice(b, b + size) for b, size in zip(before, image.shape[:2], strict=True))
+    sizes = image.shape[:-1]
+    missing = [max(0, wanted - size) for wanted, size in zip(shape, sizes, strict=False)]
     if not any(missing):
-        return image, inside
-    widths = [(b, m - b) for b, m in zip(before, missing, strict=True)] + [(0, 0)]
-    return np.pad(image, widths, mode="symmetric"), inside
+        return image, tuple(map(slice, sizes))
+    before = [m // 2 for m in missing]
+    inside = tuple(slice(b, b + size) for b, size in zip(before, sizes, strict=True))
+    return pad(image, before, [m - b for m, b in zip(missing, before, strict=True)], mode), inside
 
 
 def pad_to_multiple(image, divisor):
-    """Pad an image by mirroring until both sides are multiples of ``divisor``.
+    """Pad an image by mirroring until its sides are multiples of ``divisor``.
 
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)``.
-    divisor : int
-        E.g. ``2 ** depth`` of a U-Net.
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+    divisor : int or tuple of int
+        E.g. ``2 ** depth`` of a U-Net, or one per axis.
 
     Returns
     -------
     padded, inside
         As ``pad_to``.
     """
-    return pad_to(image, [math.ceil(size / divisor) * divisor for size in image.shape[:2]])
+    sizes = image.shape[:-1]
+    divisors = per_axis(divisor, len(sizes))
+    return pad_to(image, [math.ceil(size / step) * step for size, step in zip(sizes, divisors, strict=True)])
 
 
 def crop_images(images, crop_shape, *, overlap=0.0):
@@ -131,82 +182,89 @@ def crop_images(images, crop_shape, *, overlap=0.0):
     Parameters
     ----------
     images : iterable of numpy.ndarray
-        Each ``(y, x, c)``, sizes may differ.
+        Each ``(y, x, c)`` or ``(z, y, x, c)``, sizes may differ.
     crop_shape : tuple of int
-        ``(y, x)`` or ``(y, x, c)``.
+        Size of a crop, with or without channels.
     overlap : float or tuple of float
         Minimum overlap, per axis.
 
     Returns
     -------
     list of numpy.ndarray
-        Crops ``(y, x, c)`` in the order of ``crop_grid``, image after image: views of the images where no padding was
-        needed.
+        Crops in the order of ``crop_grid``, image after image: views of the images where no padding was needed.
     """
     return [crop for image in images for crop in iterate_crops(image, crop_shape, overlap=overlap)]
 
 
-def iterate_crops(image, crop_shape, *, overlap=0.0):
+def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mirror"):
     """Yield the crops of one image (see ``crop_images``).
 
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)``.
+        ``(y, x, c)`` or ``(z, y, x, c)``.
     crop_shape : tuple of int
-        ``(y, x)`` or ``(y, x, c)``.
+        Size of a crop, with or without channels.
     overlap : float or tuple of float
-        Minimum overlap, per axis.
+        Minimum overlap, per axis; with padding, of the crops without their margins.
+    padding : int or tuple of int
+        Margin of each crop, per axis, that ``merge_crops`` throws away again. The image is padded by as much.
+    padding_mode : str
+        As ``pad``.
 
     Yields
     ------
     numpy.ndarray
-        ``(y, x, c)``.
+        Of the shape of a crop, margins included.
     """
-    padded, _ = pad_to(image, crop_shape)
-    height, width = crop_shape[:2]
-    for y, x in crop_grid(image.shape, crop_shape, overlap):
-        yield padded[y : y + height, x : x + width]
+    inner_shape, margins = _inner_shape(crop_shape, padding, image.ndim - 1)
+    padded = pad(pad_to(image, inner_shape, padding_mode)[0], margins, margins, padding_mode)
+    for corner in crop_grid(image.shape, inner_shape, overlap):
+        yield padded[_box(corner, crop_shape)]
 
 
-def merge_crops(crops, image_shape, *, overlap=0.0, window=None):
+def merge_crops(crops, image_shape, *, overlap=0.0, window=None, padding=0):
     """Put the crops of one image together; where they overlap, the (weighted) mean is taken.
 
     Parameters
     ----------
     crops : iterable of numpy.ndarray
-        ``(y, x, c)`` each, in the order of ``crop_grid``; read one by one, so a generator keeps memory at one image.
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, in the order of ``crop_grid``; read one by one, so a generator keeps
+        memory at one image.
     image_shape : tuple of int
-        ``(y, x, ...)`` of the image that was cropped.
+        Size of the image that was cropped, with or without channels.
     overlap : float or tuple of float
         The overlap it was cropped with.
     window : numpy.ndarray, optional
-        Weights ``(y, x, 1)`` of a crop's pixels, all above 0; equal weights without it.
+        Weights of a crop's pixels, all above 0; equal weights without it.
+    padding : int or tuple of int
+        The padding it was cropped with.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, c)``, float32.
+        ``(y, x, c)`` or ``(z, y, x, c)``, float32.
     """
     crops = iter(crops)
     first = next(crops)
-    crop_shape = first.shape
-    size = [max(have, crop) for have, crop in zip(image_shape[:2], crop_shape[:2], strict=True)]
-    total = np.zeros((*size, crop_shape[-1]), np.float32)
-    weight = np.zeros((*size, 1), np.float32)
-    window = np.float32(1) if window is None else window
-    corners = crop_grid(image_shape, crop_shape, overlap)
-    for number, (y, x) in enumerate(corners):
-        crop = first if number == 0 else next(crops)
-        place = np.s_[y : y + crop_shape[0], x : x + crop_shape[1]]
-        total[place] += crop * window
+    sizes = image_shape[: first.ndim - 1]
+    inner_shape, margins = _inner_shape(first.shape[:-1], padding, len(sizes))
+    padded_size = [max(have, crop) for have, crop in zip(sizes, inner_shape, strict=True)]
+    total = np.zeros((*padded_size, first.shape[-1]), np.float32)
+    weight = np.zeros((*padded_size, 1), np.float32)
+    inner = _box(margins, inner_shape)
+    window = np.float32(1) if window is None else window[inner]
+    corners = crop_grid((*sizes, 1), inner_shape, overlap)
+    for corner, crop in zip(corners, itertools.chain([first], itertools.islice(crops, len(corners) - 1)), strict=True):
+        place = _box(corner, inner_shape)
+        total[place] += crop[inner] * window
         weight[place] += window
     total /= weight
-    _, inside = pad_to(np.empty((*image_shape[:2], 0)), crop_shape)
+    _, inside = pad_to(np.empty((*sizes, 0)), inner_shape)
     return total[inside]
 
 
-def spline_window(crop_shape):
+def spline_window(size):
     """Return the blending window: a squared (second order) spline hill, separable, mean 1, above 0 everywhere.
 
     Along each axis the weight rises as ``t**2 / 2`` from the border and meets its mirror image half way, with
@@ -214,18 +272,33 @@ def spline_window(crop_shape):
 
     Parameters
     ----------
-    crop_shape : tuple of int
-        ``(y, x, ...)``.
+    size : tuple of int
+        ``(y, x)`` or ``(z, y, x)`` of a crop, without channels.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, 1)``, float32.
+        ``(y, x, 1)`` or ``(z, y, x, 1)``, float32.
     """
-    axes = []
-    for size in crop_shape[:2]:
-        t = 2 * (1 - np.abs(2 * (np.arange(size) + 0.5) / size - 1))
+    window = np.ones(1)
+    for length in size:
+        t = 2 * (1 - np.abs(2 * (np.arange(length) + 0.5) / length - 1))
         hill = np.where(t < 1, t**2 / 2, 1 - (2 - t) ** 2 / 2)
-        axes.append(hill / hill.mean())
-    window = axes[0][:, np.newaxis] * axes[1][np.newaxis, :]
-    return np.maximum(window, 1e-6).astype(np.float32)[..., np.newaxis]
+        window = window[..., np.newaxis] * (hill / hill.mean())
+    return np.maximum(window[0], 1e-6).astype(np.float32)[..., np.newaxis]
+
+
+def _box(corner, shape):
+    return tuple(slice(start, start + size) for start, size in zip(corner, shape, strict=False))
+
+
+def _inner_shape(crop_shape, padding, n_axes):
+    """Return the size of a crop without its margins, and the margins."""
+    margins = per_axis(padding, n_axes)
+    inner = tuple(size - 2 * margin for size, margin in zip(crop_shape, margins, strict=False))
+    if min(inner) < 1 or min(margins) < 0:
+        raise ValueError(
+            f"a padding of {margins} leaves nothing of a crop of {tuple(crop_shape[:n_axes])}. Use less than half of "
+            "the crop along each axis."
+        )
+    return inner, margins

@@ -24,42 +24,56 @@ def dtype_range(dtype):
     return None
 
 
-def grey_value_limits(dtype):
-    """Return the grey values that a dtype can or should hold.
+def black_and_white(dtype, intensity_range=None):
+    """Return the grey values that become 0 and 1.
 
     Parameters
     ----------
     dtype : numpy.dtype
-        Dtype of an image.
+        Stored dtype of an image.
+    intensity_range : tuple of float, optional
+        ``(low, high)`` as stated by the user; without it the dtype decides (``dtype_range``).
 
     Returns
     -------
-    tuple of float
-        ``dtype_range``, or the limits of an integer type that has none.
+    low, high : float
+
+    Raises
+    ------
+    ValueError
+        If no range is stated and the dtype has none, or the range is empty.
     """
-    if dtype_range(dtype):
-        return dtype_range(dtype)
-    return np.iinfo(dtype).min, np.iinfo(dtype).max
+    low, high = intensity_range or dtype_range(dtype) or (0, 0)
+    if not low < high:
+        raise ValueError(
+            f"images of dtype {dtype} with the intensity range {intensity_range} cannot be scaled. "
+            "Give INTENSITY_RANGE=(low, high), the grey values of black and white."
+        )
+    return low, high
 
 
-def scaled_batch(images, intensity_range=None):
-    """Stack images of one size and scale them to 0 .. 1, each by its own dtype.
+def scale_in_place(image, low, high, *, clip):
+    """Scale grey values so that ``low`` becomes 0 and ``high`` 1.
 
     Parameters
     ----------
-    images : list of numpy.ndarray
-        ``(y, x, c)`` each.
-    intensity_range : tuple of float, optional
-        As ``to_unit_range``.
+    image : numpy.ndarray
+        float32, any shape; changed.
+    low, high : float
+        From ``black_and_white``.
+    clip : bool
+        Also cut off what lies outside.
 
     Returns
     -------
     numpy.ndarray
-        ``(n, y, x, c)``, float32.
+        The image.
     """
-    if len({image.dtype for image in images}) == 1:  # one pass over the batch
-        return to_unit_range(np.stack(images), intensity_range)
-    return np.stack([to_unit_range(image, intensity_range) for image in images])
+    if low:
+        image -= np.float32(low)
+    if high - low != 1:
+        image *= np.float32(1 / (high - low))
+    return np.clip(image, 0, 1, out=image) if clip else image
 
 
 def to_unit_range(image, intensity_range=None):
@@ -76,7 +90,7 @@ def to_unit_range(image, intensity_range=None):
     Returns
     -------
     numpy.ndarray
-        float32, same shape.
+        float32, same shape; a new array.
 
     Raises
     ------
@@ -88,17 +102,8 @@ def to_unit_range(image, intensity_range=None):
     >>> to_unit_range(np.array([0, 255], np.uint8)).tolist()
     [0.0, 1.0]
     """
-    low, high = intensity_range or dtype_range(image.dtype) or (0, 0)
-    if not low < high:
-        raise ValueError(
-            f"images of dtype {image.dtype} with the intensity range {intensity_range} cannot be scaled. "
-            "Give INTENSITY_RANGE=(low, high), the grey values of black and white."
-        )
-    if low == 0:
-        scaled = np.multiply(image, np.float32(1 / high), dtype=np.float32, casting="unsafe")
-    else:
-        scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
-    return np.clip(scaled, 0, 1, out=scaled) if intensity_range else scaled
+    low, high = black_and_white(image.dtype, intensity_range)
+    return scale_in_place(image.astype(np.float32), low, high, clip=intensity_range is not None)
 
 
 def intensity_problem(image, intensity_range=None):

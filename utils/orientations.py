@@ -1,25 +1,45 @@
-"""The eight orientations of an image: four right-angle turns, each plain and mirrored, with exact inverses."""
+"""The orientations of an image or volume, with exact inverses.
+
+An image has eight: four right-angle turns, each plain and mirrored. A volume has sixteen: those eight in the y-x
+plane, each with z as it is and reversed. z never changes places with y or x, so anisotropic voxels stay what they are.
+"""
 
 import numpy as np
 
 
-def orient(image, orientation):
-    """Turn an image into one of its eight orientations, without resampling.
+def count_orientations(image):
+    """Return how many orientations an image or volume has.
 
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)``.
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+
+    Returns
+    -------
+    int
+        8 or 16.
+    """
+    return 8 if image.ndim == 3 else 16
+
+
+def orient(image, orientation):
+    """Turn an image or volume into one of its orientations, without resampling.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        ``(y, x, c)`` or ``(z, y, x, c)``.
     orientation : int
-        0 to 7: ``orientation % 4`` right-angle turns after a left-right mirror when 4 or more.
+        0 to 7, for volumes to 15: ``orientation % 4`` right-angle turns in the y-x plane, after a left-right mirror
+        when bit 4 is set and a reversal of z when bit 8 is.
 
     Returns
     -------
     numpy.ndarray
         A view; y and x are swapped for odd orientations.
     """
-    image = image[:, ::-1] if orientation >= 4 else image
-    return np.rot90(image, orientation % 4)
+    return np.rot90(_mirror(image, orientation), orientation % 4, axes=(-3, -2))
 
 
 def restore(image, orientation):
@@ -28,14 +48,18 @@ def restore(image, orientation):
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)`` in the given orientation.
+        ``(y, x, c)`` or ``(z, y, x, c)`` in the given orientation.
     orientation : int
-        0 to 7.
+        As in ``orient``.
 
     Returns
     -------
     numpy.ndarray
         A view in the original orientation.
     """
-    image = np.rot90(image, -(orientation % 4))
-    return image[:, ::-1] if orientation >= 4 else image
+    return _mirror(np.rot90(image, -(orientation % 4), axes=(-3, -2)), orientation)
+
+
+def _mirror(image, orientation):
+    image = image[..., ::-1, :] if orientation & 4 else image
+    return image[::-1] if orientation & 8 else image

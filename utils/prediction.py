@@ -1,20 +1,17 @@
-"""Predicting images of any size: crop by crop, blended, whole, and averaged over eight orientations.
+"""Predicting images and volumes of any size: crop by crop, blended, whole, and averaged over all orientations.
 
-Every function is a generator that reads images one by one, sends batches of one fixed shape through the model's
-compiled prediction function and yields one probability map per image, so that memory is bounded by one image and not
-by the test set.
+Images are ``(y, x, c)``, volumes ``(z, y, x, c)``; the same functions take both. Every function is a generator that
+reads images one by one, sends batches of one fixed shape through the model's compiled prediction function and yields
+one probability map per image, so that memory is bounded by one image and not by the test set.
 """
 
 import itertools
 
 import numpy as np
 
-from utils.crops import iterate_crops, merge_crops, pad_to, pad_to_multiple, spline_window
+from utils.crops import iterate_crops, merge_crops, pad, pad_to_multiple, spline_window
 from utils.intensity import to_unit_range
-from utils.orientations import orient, restore
-
-# The turns that keep the shape of an oblong image come first, so that batches of one shape are full.
-UPRIGHT_FIRST = (0, 2, 4, 6, 1, 3, 5, 7)
+from utils.orientations import count_orientations, orient, restore
 
 
 def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range=None):
@@ -23,11 +20,11 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     Parameters
     ----------
     model : keras.Model
-        One output, ``(n, y, x, classes)``.
+        One output, ``(n, y, x, classes)`` or ``(n, z, y, x, classes)``.
     images : iterable of numpy.ndarray
-        ``(y, x, c)`` each, sizes that the network's poolings divide.
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide.
     ensemble : bool
-        Average the eight orientations of each image (test-time augmentation).
+        Average all orientations of each image, 8 in 2D, 16 in 3D (test-time augmentation).
     batch_size : int
         Images per call. The last batch is filled up, so that one shape is compiled.
     intensity_range : tuple of float, optional
@@ -36,7 +33,7 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     Yields
     ------
     numpy.ndarray
-        Probability ``(y, x, classes)``, float32, 0 .. 1, in the order of the images.
+        Probability ``(y, x, classes)`` or ``(z, y, x, classes)``, float32, 0 .. 1, in the order of the images.
 
     Examples
     --------
@@ -51,16 +48,29 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
         yield from _predict_tiles(model, scaled, batch_size)
         return
     while chunk := list(itertools.islice(scaled, batch_size)):
-        oriented = (orient(image, orientation) for orientation in UPRIGHT_FIRST for image in chunk)
+        # The turns that keep the shape of an oblong image come first, so that batches of one shape are full.
+        orientations = sorted(range(count_orientations(chunk[0])), key=lambda orientation: orientation % 2)
+        oriented = (orient(image, orientation) for orientation in orientations for image in chunk)
         predictions = _predict_tiles(model, oriented, batch_size)
         means = [0] * len(chunk)
-        for orientation in UPRIGHT_FIRST:
+        for orientation in orientations:
             for number in range(len(chunk)):
                 means[number] = means[number] + restore(next(predictions), orientation)
-        yield from (mean / np.float32(len(UPRIGHT_FIRST)) for mean in means)
+        yield from (mean / np.float32(len(orientations)) for mean in means)
 
 
-def predict_crops(model, images, crop_shape, *, overlap=0.0, ensemble=False, batch_size=6, intensity_range=None):
+def predict_crops(
+    model,
+    images,
+    crop_shape,
+    *,
+    overlap=0.0,
+    padding=0,
+    padding_mode="mirror",
+    ensemble=False,
+    batch_size=6,
+    intensity_range=None,
+):
     """Predict crops and merge them into complete images; where crops overlap, probabilities are averaged.
 
     Parameters
@@ -68,13 +78,17 @@ def predict_crops(model, images, crop_shape, *, overlap=0.0, ensemble=False, bat
     model : keras.Model
         One output.
     images : iterable of numpy.ndarray
-        ``(y, x, c)`` each, of any size; smaller ones than a crop are padded by mirroring and cut back.
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, of any size; smaller ones than a crop are padded and cut back.
     crop_shape : tuple of int
-        ``(y, x, ...)``.
+        ``(y, x, c)`` or ``(z, y, x, c)``.
     overlap : float or tuple of float
         Minimum overlap of neighbouring crops, per axis.
+    padding : int or tuple of int
+        Margin of each crop, per axis, whose prediction is thrown away.
+    padding_mode : str
+        What lies outside the image: ``mirror`` or ``median`` (see ``utils.crops.pad``).
     ensemble : bool
-        Average the eight orientations of each crop before merging.
+        Average the orientations of each crop before merging.
     batch_size : int
         Crops per call.
     intensity_range : tuple of float, optional
@@ -83,10 +97,17 @@ def predict_crops(model, images, crop_shape, *, overlap=0.0, ensemble=False, bat
     Yields
     ------
     numpy.ndarray
-        Probability ``(y, x, classes)``, float32.
+        Probability, float32, of the size of each image.
     """
-    settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
-    return _merged(model, images, crop_shape, overlap, None, settings)
+    to_crop, originals = itertools.tee(images)
+    crops = (
+        crop
+        for image in to_crop
+        for crop in iterate_crops(image, crop_shape, overlap=overlap, padding=padding, padding_mode=padding_mode)
+    )
+    predictions = predict_each(model, crops, ensemble=ensemble, batch_size=batch_size, intensity_range=intensity_range)
+    for image in originals:
+        yield merge_crops(predictions, image.shape, overlap=overlap, padding=padding)
 
 
 def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True, batch_size=6, intensity_range=None):
@@ -101,13 +122,13 @@ def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True,
     model : keras.Model
         One output.
     images : iterable of numpy.ndarray
-        ``(y, x, c)`` each, of any size.
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, of any size.
     crop_shape : tuple of int
-        ``(y, x, ...)``.
+        ``(y, x, c)`` or ``(z, y, x, c)``.
     subdivisions : int
         Crops start at most every ``crop / subdivisions`` pixels.
     ensemble : bool
-        Average the eight orientations.
+        Average the orientations.
     batch_size : int
         Crops per call.
     intensity_range : tuple of float, optional
@@ -116,17 +137,19 @@ def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True,
     Yields
     ------
     numpy.ndarray
-        Probability ``(y, x, classes)``, float32.
+        Probability, float32, of the size of each image.
     """
-    settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
-    bordered, originals = itertools.tee(images)
-    bordered = (
-        pad_to(im, [size + crop for size, crop in zip(im.shape, crop_shape[:2], strict=False)])[0] for im in bordered
-    )
-    blended = _merged(model, bordered, crop_shape, 1 - 1 / subdivisions, spline_window(crop_shape), settings)
-    for image, probability in zip(originals, blended, strict=True):
-        top, left = crop_shape[0] // 2, crop_shape[1] // 2
-        yield probability[top : top + image.shape[0], left : left + image.shape[1]]
+    overlap = 1 - 1 / subdivisions
+    to_crop, originals = itertools.tee(images)
+    bordered = (pad(image, *_half_crops(image, crop_shape)) for image in to_crop)
+    crops = (crop for image in bordered for crop in iterate_crops(image, crop_shape, overlap=overlap))
+    predictions = predict_each(model, crops, ensemble=ensemble, batch_size=batch_size, intensity_range=intensity_range)
+    for image in originals:
+        sizes, window = image.shape[:-1], spline_window(crop_shape[: image.ndim - 1])
+        before, after = _half_crops(image, crop_shape)
+        bordered_shape = np.add(sizes, before) + after
+        blended = merge_crops(predictions, bordered_shape.tolist(), overlap=overlap, window=window)
+        yield blended[tuple(slice(start, start + size) for start, size in zip(before, sizes, strict=True))]
 
 
 def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_range=None):
@@ -137,32 +160,30 @@ def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_
     model : keras.Model
         Fully convolutional, one output.
     images : iterable of numpy.ndarray
-        ``(y, x, c)`` each, of any size.
-    divisor : int
-        ``2 ** depth`` of the network.
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, of any size.
+    divisor : int or tuple of int
+        ``2 ** depth`` of the network, or one per axis.
     ensemble : bool
-        Average the eight orientations.
+        Average the orientations.
     intensity_range : tuple of float, optional
         As ``to_unit_range``.
 
     Yields
     ------
     numpy.ndarray
-        Probability ``(y, x, classes)``, float32.
+        Probability, float32, of the size of each image.
     """
-    padded, originals = itertools.tee(images)
-    padded = (pad_to_multiple(image, divisor)[0] for image in padded)
+    to_predict, to_cut = itertools.tee(pad_to_multiple(image, divisor) for image in images)
+    padded = (image for image, _ in to_predict)
     predictions = predict_each(model, padded, ensemble=ensemble, batch_size=1, intensity_range=intensity_range)
-    for image, probability in zip(originals, predictions, strict=True):
-        yield probability[pad_to_multiple(image, divisor)[1]]
+    for (_, inside), probability in zip(to_cut, predictions, strict=True):
+        yield probability[inside]
 
 
-def _merged(model, images, crop_shape, overlap, window, settings):
-    to_crop, originals = itertools.tee(images)
-    crops = (crop for image in to_crop for crop in iterate_crops(image, crop_shape, overlap=overlap))
-    predictions = predict_each(model, crops, **settings)
-    for image in originals:
-        yield merge_crops(predictions, image.shape, overlap=overlap, window=window)
+def _half_crops(image, crop_shape):
+    """Return half a crop, rounded down and up, for each spatial axis of the image."""
+    sizes = crop_shape[: image.ndim - 1]
+    return [size // 2 for size in sizes], [size - size // 2 for size in sizes]
 
 
 def _predict_tiles(model, tiles, batch_size):

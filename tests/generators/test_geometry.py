@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from generators.geometry import FILL_MODES, is_exact, rotation, scale, shear, shift, warp
+from generators.geometry import FILL_MODES, Resampling, is_exact, rotation, scale, shear, shift, warp
 
 SCIPY_MODES = {"reflect": "reflect", "nearest": "nearest", "constant": "grid-constant", "wrap": "grid-wrap"}
 MATRICES = {
@@ -117,15 +117,16 @@ def test_identity_returns_the_image():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float64, bool])
 def test_exact_turns_are_what_the_matrix_says_in_the_dtype_of_the_image(matrix, dtype):
     image = unique_values(channels=2).astype(dtype)
-    turned = whole(image, matrix)
+    turned = whole(image, matrix, nearest=True)
     assert turned.dtype == dtype
+    assert np.array_equal(turned, whole(image, matrix))
     assert np.array_equal(turned, reference(image, matrix, (0, 0), (6, 6), 0, "nearest"))
 
 
 def test_exact_turns_are_the_eight_orientations():
     image = unique_values()
     expected = {np.rot90(im, k).tobytes() for im in (image, image[:, ::-1]) for k in range(4)}
-    assert {np.ascontiguousarray(whole(image, matrix)).tobytes() for matrix in TURNS} == expected
+    assert {whole(image, matrix, nearest=True).tobytes() for matrix in TURNS} == expected
 
 
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
@@ -183,19 +184,27 @@ def test_what_surrounds_the_window_is_used_before_the_fill_mode(fill_mode):
     np.testing.assert_allclose(moved, image[6:12, 5:11], atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
-def test_resampling_keeps_the_dtype(dtype):
-    image = (smooth() * 200).astype(dtype)
-    assert whole(image, rotation(10)).dtype == dtype
-
-
-@pytest.mark.parametrize("dtype", [bool, np.int8, np.int32, np.int64, np.uint32, np.float64])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int8, np.int16, np.int32, np.int64, np.float64])
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
-def test_dtypes_that_opencv_cannot_resample_become_float32(dtype, fill_mode):
+def test_nearest_neighbour_keeps_the_dtype_and_linear_interpolation_gives_float32(dtype, fill_mode):
     image = (smooth() * 100 > 50).astype(dtype)
     found = whole(image, rotation(30), nearest=True, fill_mode=fill_mode)
-    assert found.dtype == np.float32
+    assert found.dtype == dtype
     assert np.array_equal(found, whole(image.astype(np.float32), rotation(30), nearest=True, fill_mode=fill_mode))
+    assert whole(image, rotation(30), fill_mode=fill_mode).dtype == np.float32
+
+
+@pytest.mark.parametrize("matrix", [rotation(30), rotation(90)], ids=["30 degrees", "90 degrees"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("nearest", "dtype"), [(True, np.uint8), (True, np.int32), (False, np.float32)])
+def test_a_given_target_is_filled(matrix, channels, nearest, dtype):
+    image = (smooth((20, 20), channels) * 200).astype(np.uint8 if nearest is False else dtype)
+    batch = np.full((3, 20, 20, channels), 7, dtype)
+    resampling = Resampling(matrix, (0, 0), (20, 20))
+    found = resampling.apply(image, nearest=nearest, out=batch[1])
+    assert np.shares_memory(found, batch)
+    assert np.array_equal(batch[1], resampling.apply(image, nearest=nearest))
+    assert (batch[[0, 2]] == 7).all()
 
 
 def test_windows_of_very_wide_images_are_resampled():
