@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-BENCHMARKS := $(addprefix benchmarks/,augmentation.py training_step.py prediction.py memory.py)
+BENCHMARKS := $(addprefix benchmarks/,augmentation.py voxel_augmentation.py training_step.py prediction.py memory.py)
 
 .PHONY: demo test bench clean
 

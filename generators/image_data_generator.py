@@ -1,12 +1,12 @@
 """Augmented batches of images and masks in two dimensions."""
 
-import keras
 import numpy as np
 
+from generators.batches import PairBatches
 from generators.geometry import FILL_MODES, Resampling, rotation, scale, shear, shift
-from utils.crops import pad_to
+from generators.intensity_transforms import change_brightness
+from generators.options import check_numbers, number_range, zoom_factors
 from utils.errors import check_choice
-from utils.intensity import black_and_white, scale_in_place
 
 RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
 
@@ -71,21 +71,15 @@ class ImageDataGenerator:
         probability=1.0,
     ):
         check_choice("FILL_MODE", fill_mode, FILL_MODES)
-        self.zoom_range = (1 - zoom_range, 1 + zoom_range) if np.isscalar(zoom_range) else tuple(zoom_range)
-        self.brightness_range = None if brightness_range is None else tuple(brightness_range)
-        limits = {
-            "rotation_range": (rotation_range, 0, 360),
-            "width_shift_range": (width_shift_range, 0, 1),
-            "height_shift_range": (height_shift_range, 0, 1),
-            "shear_range": (shear_range, 0, 89),
-            "probability": (probability, 0, 1),
-        }
-        for name, (value, low, high) in limits.items():
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must be from {low} to {high}.")
-        for name, pair in (("zoom_range", self.zoom_range), ("brightness_range", self.brightness_range)):
-            if pair is not None and not (len(pair) == 2 and 0 < pair[0] <= pair[1]):
-                raise ValueError(f"{name} is {pair}; it must be (low, high) with 0 < low <= high, e.g. (0.8, 1.2).")
+        check_numbers(
+            rotation_range=(rotation_range, 0, 360),
+            width_shift_range=(width_shift_range, 0, 1),
+            height_shift_range=(height_shift_range, 0, 1),
+            shear_range=(shear_range, 0, 89),
+            probability=(probability, 0, 1),
+        )
+        self.zoom_range = zoom_factors(zoom_range)
+        self.brightness_range = number_range("brightness_range", brightness_range, example=(0.8, 1.2))
         self.rotation_range, self.shear_range = rotation_range, shear_range
         self.width_shift_range, self.height_shift_range = width_shift_range, height_shift_range
         self.fill_mode, self.cval = fill_mode, cval
@@ -207,8 +201,7 @@ class ImageDataGenerator:
             return
         factor, applied = rng.uniform(*self.brightness_range), rng.random() < self.probability
         if applied:
-            image *= np.float32(factor)
-            np.clip(image, *limits, out=image)
+            change_brightness(image, factor, limits)
 
     def random_sample(self, arrays, crop_shape, rng, *, limits, out=None):
         """Draw one augmented sample.
@@ -246,89 +239,12 @@ class ImageDataGenerator:
         return [image, mask, *weights]
 
 
-class ImageBatches(keras.utils.PyDataset):
-    """Batches of pairs; made by ``ImageDataGenerator.flow``.
+class ImageBatches(PairBatches):
+    """Batches of images; made by ``ImageDataGenerator.flow``, which documents the parameters.
 
-    ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 ``(n, y, x, c)`` in 0 .. 1, uint8
-    ``(n, y, x, 1)`` and float32 ``(n, y, x, 1)``. Keras advances ``epoch`` at the end of each; set it to continue an
-    earlier training.
+    ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 ``(n, y, x, c)`` in 0 .. 1, masks
+    ``(n, y, x, 1)`` in their dtype and float32 ``(n, y, x, 1)``. Keras advances ``epoch`` at the end of each; set it to
+    continue an earlier training.
     """
 
-    def __init__(
-        self, generator, x, y, *, batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
-    ):
-        super().__init__(workers=workers)
-        named = {"image": x, "mask": y} | ({} if sample_weight is None else {"weight map": sample_weight})
-        counts = {name: len(arrays) for name, arrays in named.items()}
-        if len(set(counts.values())) > 1:
-            raise ValueError(f"the numbers of arrays do not agree: {counts}.")
-        if len(x) == 0 or batch_size < 1:
-            raise ValueError(f"got {len(x)} images and the batch size {batch_size}; both must be at least 1.")
-        self.crop_shape = tuple(x[0].shape[:2] if crop_shape is None else crop_shape[:2])
-        for number, arrays in enumerate(zip(*named.values(), strict=True)):
-            sizes = {name: array.shape[:2] for name, array in zip(named, arrays, strict=True)}
-            if len(set(sizes.values())) > 1:
-                raise ValueError(f"the sizes (y, x) of number {number} do not agree: {sizes}.")
-            if crop_shape is None and sizes["image"] != self.crop_shape:
-                raise ValueError(
-                    f"image {number} is {sizes['image']}, the first {self.crop_shape} (y, x). "
-                    "Give crop_shape=(y, x) for images of different sizes."
-                )
-        if generator.rotation90 and self.crop_shape[0] != self.crop_shape[1]:
-            raise ValueError(
-                f"rotation90 needs square crops; these are {self.crop_shape} (y, x). Turn it off or change the crop."
-            )
-        # What is smaller than a crop is padded; all else stays the array it is.
-        self._parts = [[pad_to(array, self.crop_shape)[0] for array in arrays] for arrays in named.values()]
-        self.generator, self._n_images = generator, len(x)
-        self.batch_size, self.shuffle, self.seed, self.intensity_range = batch_size, shuffle, seed, intensity_range
-        self.epoch = 0
-        self._order_of_epoch = (None, None)
-
-    def __len__(self):
-        return -(-self._n_images // self.batch_size)
-
-    def __getitem__(self, index):
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        chosen = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
-        batch = [
-            np.empty((len(chosen), *self.crop_shape, arrays[0].shape[-1]), arrays[0].dtype if part == 1 else np.float32)
-            for part, arrays in enumerate(self._parts)
-        ]
-        for place, number in enumerate(chosen):
-            arrays, out = [part[number] for part in self._parts], [part[place] for part in batch]
-            limits = black_and_white(arrays[0].dtype, self.intensity_range)
-            self.generator.random_sample(arrays, self.crop_shape, rng, limits=limits, out=out)
-            scale_in_place(out[0], *limits, clip=self.intensity_range is not None)
-        return tuple(batch)
-
-    def _order(self):
-        """Return the order of the images in the present epoch."""
-        epoch, order = self._order_of_epoch
-        if epoch != self.epoch:
-            epoch, order = self.epoch, np.arange(self._n_images)
-            if self.shuffle:
-                np.random.default_rng((self.seed, epoch)).shuffle(order)
-            self._order_of_epoch = (epoch, order)
-        return order
-
-    def sample(self, count):
-        """Return the first augmented pairs of the present epoch, for a picture of them.
-
-        Parameters
-        ----------
-        count : int
-            How many; fewer if an epoch holds fewer.
-
-        Returns
-        -------
-        images, masks : numpy.ndarray
-            float32 ``(n, y, x, c)`` in 0 .. 1 and uint8 ``(n, y, x, 1)``.
-        """
-        batches = [self[index] for index in range(min(len(self), -(-count // self.batch_size)))]
-        images, masks = (np.concatenate([batch[part] for batch in batches])[:count] for part in range(2))
-        return images, masks
-
-    def on_epoch_end(self):
-        """Go on to the next epoch: a new order and new transforms."""
-        self.epoch += 1
+    kind, axes = "image", ("y", "x")

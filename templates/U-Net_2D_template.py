@@ -110,15 +110,13 @@ Z_FILTER_SIZE = 5
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
-import keras
-
 from generators.image_data_generator import ImageDataGenerator
 from networks.unet import U_Net_2D
-from utils.callbacks import Checkpoints, Progress, ProgressChart, load_weights
+from utils.callbacks import load_weights
 from utils.charts import draw_crop_grid, draw_pairs
 from utils.checks import check_crop_shape, check_same_size
 from utils.data_folder import load_train_and_test
-from utils.devices import make_deterministic, set_precision, use_jit
+from utils.devices import use_jit
 from utils.dry_run import dry_run
 from utils.image_set import crop_image_set, split_validation
 from utils.losses import get_loss
@@ -127,13 +125,11 @@ from utils.optimizers import get_optimizer
 from utils.post_processing import z_filter
 from utils.prediction import predict_blended, predict_crops, predict_each, predict_full_images
 from utils.run import Run
+from utils.training import prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=DEPTH)
-keras.utils.set_random_seed(SEED)
-set_precision(PRECISION)
-if DETERMINISTIC:
-    make_deterministic()
+prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
 train, test = load_train_and_test(
     args.data_dir, channels=CROP_SHAPE[-1], n_classes=N_CLASSES, intensity_range=INTENSITY_RANGE
 )
@@ -199,27 +195,17 @@ model.summary(line_length=110)
 
 # %% Training
 run.section("Training")
+batches = {"batch_size": BATCH_SIZE, "intensity_range": INTENSITY_RANGE}
 if args.dry_run:
-    prediction = predict_crops(model, test.x, CROP_SHAPE, batch_size=BATCH_SIZE, intensity_range=INTENSITY_RANGE)
+    prediction = predict_crops(model, test.x, CROP_SHAPE, **batches)
     dry_run(run, model, train_batches, epochs=EPOCHS, prediction=prediction, n_images=len(test))
 if LOAD_WEIGHTS is None:
-    checkpoints = Checkpoints(run.checkpoints, run.folder / "history.csv", monitor=MONITOR, patience=PATIENCE)
-    model.fit(
-        train_batches,
-        validation_data=validation_batches,
-        epochs=EPOCHS,
-        initial_epoch=checkpoints.restore(model, train_batches, EPOCHS),
-        shuffle=False,  # the batches have their own order, which does not depend on the number of workers
-        callbacks=[checkpoints, ProgressChart(run.charts / "history.png", checkpoints), Progress(EPOCHS)],
-        verbose=0,
-    )
-    checkpoints.load_best(model)
+    train_network(run, model, train_batches, validation_batches, epochs=EPOCHS, monitor=MONITOR, patience=PATIENCE)
 else:
     load_weights(model, LOAD_WEIGHTS)
 
 # %% Evaluation: per crop
 run.section("Evaluation")
-batches = {"batch_size": BATCH_SIZE, "intensity_range": INTENSITY_RANGE}
 run.evaluate("per_crop", test_crops, predict_each(model, test_crops.x, **batches), loss=model.loss, save=False)
 
 # %% Evaluation: merged into complete images
@@ -230,11 +216,9 @@ if Z_FILTER_SIZE:
     run.evaluate("per_image", test, z_filter(blended, Z_FILTER_SIZE), post="blending_z_filter")
 
 # %% Evaluation: 50 % overlap
-half = {"overlap": 0.5, **batches}
-run.evaluate("overlap_50", test, predict_crops(model, test.x, CROP_SHAPE, **half))
-ensemble = run.evaluate(
-    "overlap_50", test, predict_crops(model, test.x, CROP_SHAPE, ensemble=True, **half), post="ensemble"
-)
+half = {"crop_shape": CROP_SHAPE, "overlap": 0.5, **batches}
+run.evaluate("overlap_50", test, predict_crops(model, test.x, **half))
+ensemble = run.evaluate("overlap_50", test, predict_crops(model, test.x, ensemble=True, **half), post="ensemble")
 if Z_FILTER_SIZE:
     run.evaluate("overlap_50", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 

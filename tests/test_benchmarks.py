@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # The first column of rows that each table must have.
 ROWS = {
     "augmentation": ("generators.image_data_generator", "Keras' old ImageDataGenerator"),
+    "voxel_augmentation": ("generators.voxel_data_generator", "scipy.ndimage, map_coordinates"),
     "training_step": ("ours, auto, no dropout", "ours, float32, published dropout", "PyTorch, float32"),
     "prediction": ("crops, 50 % overlap, ensemble", "full images, ensemble", "blended, ensemble"),
     "memory": ("blended", "full image, ensemble"),

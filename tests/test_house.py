@@ -166,7 +166,8 @@ def test_environment_files_agree():
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     assert "requirements.txt" in (env / "DL_EM_base_env.yml").read_text()
     assert "env/requirements.txt" in (env / "EM_image_segmentation.def").read_text()
-    assert "-r requirements.txt" in (env / "requirements-test.txt").read_text()
+    assert "-r requirements.txt" in (env / "requirements-big.txt").read_text()
+    assert "-r requirements-big.txt" in (env / "requirements-test.txt").read_text()
 
 
 def test_file_names_are_allowed_everywhere():

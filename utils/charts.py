@@ -5,6 +5,7 @@ import numpy as np
 from utils.crops import crop_grid
 from utils.files import atomic_path
 from utils.intensity import to_unit_range
+from utils.padding import per_axis
 
 TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (0.1, 0.8, 0.2), (0.9, 0.1, 0.1), (0.2, 0.4, 1.0)
 
@@ -22,6 +23,22 @@ def _new_figure(rows, columns, width=4.0, height=4.0):
 def _save(figure, path):
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
+
+
+def middle_slice(image):
+    """Return the slice in the middle of a volume; an image is returned as it is.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(y, x, c)``, a view.
+    """
+    return image[len(image) // 2] if image.ndim == 4 else image
 
 
 def draw_history(path, history, *, best_epoch=None):
@@ -64,9 +81,9 @@ def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pa
     path : str or Path
         The png file.
     images : sequence of numpy.ndarray
-        ``(y, x, c)``.
+        ``(y, x, c)``, or volumes ``(z, y, x, c)``, of which the middle slice is drawn.
     masks : sequence of numpy.ndarray or None
-        ``(y, x, 1)``, classes.
+        ``(y, x, 1)`` or ``(z, y, x, 1)``, classes.
     titles : sequence of str, optional
         One per pair.
     intensity_range : tuple of float, optional
@@ -81,11 +98,11 @@ def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pa
         panel.axis("off")
     for number in range(count):
         row, column = 2 * (number // columns), number % columns
-        image = to_unit_range(images[number], intensity_range)
+        image = to_unit_range(middle_slice(images[number]), intensity_range)
         axes[row][column].imshow(_displayed(image), cmap="gray", vmin=0, vmax=1)
         axes[row + 1][column].imshow(_displayed(image), cmap="gray", vmin=0, vmax=1)
         if masks is not None:
-            _outline(axes[row + 1][column], masks[number][..., 0])
+            _outline(axes[row + 1][column], middle_slice(masks[number])[..., 0])
         if titles is not None:
             axes[row][column].set_title(titles[number], fontsize=7)
     _save(figure, path)
@@ -108,9 +125,9 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
     path : str or Path
         The png file.
     image : numpy.ndarray
-        ``(y, x, c)``.
+        ``(y, x, c)``, or a volume ``(z, y, x, c)``, which is shown from above.
     crop_shape : tuple of int
-        ``(y, x, ...)``.
+        Size of a crop, with or without channels.
     overlap : float or tuple of float
         Minimum overlap, per axis.
     intensity_range : tuple of float, optional
@@ -118,6 +135,8 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
     """
     from matplotlib.patches import Rectangle
 
+    n_axes = image.ndim - 1
+    overlap, image, crop_shape = per_axis(overlap, n_axes)[-2:], middle_slice(image), crop_shape[n_axes - 2 : n_axes]
     figure, axes = _new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5)
     panel, corners = axes[0][0], crop_grid(image.shape, crop_shape, overlap)
     coverage = np.zeros(image.shape[:2], int)

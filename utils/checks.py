@@ -1,38 +1,105 @@
 """Checks of settings against each other, before anything is read or trained."""
 
+import math
+
+from utils.crops import without_margins
 from utils.errors import raise_problems
 
 
-def check_crop_shape(crop_shape, *, poolings, name="CROP_SHAPE"):
-    """Check that a crop is ``(y, x, c)`` and that the network's poolings divide it.
+def pooling_factors(depth, z_down=None):
+    """Return by how much a U-Net reduces each axis from top to bottom.
+
+    Parameters
+    ----------
+    depth : int
+        Number of poolings, each halving y and x.
+    z_down : int or sequence of int, optional
+        Factor along z of all poolings, or of each; None in two dimensions.
+
+    Returns
+    -------
+    tuple of int
+        ``(y, x)`` or ``(z, y, x)``.
+
+    Examples
+    --------
+    >>> pooling_factors(4), pooling_factors(3, 2), pooling_factors(3, (1, 2, 2))
+    ((16, 16), (8, 8, 8), (4, 8, 8))
+    """
+    if z_down is None:
+        return (2**depth,) * 2
+    return (math.prod((z_down,) * depth if isinstance(z_down, int) else z_down), 2**depth, 2**depth)
+
+
+def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, name="CROP_SHAPE"):
+    """Check that a crop is ``(y, x, c)`` or ``(z, y, x, c)`` and that the network's poolings divide it.
 
     Parameters
     ----------
     crop_shape : tuple of int
-        ``(y, x, c)``.
+        ``(y, x, c)``, or ``(z, y, x, c)`` when ``z_down`` is given.
     poolings : int
         Number of halvings along y and x.
+    z_down : int or sequence of int, optional
+        Factor of the poolings along z, for all or each.
+    padding : int or tuple of int
+        Margin of each crop, per axis, whose prediction is to be thrown away.
     name : str
         The variable, for the message.
 
     Raises
     ------
     ValueError
-        If the shape has not three positive entries or a side is not divisible by ``2 ** poolings``; the message gives
-        the neighbours that are.
+        If the shape has not as many positive entries as it should, the margins leave nothing of it, or a side is not
+        divisible; the message gives the neighbours that are.
     """
-    if len(crop_shape) != 3 or any(not isinstance(size, int) or size < 1 for size in crop_shape):
+    count, axes, example = "three", "y, x", (256, 256, 1)
+    if z_down is not None:
+        count, axes, example = "four", "z, y, x", (80, 80, 80, 1)
+    if len(crop_shape) != len(example) or any(not isinstance(size, int) or size < 1 for size in crop_shape):
         raise ValueError(
-            f"{name} is {crop_shape}; wanted three positive integers (y, x, channels), e.g. (256, 256, 1)."
+            f"{name} is {crop_shape}; wanted {count} positive integers ({axes}, channels), e.g. {example}."
         )
-    divisor = 2**poolings
-    problems = []
-    for size in dict.fromkeys(crop_shape[:2]):
+    without_margins(crop_shape, padding, len(example) - 1)
+    problems = {}
+    for axis, size, divisor in zip(axes.split(", "), crop_shape, pooling_factors(poolings, z_down), strict=False):
         if size % divisor:
+            along = "z" if axis == "z" else "y and x"
             lower, upper = size // divisor * divisor, -(-size // divisor) * divisor
             remedy = f"use {lower} or {upper}" if lower else f"use {upper}"
-            problems.append(f"{size} is not divisible by {divisor} ({poolings} poolings along y and x), {remedy}")
-    raise_problems(f"{name} {crop_shape}", problems)
+            remedy += " or a smaller Z_DOWN" if axis == "z" else ""
+            problems[size, along] = (
+                f"{size} is not divisible by {divisor} ({poolings} poolings along {along}), {remedy}"
+            )
+    raise_problems(f"{name} {crop_shape}", list(problems.values()))
+
+
+def check_volumes_hold_crop(volumes, crop_shape, *, what):
+    """Check that every volume is at least as large as a subvolume.
+
+    Parameters
+    ----------
+    volumes : ImageSet
+        Volumes to train on.
+    crop_shape : tuple of int
+        ``(z, y, x, c)``.
+    what : str
+        Which volumes, for the message.
+
+    Raises
+    ------
+    ValueError
+        With all volumes that are smaller along some axis, and the largest subvolume that fits.
+    """
+    crop = tuple(crop_shape[:3])
+    sizes = [volume.shape[:3] for volume in volumes.x]
+    problems = [
+        f"{source} is {' x '.join(map(str, size))} (z, y, x)"
+        for source, size in zip(volumes.sources, sizes, strict=True)
+        if any(have < wanted for have, wanted in zip(size, crop, strict=True))
+    ]
+    fitting = tuple(min(column) for column in zip(crop, *sizes, strict=True))
+    raise_problems(f"the subvolume {crop} is larger than {what}; at most {fitting} fits into all", problems)
 
 
 def check_same_size(images, *, why, remedy):

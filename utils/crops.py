@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-PADDING_MODES = ("mirror", "median")
+from utils.padding import pad, pad_to, per_axis
 
 
 def crop_starts(length, crop, overlap=0.0):
@@ -50,31 +50,6 @@ def crop_starts(length, crop, overlap=0.0):
     return [round(start) for start in np.linspace(0, length - crop, n_crops)]
 
 
-def per_axis(value, n_axes=2):
-    """Return a number as one value per axis; a sequence is returned as a tuple.
-
-    Parameters
-    ----------
-    value : float or sequence of float
-        One for all axes, or one each.
-    n_axes : int
-        Number of axes.
-
-    Returns
-    -------
-    tuple
-
-    Raises
-    ------
-    ValueError
-        If a sequence does not hold one value per axis.
-    """
-    values = (value,) * n_axes if np.isscalar(value) else tuple(value)
-    if len(values) != n_axes:
-        raise ValueError(f"{values} holds {len(values)} values for {n_axes} axes; give one number, or one per axis.")
-    return values
-
-
 def crop_grid(image_shape, crop_shape, overlap=0.0):
     """Return the first corners of the crops of an image, the last axis running fastest.
 
@@ -97,83 +72,31 @@ def crop_grid(image_shape, crop_shape, overlap=0.0):
     return list(itertools.product(*(crop_starts(image_shape[a], crop_shape[a], overlaps[a]) for a in axes)))
 
 
-def pad(image, before, after, mode="mirror"):
-    """Pad an image or volume.
+def fitting_crop_shape(crop_shape, images, divisors):
+    """Return the crop shape, smaller along those axes along which every image is: what is padded then stays small.
 
     Parameters
     ----------
-    image : numpy.ndarray
+    crop_shape : tuple of int
         ``(y, x, c)`` or ``(z, y, x, c)``.
-    before, after : sequence of int
-        Pixels to add at both ends of each axis.
-    mode : str
-        ``mirror`` repeats the border pixel first (``b a | a b``); ``median`` fills each side with the median of the
-        face it continues, as the published 3D code does.
+    images : sequence of numpy.ndarray
+        What is to be cropped.
+    divisors : tuple of int
+        What the poolings divide each axis by; a smaller size is rounded up to a multiple.
 
     Returns
     -------
-    numpy.ndarray
-        Of the same dtype; the image itself when there is nothing to add.
+    tuple of int
+        Channels included.
+
+    Examples
+    --------
+    >>> fitting_crop_shape((80, 80, 80, 1), [np.empty((17, 768, 1024, 1))], (8, 8, 8))
+    (24, 80, 80, 1)
     """
-    if not any(before) and not any(after):
-        return image
-    widths = [*zip(before, after, strict=True), (0, 0)]
-    if mode == "mirror":
-        return np.pad(image, widths, mode="symmetric")
-    for axis, width in enumerate(widths[:-1]):
-        faces = [np.median(np.take(image, [end], axis), axis=tuple(range(image.ndim - 1))) for end in (0, -1)]
-        shapes = [(*image.shape[:axis], length, *image.shape[axis + 1 :]) for length in width]
-        sides = [np.broadcast_to(face.astype(image.dtype), shape) for face, shape in zip(faces, shapes, strict=True)]
-        image = np.concatenate([sides[0], image, sides[1]], axis)
-    return image
-
-
-def pad_to(image, shape, mode="mirror"):
-    """Pad an image evenly on both sides until it is at least ``shape``.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``.
-    shape : tuple of int
-        Wanted size, with or without channels; axes that are large enough stay.
-    mode : str
-        As ``pad``.
-
-    Returns
-    -------
-    padded : numpy.ndarray
-        The image itself when nothing was missing.
-    inside : tuple of slice
-        Where the image lies in it: ``padded[inside]`` is the image.
-    """
-    sizes = image.shape[:-1]
-    missing = [max(0, wanted - size) for wanted, size in zip(shape, sizes, strict=False)]
-    if not any(missing):
-        return image, tuple(map(slice, sizes))
-    before = [m // 2 for m in missing]
-    inside = tuple(slice(b, b + size) for b, size in zip(before, sizes, strict=True))
-    return pad(image, before, [m - b for m, b in zip(missing, before, strict=True)], mode), inside
-
-
-def pad_to_multiple(image, divisor):
-    """Pad an image by mirroring until its sides are multiples of ``divisor``.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``.
-    divisor : int or tuple of int
-        E.g. ``2 ** depth`` of a U-Net, or one per axis.
-
-    Returns
-    -------
-    padded, inside
-        As ``pad_to``.
-    """
-    sizes = image.shape[:-1]
-    divisors = per_axis(divisor, len(sizes))
-    return pad_to(image, [math.ceil(size / step) * step for size, step in zip(sizes, divisors, strict=True)])
+    largest = [max(image.shape[axis] for image in images) for axis in range(len(divisors))]
+    needed = [math.ceil(size / divisor) * divisor for size, divisor in zip(largest, divisors, strict=True)]
+    return (*map(min, crop_shape, needed), crop_shape[-1])
 
 
 def crop_images(images, crop_shape, *, overlap=0.0):
@@ -217,7 +140,7 @@ def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mi
     numpy.ndarray
         Of the shape of a crop, margins included.
     """
-    inner_shape, margins = _inner_shape(crop_shape, padding, image.ndim - 1)
+    inner_shape, margins = without_margins(crop_shape, padding, image.ndim - 1)
     padded = pad(pad_to(image, inner_shape, padding_mode)[0], margins, margins, padding_mode)
     for corner in crop_grid(image.shape, inner_shape, overlap):
         yield padded[_box(corner, crop_shape)]
@@ -248,7 +171,7 @@ def merge_crops(crops, image_shape, *, overlap=0.0, window=None, padding=0):
     crops = iter(crops)
     first = next(crops)
     sizes = image_shape[: first.ndim - 1]
-    inner_shape, margins = _inner_shape(first.shape[:-1], padding, len(sizes))
+    inner_shape, margins = without_margins(first.shape[:-1], padding, len(sizes))
     padded_size = [max(have, crop) for have, crop in zip(sizes, inner_shape, strict=True)]
     total = np.zeros((*padded_size, first.shape[-1]), np.float32)
     weight = np.zeros((*padded_size, 1), np.float32)
@@ -262,6 +185,37 @@ def merge_crops(crops, image_shape, *, overlap=0.0, window=None, padding=0):
     total /= weight
     _, inside = pad_to(np.empty((*sizes, 0)), inner_shape)
     return total[inside]
+
+
+def without_margins(crop_shape, padding, n_axes):
+    """Return the size of a crop without its margins, and the margins.
+
+    Parameters
+    ----------
+    crop_shape : tuple of int
+        Size of a crop, with or without channels.
+    padding : int or tuple of int
+        Margin on both sides, per axis.
+    n_axes : int
+        2 or 3.
+
+    Returns
+    -------
+    inner, margins : tuple of int
+
+    Raises
+    ------
+    ValueError
+        If nothing is left, or a margin is negative.
+    """
+    margins = per_axis(padding, n_axes)
+    inner = tuple(size - 2 * margin for size, margin in zip(crop_shape, margins, strict=False))
+    if min(inner) < 1 or min(margins) < 0:
+        raise ValueError(
+            f"a padding of {margins} leaves nothing of a crop of {tuple(crop_shape[:n_axes])}. Use less than half of "
+            "the crop along each axis."
+        )
+    return inner, margins
 
 
 def spline_window(size):
@@ -290,15 +244,3 @@ def spline_window(size):
 
 def _box(corner, shape):
     return tuple(slice(start, start + size) for start, size in zip(corner, shape, strict=False))
-
-
-def _inner_shape(crop_shape, padding, n_axes):
-    """Return the size of a crop without its margins, and the margins."""
-    margins = per_axis(padding, n_axes)
-    inner = tuple(size - 2 * margin for size, margin in zip(crop_shape, margins, strict=False))
-    if min(inner) < 1 or min(margins) < 0:
-        raise ValueError(
-            f"a padding of {margins} leaves nothing of a crop of {tuple(crop_shape[:n_axes])}. Use less than half of "
-            "the crop along each axis."
-        )
-    return inner, margins

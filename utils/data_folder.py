@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import raise_problems
-from utils.image_files import Source, list_images, read_images
+from utils.image_files import Source, VolumeSource, list_images, read_images
 from utils.image_set import ImageSet
 from utils.intensity import intensity_problem
 
@@ -39,10 +39,41 @@ def load_train_and_test(data_dir, *, channels=1, n_classes=1, intensity_range=No
     ValueError
         With all problems found.
     """
-    settings = {"channels": channels, "intensity_range": intensity_range}
-    parts = [_read_part(Path(data_dir) / "train", masks_optional=False, **settings)]
-    parts.append(_read_part(Path(data_dir) / "test", masks_optional=True, **settings))
+    parts = _read_train_and_test(data_dir, channels=channels, intensity_range=intensity_range)
     return _with_classes(str(data_dir), parts, n_classes)
+
+
+def load_train_and_test_volumes(
+    data_dir, *, channels=1, n_classes=1, intensity_range=None, image_dataset=None, mask_dataset=None
+):
+    """Read the volumes of ``train/`` and ``test/`` and list the problems of both at once.
+
+    A folder of slices (one image a file) is one volume, in the natural order of the names. Files that hold several
+    slices (multi-page tif, hdf5, zarr) are a volume each.
+
+    Parameters
+    ----------
+    data_dir, channels, n_classes, intensity_range
+        As ``load_train_and_test``.
+    image_dataset, mask_dataset : str, optional
+        Names of the arrays in hdf5 and zarr files that hold several.
+
+    Returns
+    -------
+    train, test : ImageSet
+        Of volumes ``(z, y, x, c)``, masks ``(z, y, x, 1)`` and `VolumeSource`.
+
+    Raises
+    ------
+    ValueError
+        With all problems found.
+    """
+    settings = {"channels": channels, "intensity_range": intensity_range, "one_volume": True}
+    datasets = {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    parts = _read_train_and_test(data_dir, **settings, **datasets)
+    for part in parts:
+        part.problems += _slice_problems(part)
+    return [_stacked(pages) for pages in _with_classes(str(data_dir), parts, n_classes)]
 
 
 def load_image_set(folder, *, channels=1, n_classes=1, intensity_range=None, masks_optional=False):
@@ -88,7 +119,23 @@ class _Part:
     has_masks: bool = True
 
 
-def _read_part(folder, *, channels, intensity_range, masks_optional):
+def _read_train_and_test(data_dir, **settings):
+    return [
+        _read_part(Path(data_dir) / "train", masks_optional=False, **settings),
+        _read_part(Path(data_dir) / "test", masks_optional=True, **settings),
+    ]
+
+
+def _read_part(
+    folder,
+    *,
+    channels,
+    intensity_range,
+    masks_optional,
+    one_volume=False,
+    image_dataset=None,
+    mask_dataset=None,
+):
     part = _Part(folder.name, has_masks=not masks_optional or (folder / "y").is_dir())
     try:
         image_paths = list_images(folder / "x")
@@ -96,7 +143,7 @@ def _read_part(folder, *, channels, intensity_range, masks_optional):
     except FileNotFoundError as error:
         part.problems.append(str(error))
         return part
-    part.problems += [f"{folder / 'x'} holds no images (png or tif)"] * (not image_paths)
+    part.problems += [f"{folder / 'x'} holds no images (png, tif, hdf5, zarr)"] * (not image_paths)
     part.problems += _output_name_problems(image_paths)
     pairs = [(path, None) for path in image_paths]
     if part.has_masks:
@@ -104,8 +151,8 @@ def _read_part(folder, *, channels, intensity_range, masks_optional):
         part.problems += unpaired
     for image_path, mask_path in pairs:
         try:
-            images = read_images(image_path, keep_colour=channels == 3)
-            masks = read_images(mask_path) if mask_path else []
+            images = read_images(image_path, keep_colour=channels == 3, dataset=image_dataset, one_volume=one_volume)
+            masks = read_images(mask_path, dataset=mask_dataset, one_volume=one_volume) if mask_path else []
         except ValueError as error:
             part.problems.append(str(error))
             continue
@@ -116,6 +163,42 @@ def _read_part(folder, *, channels, intensity_range, masks_optional):
         part.y += masks
         part.sources += [Source(image_path.name, page if len(images) > 1 else None) for page in range(len(images))]
     return part
+
+
+def _volume_members(sources):
+    """Group the numbers of pages by the volume they belong to."""
+    if all(source.page is None for source in sources):  # a folder of slices
+        return [list(range(len(sources)))] if sources else []
+    groups = {}
+    for number, source in enumerate(sources):
+        groups.setdefault(source.file, []).append(number)
+    return list(groups.values())
+
+
+def _slice_problems(part):
+    problems = []
+    for members in _volume_members(part.sources):
+        first = members[0]
+        other = next((n for n in members if part.x[n].shape[:2] != part.x[first].shape[:2]), None)
+        if other is not None:
+            names = f"{part.sources[other]} is {_size(part.x[other])}, {part.sources[first]} {_size(part.x[first])}"
+            problems.append(f"{names} (y x x): the slices of a volume must have one size")
+    return problems
+
+
+def _stacked(pages):
+    """Make volumes of the slices of an image set."""
+    images, masks, sources = [], [], []
+    for members in _volume_members(pages.sources):
+        slices = tuple(pages.sources[number] for number in members)
+        if slices[0].page is None:
+            name = slices[0].file if len(slices) == 1 else f"{slices[0].file} to {slices[-1].file}"
+            sources.append(VolumeSource(name, slices))
+        else:
+            sources.append(VolumeSource(slices[0].file))
+        images.append(np.stack([pages.x[number] for number in members]))
+        masks.append(None if pages.y is None else np.stack([pages.y[number] for number in members]))
+    return ImageSet(images, None if pages.y is None else masks, sources, pages.mask_values)
 
 
 def _with_classes(where, parts, n_classes):

@@ -21,9 +21,9 @@ def dry_run(run, model, batches, *, epochs, prediction, n_images):
     epochs : int
         Epochs of the whole training.
     prediction : iterator of numpy.ndarray
-        Predictions of the test images; one is drawn.
+        Predictions of the test images or volumes; one is drawn.
     n_images : int
-        Number of test images.
+        Number of test images or volumes.
 
     Raises
     ------
@@ -47,7 +47,8 @@ def dry_run(run, model, batches, *, epochs, prediction, n_images):
         f"about {hours:.2f} hours for {epochs} epochs."
     )
     print(
-        f"Prediction: at most {first_seconds:.2f} s an image (compiling included), {n_images} images in each protocol."
+        f"Prediction: at most {first_seconds:.2f} s each (compiling included), "
+        f"{n_images} images or volumes in each protocol."
     )
     print(f"Peak memory so far: {peak_memory_gib()} GiB.")
     print(f"Dry run finished; look at {run.checks}", flush=True)

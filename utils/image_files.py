@@ -1,4 +1,4 @@
-"""Reading and writing image files: png, jpeg and bmp through pillow, tif (pages and stacks) through tifffile."""
+"""Reading and writing image files: png, jpeg and bmp through pillow, tif (pages, stacks, volumes) through tifffile."""
 
 import re
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ import tifffile
 from PIL import Image
 
 from utils.files import atomic_path
+from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, read_dataset
 
 TIF_SUFFIXES = (".tif", ".tiff")
 # EM slices are large on purpose; pillow would take them for an attack.
 Image.MAX_IMAGE_PIXELS = None
-IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp")
+IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp", *VOLUME_SUFFIXES)
 
 
 class Source(NamedTuple):
@@ -26,6 +27,16 @@ class Source(NamedTuple):
 
     def __str__(self):
         return self.file if self.page is None else f"{self.file} page {self.page}"
+
+
+class VolumeSource(NamedTuple):
+    """Where a volume came from: a file, or the slices of a folder, whose names are kept."""
+
+    file: str
+    slices: tuple = ()
+
+    def __str__(self):
+        return self.file
 
 
 def list_images(folder):
@@ -53,8 +64,10 @@ def list_images(folder):
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder {folder} does not exist")
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "~"))]
-    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in IMAGE_SUFFIXES]
-    folders = [entry for entry in entries if entry.is_dir()]
+    suffixes = {entry: entry.suffix.lower() for entry in entries}
+    files = [entry for entry in entries if entry.is_file() and suffixes[entry] in IMAGE_SUFFIXES]
+    files += [entry for entry in entries if entry.is_dir() and suffixes[entry] == ZARR_SUFFIX]
+    folders = [entry for entry in entries if entry.is_dir() and suffixes[entry] != ZARR_SUFFIX]
     if not files and len(folders) == 1:
         return list_images(folders[0])
     return sorted(files, key=lambda path: (natural_key(path.name), path.name))
@@ -80,8 +93,8 @@ def natural_key(name):
     return tuple((int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name))
 
 
-def read_images(path, *, keep_colour=False):
-    """Read every page of an image file in its stored dtype.
+def read_images(path, *, keep_colour=False, dataset=None, one_volume=False):
+    """Read every page of an image file, or every slice of a volume, in its stored dtype.
 
     An alpha channel is dropped, and an RGB image whose three channels are equal is read as grey. One-bit images become
     0 and 255.
@@ -92,6 +105,10 @@ def read_images(path, *, keep_colour=False):
         A file with one of ``IMAGE_SUFFIXES``.
     keep_colour : bool
         Leave RGB images as they are, even if all their pixels are grey.
+    dataset : str, optional
+        Name of the array in an hdf5 or zarr file that holds several.
+    one_volume : bool
+        The pages must be the slices of a single volume: axes z, y, x and perhaps channels.
 
     Returns
     -------
@@ -105,7 +122,14 @@ def read_images(path, *, keep_colour=False):
     """
     path = Path(path)
     try:
-        pages = _read_tif(path) if path.suffix.lower() in TIF_SUFFIXES else [_read_with_pillow(path)]
+        if path.suffix.lower() in TIF_SUFFIXES:
+            pages = _read_tif(path, one_volume)
+        elif path.suffix.lower() in VOLUME_SUFFIXES:
+            pages = _pages_of_series(*read_dataset(path, dataset))
+        else:
+            pages = [_read_with_pillow(path)]
+    except ImportError:
+        raise
     except Exception as error:  # the readers raise some twenty different types for broken files
         reason = str(error).replace(str(path), path.name).splitlines() or [type(error).__name__]
         hint = " (install imagecodecs, or save it uncompressed)" if "imagecodecs" in reason[0] else ""
@@ -120,9 +144,11 @@ def _read_with_pillow(path):
         return np.asarray(image)
 
 
-def _read_tif(path):
+def _read_tif(path, one_volume):
     pages = []
     with tifffile.TiffFile(path) as tif:
+        if one_volume:
+            _check_axes_of_volume([(series.axes, series.shape) for series in tif.series])
         if len(tif.series) > 1:  # pages of different sizes, which tifffile groups by size
             return [page for item in tif.pages for page in _pages_of_series(item.asarray(), item.axes)]
         for series in tif.series:
@@ -130,6 +156,23 @@ def _read_tif(path):
     if not pages:
         raise ValueError("it holds no image")
     return pages
+
+
+def _check_axes_of_volume(series):
+    """Raise ValueError unless there is one series whose axes are z, y, x and perhaps channels, by whatever name."""
+    if len(series) > 1:
+        raise ValueError(f"its pages have {len(series)} different sizes; the slices of a volume must have one")
+    for axes, shape in series:
+        along_z = [
+            f"{axis} {size}"
+            for axis, size in zip(axes, shape, strict=True)
+            if axis not in "YXS" and size > 1 and not (axis == "C" and size == 3)
+        ]
+        if len(along_z) > 1:
+            raise ValueError(
+                f"it has more axes than z, y, x and channels: {', '.join(along_z)} beside y and x. "
+                "Save each volume in a file of its own"
+            )
 
 
 def _pages_of_series(array, axes):
@@ -151,23 +194,24 @@ def _plain_channels(image, name, keep_colour):
         raise ValueError(f"{name} has the shape {image.shape}; wanted (y, x) with 1 or 3 channels, or pages of it")
     if image.shape[-1] == 3 and not keep_colour and (image == image[..., :1]).all():
         image = image[..., :1]
-    return np.ascontiguousarray(image * np.uint8(255) if image.dtype == bool else image)
+    image = image * np.uint8(255) if image.dtype == bool else image
+    return np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("="))
 
 
 class ImageWriter:
-    """Write images one by one; a file appears under its name once its last page is written.
+    """Write images or volumes one by one; a file appears under its name once its last page is written.
 
     Parameters
     ----------
     folders : list of Path
         One folder for each image given to ``write``.
-    sources : list of Source
-        Names and pages, in the order in which ``write`` is called.
+    sources : list of Source or VolumeSource
+        Names and pages, in the order in which ``write`` is called; a volume that came as slices counts as its slices.
     """
 
     def __init__(self, folders, sources):
         self._folders = [Path(folder) for folder in folders]
-        self._sources = list(sources)
+        self._sources = [part for source in sources for part in getattr(source, "slices", ()) or [source]]
         self._position = 0
         self._open = None
 
@@ -182,12 +226,13 @@ class ImageWriter:
             self._open = None
 
     def write(self, *images):
-        """Write the next image of every folder.
+        """Write the next image or volume of every folder.
 
         Parameters
         ----------
         *images : numpy.ndarray
-            ``(y, x, c)``; one channel is written as ``(y, x)``.
+            ``(y, x, c)`` or ``(z, y, x, c)``; one channel is written without its axis. A volume becomes a tif with
+            the axes ZYX, or ZYXS with several channels.
         """
         source = self._sources[self._position]
         self._position += 1
@@ -199,15 +244,21 @@ class ImageWriter:
                 writers.append(stack.enter_context(tifffile.TiffWriter(temporary)))
             self._open = writers, stack
         for writer, image in zip(self._open[0], images, strict=True):
-            image = image[..., 0] if image.shape[-1] == 1 else image
-            photometric = "rgb" if image.ndim == 3 and image.shape[-1] == 3 else "minisblack"
-            planar = {"planarconfig": "contig"} if image.ndim == 3 else {}
-            options = {"photometric": photometric, **planar, "metadata": None}
-            writer.write(image, compression="zlib", compressionargs={"level": 1}, **options)
+            _write_image(writer, image)
         last = self._position == len(self._sources) or self._sources[self._position].file != source.file
         if last:
             self._open[1].close()
             self._open = None
+
+
+def _write_image(writer, image):
+    """Append an image, or a volume with its axes, to an open tif."""
+    is_volume, n_channels = image.ndim == 4, image.shape[-1]
+    image = image[..., 0] if n_channels == 1 else image
+    options = {"photometric": "rgb" if n_channels == 3 else "minisblack"}
+    options |= {"planarconfig": "contig"} if n_channels > 1 else {}
+    options["metadata"] = {"axes": "ZYX" if n_channels == 1 else "ZYXS"} if is_volume else None
+    writer.write(image, compression="zlib", compressionargs={"level": 1}, **options)
 
 
 def output_name(source):
@@ -226,13 +277,13 @@ def output_name(source):
 
 
 class SavedImages(Sequence):
-    """Images on disk that read like a list: one image is in memory at a time.
+    """Images or volumes on disk that read like a list: one is in memory at a time.
 
     Parameters
     ----------
     folder : Path
         Where ``ImageWriter`` wrote them.
-    sources : list of Source
+    sources : list of Source or VolumeSource
         Their names and pages.
     """
 
@@ -247,5 +298,12 @@ class SavedImages(Sequence):
         if isinstance(index, slice):
             return SavedImages(self.folder, self._sources[index])
         source = self._sources[index]
-        image = tifffile.imread(self.folder / output_name(source), key=source.page or 0)
-        return image[..., np.newaxis] if image.ndim == 2 else image
+        if not isinstance(source, VolumeSource):
+            return self._read(source, dimensions=3, key=source.page or 0)
+        if source.slices:
+            return np.stack([self._read(part, dimensions=3, key=part.page or 0) for part in source.slices])
+        return self._read(source, dimensions=4)
+
+    def _read(self, source, dimensions, **options):
+        image = tifffile.imread(self.folder / output_name(source), **options)
+        return image[..., np.newaxis] if image.ndim == dimensions - 1 else image

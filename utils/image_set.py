@@ -17,11 +17,11 @@ class ImageSet:
     Attributes
     ----------
     x : list of numpy.ndarray
-        Images ``(y, x, c)`` in the dtype they were stored in; sizes may differ.
+        Images ``(y, x, c)``, or volumes ``(z, y, x, c)``, in the dtype they were stored in; sizes may differ.
     y : list of numpy.ndarray or None
-        Masks ``(y, x, 1)``, uint8, 0 .. classes - 1; None without ground truth.
-    sources : list of Source
-        File name and page of each image.
+        Masks ``(y, x, 1)`` or ``(z, y, x, 1)``, uint8, 0 .. classes - 1; None without ground truth.
+    sources : list of Source or VolumeSource
+        File name and page of each image, or file name or slices of each volume.
     mask_values : tuple of int or float
         The stored values that became the classes 0, 1, ...
     """
@@ -49,6 +49,24 @@ class ImageSet:
         indices = list(indices)
         masks = None if self.y is None else [self.y[i] for i in indices]
         return ImageSet([self.x[i] for i in indices], masks, [self.sources[i] for i in indices], self.mask_values)
+
+    def pieces(self, index):
+        """List what of an image or volume is scored and written as one.
+
+        Parameters
+        ----------
+        index : int
+            Which image or volume.
+
+        Returns
+        -------
+        list of (Source or VolumeSource, object)
+            The name, and what to index the array with: the whole image or volume, or each slice of a volume that
+            came as slices.
+        """
+        source = self.sources[index]
+        slices = getattr(source, "slices", ())
+        return [(part, number) for number, part in enumerate(slices)] or [(source, ...)]
 
 
 def split_validation(images, fraction, *, seed, shuffle=True):
@@ -87,6 +105,46 @@ def split_validation(images, fraction, *, seed, shuffle=True):
     return images.subset(sorted(order[:-n_validation])), images.subset(sorted(order[-n_validation:]))
 
 
+def split_validation_z(volumes, fraction):
+    """Split every volume along z: the last slices are for validation, so that no crop lies on both sides.
+
+    Parameters
+    ----------
+    volumes : ImageSet
+        Training volumes.
+    fraction : float
+        Share for validation, above 0 and below 1, rounded up to whole slices.
+
+    Returns
+    -------
+    training, validation : ImageSet
+        Views of the volumes.
+
+    Raises
+    ------
+    ValueError
+        If a volume has too few slices for both parts.
+    """
+    cuts = [len(volume) - math.ceil(len(volume) * fraction) for volume in volumes.x]
+    for cut, volume, source in zip(cuts, volumes.x, volumes.sources, strict=True):
+        if not 0 < fraction < 1 or cut < 1:
+            raise ValueError(
+                f"a validation split of {fraction} of the {len(volume)} slices of {source} leaves nothing to train on. "
+                "Use a fraction between 0 and 1 and at least two slices."
+            )
+
+    def part(places):
+        sources = [
+            source._replace(slices=source.slices[place]) for source, place in zip(volumes.sources, places, strict=True)
+        ]
+        images, masks = (
+            [volume[place] for volume, place in zip(arrays, places, strict=True)] for arrays in (volumes.x, volumes.y)
+        )
+        return ImageSet(images, masks, sources, volumes.mask_values)
+
+    return part([slice(0, cut) for cut in cuts]), part([slice(cut, None) for cut in cuts])
+
+
 def crop_image_set(images, crop_shape, *, overlap=0.0):
     """Cut images and masks into crops that cover every pixel; crops are views, so this costs no memory.
 
@@ -95,7 +153,7 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
     images : ImageSet
         Images of any size.
     crop_shape : tuple of int
-        ``(y, x)`` or ``(y, x, c)``.
+        Size of a crop, with or without channels.
     overlap : float or tuple of float
         Minimum overlap of neighbouring crops, as a fraction of the crop, per axis.
 
@@ -106,9 +164,10 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
     """
     sources = []
     for image, source in zip(images.x, images.sources, strict=True):
-        page = "" if source.page is None else f"_p{source.page:04d}"
+        page = "" if getattr(source, "page", None) is None else f"_p{source.page:04d}"
         stem, suffix = os.path.splitext(source.file)
-        corners = crop_grid(image.shape, crop_shape, overlap)
-        sources += [Source(f"{stem}{page}_y{y:05d}_x{x:05d}{suffix}") for y, x in corners]
+        for corner in crop_grid(image.shape, crop_shape, overlap):
+            place = "".join(f"_{axis}{start:05d}" for axis, start in zip("zyx"[-len(corner) :], corner, strict=True))
+            sources.append(Source(f"{stem}{page}{place}{suffix}"))
     masks = None if images.y is None else crop_images(images.y, crop_shape, overlap=overlap)
     return ImageSet(crop_images(images.x, crop_shape, overlap=overlap), masks, sources, images.mask_values)

@@ -17,14 +17,14 @@ def z_filter(predictions, size=5):
     Parameters
     ----------
     predictions : iterable of numpy.ndarray
-        Consecutive slices ``(y, x, c)`` of one size.
+        Consecutive slices ``(y, x, c)`` of one size, or volumes ``(z, y, x, c)``, each filtered by itself.
     size : int
         Odd number of slices.
 
     Yields
     ------
     numpy.ndarray
-        ``(y, x, c)``, as many as came in.
+        ``(y, x, c)`` or ``(z, y, x, c)``, as many as came in.
 
     Raises
     ------
@@ -39,8 +39,16 @@ def z_filter(predictions, size=5):
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(f"a z-filter of size {size} has no middle slice. Use an odd number such as 5.")
+    for are_volumes, group in itertools.groupby(predictions, key=lambda prediction: prediction.ndim == 4):
+        if are_volumes:
+            yield from (np.stack(list(_median_along_z(volume, size))) for volume in group)
+        else:
+            yield from _median_along_z(group, size)
+
+
+def _median_along_z(slices, size):
     window = deque(maxlen=size)
-    for image in _with_mirrored_ends(iter(predictions), size // 2):
+    for image in _with_mirrored_ends(iter(slices), size // 2):
         if window and image.shape != window[-1].shape:
             raise ValueError(
                 f"the z-filter got slices of the shapes {window[-1].shape} and {image.shape}; "

@@ -9,9 +9,10 @@ import itertools
 
 import numpy as np
 
-from utils.crops import iterate_crops, merge_crops, pad, pad_to_multiple, spline_window
+from utils.crops import iterate_crops, merge_crops, spline_window
 from utils.intensity import to_unit_range
 from utils.orientations import count_orientations, orient, restore
+from utils.padding import pad, pad_to_multiple
 
 
 def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range=None):
@@ -86,7 +87,7 @@ def predict_crops(
     padding : int or tuple of int
         Margin of each crop, per axis, whose prediction is thrown away.
     padding_mode : str
-        What lies outside the image: ``mirror`` or ``median`` (see ``utils.crops.pad``).
+        What lies outside the image: ``mirror`` or ``median`` (see ``utils.padding.pad``).
     ensemble : bool
         Average the orientations of each crop before merging.
     batch_size : int

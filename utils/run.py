@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils.charts import draw_overlays
+from utils.charts import draw_overlays, middle_slice
 from utils.devices import describe_device
 from utils.files import read_json, write_csv, write_json
 from utils.image_files import ImageWriter, SavedImages
@@ -131,10 +131,11 @@ class Run:
         print(f"\n--- {title} ({time.perf_counter() - self._start:.0f} s)", flush=True)
 
     def evaluate(self, protocol, images, predictions, *, post="none", loss=None, save=True):
-        """Threshold, score, print and save predictions, one image at a time.
+        """Threshold, score, print and save predictions, one image or volume at a time.
 
         Writes ``images/<protocol>/<post>/{probability,binary}/<original name>.tif``, ``overlay.png`` beside them, and
-        the score tables. Without ground truth it only saves.
+        the score tables. Without ground truth it only saves. A volume that came as slices is written and scored slice
+        by slice, one that came as a file as a whole.
 
         Parameters
         ----------
@@ -143,7 +144,7 @@ class Run:
         images : ImageSet
             What was predicted; gives names and truth.
         predictions : iterable of numpy.ndarray
-            Probability ``(y, x, classes)`` per image, in the order of ``images``; read once.
+            Probability ``(y, x, classes)`` or ``(z, y, x, classes)`` per image, in the order of ``images``; read once.
         post : str
             Post-processing, ``none`` or one of those with a published label.
         loss : callable, optional
@@ -163,46 +164,59 @@ class Run:
         """
         folder = self.images / protocol / post
         folders = [folder / "probability", folder / "binary"]
-        n_classes, matrices, losses, shown = 2, [], [], []
-        samples = sorted({0, len(images) // 2, len(images) - 1})
-        count = 0
+        pieces = [(index, *piece) for index in range(len(images)) for piece in images.pieces(index)]
+        samples = sorted({0, len(pieces) // 2, len(pieces) - 1})
+        n_classes, matrices, losses, shown, count, position = 2, [], [], [], 0, 0
         with ImageWriter(folders, images.sources) as writer:
             for count, probability in enumerate(predictions, start=1):
-                if count > len(images) or probability.shape[:2] != images.x[count - 1].shape[:2]:
+                if count > len(images) or probability.shape[:-1] != images.x[count - 1].shape[:-1]:
                     raise ValueError(
                         f"{protocol}, {post}: prediction {count} does not belong to the {len(images)} images."
                     )
                 if loss is not None and images.y is not None:
                     losses.append(float(loss(images.y[count - 1][np.newaxis], probability[np.newaxis])))
-                probability = np.rint(probability * np.float32(PROBABILITY_STEPS)) / np.float32(PROBABILITY_STEPS)
-                mask = probability_to_mask(probability)
                 n_classes = max(2, probability.shape[-1])
-                if save:
-                    writer.write(probability, mask * np.uint8(255) if n_classes == 2 else mask)
-                if images.y is not None:
-                    matrices.append(confusion_matrix(images.y[count - 1], mask, n_classes))
-                if count - 1 in samples:
-                    shown.append(mask)
+                for _, place in images.pieces(count - 1):
+                    rounded = np.rint(probability[place] * np.float32(PROBABILITY_STEPS))
+                    rounded /= np.float32(PROBABILITY_STEPS)
+                    mask = probability_to_mask(rounded)
+                    if save:
+                        writer.write(rounded, mask * np.uint8(255) if n_classes == 2 else mask)
+                    if images.y is not None:
+                        matrices.append(confusion_matrix(images.y[count - 1][place], mask, n_classes))
+                    if position in samples:
+                        shown.append(mask)
+                    position += 1
         if count != len(images):
             raise ValueError(
                 f"{protocol}, {post}: {count} predictions for {len(images)} images. A prediction can be read once; "
                 "use what run.evaluate() returned for the next step."
             )
         if matrices:
-            self._add_scores(protocol, post, images, matrices, losses)
+            self._add_scores(protocol, post, [str(source) for _, source, _ in pieces], matrices, losses)
         if not save:
             return None
-        self._overlays[protocol, post] = self._draw(folder / "overlay.png", images, samples, shown)
+        self._overlays[protocol, post] = folder / "overlay.png"
+        self._draw(folder / "overlay.png", images, [pieces[number] for number in samples], shown)
         return SavedImages(folders[0], images.sources)
 
-    def _draw(self, path, images, samples, shown):
-        masks = None if images.y is None else [images.y[i] for i in samples]
-        titles = [str(images.sources[i]) for i in samples]
-        pictures = [images.x[i] for i in samples]
-        draw_overlays(path, pictures, masks, shown, titles=titles, intensity_range=self.settings.get("INTENSITY_RANGE"))
-        return path
+    def _draw(self, path, images, pieces, shown):
+        """Draw samples of the prediction over the images; of volumes the middle slice."""
 
-    def _add_scores(self, protocol, post, images, matrices, losses):
+        def pictures(arrays):
+            found = [arrays[index][place] for index, _, place in pieces]
+            return [middle_slice(array) for array in found]
+
+        draw_overlays(
+            path,
+            pictures(images.x),
+            None if images.y is None else pictures(images.y),
+            [middle_slice(mask) for mask in shown],
+            titles=[str(source) for _, source, _ in pieces],
+            intensity_range=self.settings.get("INTENSITY_RANGE"),
+        )
+
+    def _add_scores(self, protocol, post, names, matrices, losses):
         per_image = [scores_from_confusion(matrix) for matrix in matrices]
         key = {"protocol": protocol, "post": post}
         suffix = PROTOCOL_LABELS.get(protocol, f"({protocol})")
@@ -220,8 +234,7 @@ class Run:
             self._scores.append(key | row)
             if metric in PRINTED_METRICS:
                 print(f"{label}: {value:.4f}", flush=True)
-        for source, scores in zip(images.sources, per_image, strict=True):
-            self._image_scores.append(key | {"image": str(source)} | scores)
+        self._image_scores += [key | {"image": name} | scores for name, scores in zip(names, per_image, strict=True)]
         write_json(self.folder / "scores.json", self._scores)
         write_csv(self.folder / "scores.csv", self._scores)
         write_csv(self.folder / "scores_per_image.csv", self._image_scores)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from networks.blocks import convolution_block, dropout, max_pooling, n_spatial, up_convolution
-from networks.unet import U_Net_2D
+from networks.unet import U_Net_2D, U_Net_3D
 
 TINY = {"feature_maps": (4, 6, 8), "depth": 2, "drop_values": (0.1, 0.1, 0.2)}
 
@@ -185,3 +185,73 @@ def test_spatial_dropout_drops_whole_feature_maps(volume):
     dropped = (output == 0).all(axis=0)
     assert 5 < dropped.sum() < 35
     assert (output[:, ~dropped] != 0).all()
+
+
+# --- three dimensions
+
+
+TINY_3D = {"feature_maps": (3, 4, 5), "depth": 2, "drop_values": (0.1, 0.1, 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({}, 5_599_713), ({"feature_maps": (28, 36, 48, 64)}, 788_817), ({"z_down": (1, 2, 2)}, 5_599_713)],
+)
+def test_parameter_count_in_3d(options, count):
+    assert U_Net_3D((None, None, None, 1), **options).count_params() == count
+
+
+def test_parameter_count_in_3d_with_colours():
+    model = U_Net_3D((40, 256, 256, 3), feature_maps=(28, 36, 48, 64), z_down=1)
+    assert model.count_params() == 790_329
+
+
+@pytest.mark.parametrize("z_down", [1, 2, (1, 2)])
+@pytest.mark.parametrize("size", [(8, 8, 12), (5, 8, 8), (1, 4, 4), (7, 9, 11)])
+def test_volumes_of_any_size_are_predicted(z_down, size):
+    model = U_Net_3D((None, None, None, 1), **TINY_3D, z_down=z_down)
+    output = model.predict_on_batch(batch((2, *size, 1)))
+    assert output.shape == (2, *size, 1)
+    assert output.dtype == np.float32
+    assert 0 <= output.min() <= output.max() <= 1
+
+
+def test_z_is_pooled_by_its_own_factors():
+    model = U_Net_3D((12, 16, 16, 1), **TINY_3D, z_down=(1, 3))
+    pooled = [layer.output.shape[1:4] for layer in model.layers if isinstance(layer, keras.layers.MaxPooling3D)]
+    assert pooled == [(12, 8, 8), (4, 4, 4)]
+
+
+def test_without_pooling_along_z_only_the_convolutions_reach_other_slices():
+    # Ten convolutions of three slices and two transposed ones of two reach twelve slices far, whatever the pooling.
+    model = U_Net_3D((None, None, None, 1), **TINY_3D, z_down=1)
+    volume = batch((1, 25, 8, 8, 1))
+    changed = volume.copy()
+    changed[:, 0] += 1
+    difference = np.abs(model.predict_on_batch(volume) - model.predict_on_batch(changed)).max(axis=(0, 2, 3, 4))
+    assert (difference[:4] > 0).all()
+    assert (difference[13:] == 0).all()
+
+
+@pytest.mark.parametrize("z_down", [0, (1, 2, 2), (2,)])
+def test_z_down_must_fit_the_depth(z_down):
+    with pytest.raises(ValueError, match=r"Z_DOWN is .* \(one for each pooling\)"):
+        U_Net_3D((None, None, None, 1), **TINY_3D, z_down=z_down)
+
+
+def test_the_3d_network_is_saved_and_loaded_with_its_layers(tmp_path):
+    model = U_Net_3D((None, None, None, 1), **TINY_3D)
+    model.save(tmp_path / "model.keras")
+    volume = batch((1, 6, 7, 8, 1))
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert np.array_equal(loaded.predict_on_batch(volume), model.predict_on_batch(volume))
+
+
+def test_a_step_lowers_the_loss_in_3d():
+    keras.utils.set_random_seed(0)
+    model = U_Net_3D((None, None, None, 1), **TINY_3D | {"drop_values": (0.0, 0.0, 0.0)})
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="binary_crossentropy")
+    volume = batch((1, 5, 8, 8, 1))
+    mask = (volume > 0.5).astype(np.uint8)
+    losses = [float(model.train_on_batch(volume, mask)) for _ in range(8)]
+    assert losses[-1] < losses[0]

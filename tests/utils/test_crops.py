@@ -7,13 +7,12 @@ from utils.crops import (
     crop_grid,
     crop_images,
     crop_starts,
+    fitting_crop_shape,
     iterate_crops,
     merge_crops,
-    pad_to,
-    pad_to_multiple,
-    per_axis,
     spline_window,
 )
+from utils.padding import PADDING_MODES
 
 OVERLAPS = (0, 0.1, 0.25, 0.33, 0.5, 0.8, 0.9)
 SIZES = [(64, 64), (50, 37), (33, 64), (16, 16), (17, 31), (10, 40), (40, 10), (5, 7), (1, 1), (1, 30)]
@@ -150,35 +149,48 @@ def test_spline_window_peaks_in_the_middle():
     assert window.max() > 3 > 1e-2 > window[0, 0]
 
 
-@pytest.mark.parametrize("wanted", [(10, 10), (3, 9), (20, 4), (1, 1)])
-def test_pad_to_is_large_enough_and_cuts_back(wanted):
-    image = random_image((5, 7), channels=3)
-    padded, inside = pad_to(image, wanted)
-    assert padded.shape == (max(5, wanted[0]), max(7, wanted[1]), 3)
-    assert np.array_equal(padded[inside], image)
+# --- volumes
 
 
-def test_padding_mirrors_as_often_as_needed():
-    image = np.array([1, 2, 3]).reshape(1, 3, 1)
-    assert pad_to(image, (1, 7))[0].ravel().tolist() == [2, 1, 1, 2, 3, 3, 2]
-    assert pad_to(image, (1, 12))[0].ravel().tolist() == [3, 3, 2, 1, 1, 2, 3, 3, 2, 1, 1, 2]
+VOLUME_SIZES = [(20, 24, 28), (5, 24, 9), (1, 7, 30), (33, 8, 8)]
 
 
-def test_pad_to_returns_the_image_itself_when_nothing_is_missing():
-    image = random_image((5, 7))
-    assert pad_to(image, (5, 7))[0] is image
+@pytest.mark.parametrize("overlap", (0, 0.33, 0.5, 0.8, (0.5, 0, 0.25)))
+@pytest.mark.parametrize("size", VOLUME_SIZES)
+@pytest.mark.parametrize("crop_shape", [(8, 8, 8, 1), (4, 12, 10), (1, 16, 16)])
+def test_crop_then_merge_is_the_identity_for_volumes(size, crop_shape, overlap):
+    volume = random_image(size, channels=2)
+    merged = merge_crops(iterate_crops(volume, crop_shape, overlap=overlap), volume.shape, overlap=overlap)
+    np.testing.assert_allclose(merged, volume, rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (16, 17), (15, 33), (48, 32)])
-@pytest.mark.parametrize("divisor", [1, 2, 16])
-def test_pad_to_multiple_is_divisible_minimal_and_cuts_back(shape, divisor):
-    image = random_image(shape)
-    padded, inside = pad_to_multiple(image, divisor)
-    assert all(size % divisor == 0 for size in padded.shape[:2])
-    assert all(new - old < divisor for new, old in zip(padded.shape[:2], shape, strict=True))
-    assert np.array_equal(padded[inside], image)
+@pytest.mark.parametrize("mode", PADDING_MODES)
+@pytest.mark.parametrize("padding", [1, (2, 3, 0)])
+@pytest.mark.parametrize("overlap", [0, 0.5])
+@pytest.mark.parametrize("size", VOLUME_SIZES)
+def test_crop_with_margins_then_merge_is_the_identity(size, overlap, padding, mode):
+    volume = random_image(size)
+    crops = list(iterate_crops(volume, (8, 10, 8), overlap=overlap, padding=padding, padding_mode=mode))
+    assert {crop.shape for crop in crops} == {(8, 10, 8, 1)}
+    merged = merge_crops(crops, volume.shape, overlap=overlap, padding=padding)
+    np.testing.assert_allclose(merged, volume, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0.5, (0.5, 0.5)), ([1, 2], (1, 2)), ((3, 4), (3, 4))])
-def test_per_axis(value, expected):
-    assert per_axis(value) == expected
+def test_margins_are_not_merged():
+    volume = random_image((6, 12, 12))
+    crops = [np.full(crop.shape, 9.0) for crop in iterate_crops(volume, (6, 6, 6), padding=(1, 1, 1))]
+    for crop in crops:
+        crop[1:-1, 1:-1, 1:-1] = 1
+    assert (merge_crops(crops, volume.shape, padding=(1, 1, 1)) == 1).all()
+
+
+@pytest.mark.parametrize("padding", [4, (0, 5, 0), -1])
+def test_margins_that_leave_nothing_are_refused(padding):
+    with pytest.raises(ValueError, match="Use less than half of the crop"):
+        list(iterate_crops(random_image((9, 9, 9)), (8, 8, 8), padding=padding))
+
+
+def test_crops_shrink_with_the_volumes_that_are_too_small_for_them():
+    volumes = [np.empty((3, 100, 20, 1)), np.empty((17, 9, 30, 1))]
+    assert fitting_crop_shape((80, 80, 80, 1), volumes, (8, 8, 8)) == (24, 80, 32, 1)
+    assert fitting_crop_shape((8, 16, 16, 3), volumes, (1, 8, 8)) == (8, 16, 16, 3)

@@ -1,14 +1,16 @@
 """Tests of reading, pairing and checking data folders."""
 
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from utils.data_folder import load_image_set, load_train_and_test, pair_by_name
-from utils.image_files import Source
+from utils.data_folder import load_image_set, load_train_and_test, load_train_and_test_volumes, pair_by_name
+from utils.image_files import Source, VolumeSource
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(6, 8)
 MASK = np.zeros((6, 8), np.uint8)
@@ -223,7 +225,7 @@ def test_missing_folder(tmp_path):
 def test_empty_folder(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "y").mkdir()
-    with pytest.raises(ValueError, match=r"x holds no images \(png or tif\)"):
+    with pytest.raises(ValueError, match=r"x holds no images \(png, tif, hdf5, zarr\)"):
         load_image_set(tmp_path)
 
 
@@ -330,3 +332,90 @@ def test_long_list_of_problems_is_cut(tmp_path):
     folder = write_set(tmp_path, numbered("im_{}.png", COLOUR, 25), numbered("im_{}.png", MASK, 25))
     with pytest.raises(ValueError, match="^25 problems .*; and 5 more.$"):
         load_image_set(folder)
+
+
+# --- volumes
+
+
+def volume_of(count=3, value=0):
+    return np.stack([IMAGE + value] * count)
+
+
+def write_volumes(folder, train=None, test=None):
+    """Write ``{file name: (volume, mask volume)}`` for both parts."""
+    for part, volumes in (("train", train), ("test", test or train)):
+        for name, (image, mask) in volumes.items():
+            for kind, array in (("x", image), ("y", mask)):
+                path = folder / part / kind / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                tifffile.imwrite(path, array, photometric="minisblack")
+    return folder
+
+
+def test_slices_of_a_folder_are_one_volume(toy_data):
+    train, test = load_train_and_test_volumes(toy_data)
+    pages, _ = load_train_and_test(toy_data)
+    assert (len(train), len(test)) == (1, 1)
+    assert np.array_equal(train.x[0], np.stack(pages.x)) and np.array_equal(train.y[0], np.stack(pages.y))
+    assert train.sources[0].slices == tuple(pages.sources)
+    assert str(train.sources[0]) == f"{pages.sources[0].file} to {pages.sources[-1].file}"
+
+
+def test_every_file_of_several_slices_is_a_volume(tmp_path):
+    masks = np.stack([MASK, 0 * MASK, MASK, MASK])
+    volumes = {"b.tif": (volume_of(4), masks), "a.tif": (volume_of(3, 7), masks[:3])}
+    train, test = load_train_and_test_volumes(write_volumes(tmp_path, volumes))
+    assert [volume.shape for volume in train.x] == [(3, 6, 8, 1), (4, 6, 8, 1)]
+    assert train.sources == [VolumeSource("a.tif"), VolumeSource("b.tif")]
+    assert np.array_equal(train.y[1][..., 0], masks > 0) and train.y[0].dtype == np.uint8
+    assert test.x[0][0, 0, 0, 0] == 7
+
+
+def test_volumes_of_different_sizes_may_stand_in_one_folder(tmp_path):
+    volumes = {"a.tif": (volume_of(3), np.stack([MASK] * 3)), "b.tif": (np.zeros((5, 9, 4), np.uint8),) * 2}
+    train, _ = load_train_and_test_volumes(write_volumes(tmp_path, volumes))
+    assert [volume.shape[:3] for volume in train.x] == [(3, 6, 8), (5, 9, 4)]
+
+
+def test_images_and_masks_may_be_two_arrays_of_one_hdf5_file(tmp_path):
+    for part in ("train", "test"):
+        for kind in ("x", "y"):
+            (tmp_path / part / kind).mkdir(parents=True)
+            with h5py.File(tmp_path / part / kind / "sample.h5", "w") as file:
+                file["volumes/raw"], file["volumes/labels"] = volume_of(), np.stack([MASK] * 3)
+    names = {"image_dataset": "volumes/raw", "mask_dataset": "volumes/labels"}
+    train, _ = load_train_and_test_volumes(tmp_path, **names)
+    assert np.array_equal(train.x[0][..., 0], volume_of()) and train.y[0].sum() == 3 * (MASK > 0).sum()
+    with pytest.raises(ValueError, match=r"4 problems .*train/: sample\.h5 cannot be read: .*IMAGE_DATASET|say which"):
+        load_train_and_test_volumes(tmp_path)
+
+
+def test_volumes_without_test_masks(tmp_path):
+    data = write_volumes(tmp_path, {"a.tif": (volume_of(), np.stack([MASK] * 3))})
+    shutil.rmtree(data / "test" / "y")
+    train, test = load_train_and_test_volumes(data)
+    assert test.y is None and train.y is not None
+
+
+def test_problems_of_volumes_are_said_together(tmp_path):
+    data = write_volumes(
+        tmp_path,
+        {"a.tif": (volume_of(4), np.stack([MASK] * 3)), "b.tif": (volume_of(3), np.zeros((3, 6, 7), np.uint8))},
+        {"c.tif": (np.zeros((2, 3, 6, 8), np.uint8), np.zeros((2, 3, 6, 8), np.uint8))},
+    )
+    with pytest.raises(ValueError) as error:
+        load_train_and_test_volumes(data)
+    for part in (
+        "train/: a.tif has 4 pages, its mask a.tif 3",
+        "train/: b.tif is 6x8, its mask b.tif 6x7",
+        "test/: c.tif cannot be read: it has more axes than z, y, x and channels",
+    ):
+        assert part in str(error.value)
+
+
+def test_slices_of_different_sizes_are_no_volume(tmp_path):
+    for part in ("train", "test"):
+        write_set(tmp_path / part, numbered("{}.png", IMAGE), numbered("{}.png", MASK))
+    write_set(tmp_path / "train", {"3.png": IMAGE[:4]}, {"3.png": MASK[:4]})
+    with pytest.raises(ValueError, match=r"train/: 3\.png is 4x8, 0\.png 6x8 .* slices of a volume must have one size"):
+        load_train_and_test_volumes(tmp_path)

@@ -127,6 +127,14 @@ def test_tif_keeps_its_values_and_dtype(tmp_path, dtype, compression):
     assert_one_page(tmp_path / "a.tif", array)
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_tif_of_either_byte_order_is_read_in_that_of_the_machine(tmp_path, byteorder):
+    array = grey(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", array, byteorder=byteorder)
+    assert_one_page(tmp_path / "a.tif", array)
+    assert read_images(tmp_path / "a.tif")[0].dtype.isnative
+
+
 @pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1)])
 def test_thin_tif(tmp_path, shape):
     array = grey(shape=shape)

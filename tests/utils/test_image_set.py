@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from utils.image_files import Source
-from utils.image_set import ImageSet, crop_image_set, split_validation
+from utils.image_files import Source, VolumeSource
+from utils.image_set import ImageSet, crop_image_set, split_validation, split_validation_z
 
 
 def image_set(count, shape=(4, 6, 1)):
@@ -101,3 +101,53 @@ def test_crops_are_named_after_image_page_and_corner():
 def test_small_images_give_padded_crops():
     crops = crop_image_set(image_set(2, shape=(4, 6, 1)), (8, 8))
     assert [crop.shape for crop in crops.x + crops.y] == [(8, 8, 1)] * 4
+
+
+# --- volumes
+
+
+def volume_set():
+    """Return a volume that came as ten slices and one of five slices that came as a file."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (count, 6, 8, 1), np.uint8) for count in (10, 5)]
+    sources = [VolumeSource("0 to 9", tuple(Source(f"{n}.png") for n in range(10))), VolumeSource("b.tif")]
+    return ImageSet(images, [image // 128 for image in images], sources, (0, 255))
+
+
+def test_the_last_slices_of_every_volume_are_for_validation():
+    volumes = volume_set()
+    training, validation = split_validation_z(volumes, 0.15)
+    assert [len(volume) for volume in training.x] == [8, 4]
+    assert [len(volume) for volume in validation.x] == [2, 1]
+    for part, places in ((training, (slice(8), slice(4))), (validation, (slice(8, None), slice(4, None)))):
+        for number, place in enumerate(places):
+            assert np.array_equal(part.x[number], volumes.x[number][place])
+            assert np.array_equal(part.y[number], volumes.y[number][place])
+            assert np.shares_memory(part.x[number], volumes.x[number])
+    assert [source.file for source in validation.sources[0].slices] == ["8.png", "9.png"]
+    assert training.sources[1] == VolumeSource("b.tif")
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 0.99])
+def test_impossible_split_along_z_is_refused(fraction):
+    with pytest.raises(ValueError, match="of the 10 slices of 0 to 9 leaves nothing to train on"):
+        split_validation_z(volume_set(), fraction)
+
+
+def test_volumes_of_slices_fall_into_slices_and_others_stay_whole():
+    volumes = volume_set()
+    pieces = volumes.pieces(0)
+    assert [str(source) for source, _ in pieces] == [f"{n}.png" for n in range(10)]
+    assert all(np.array_equal(volumes.x[0][place], volumes.x[0][n]) for n, (_, place) in enumerate(pieces))
+    ((source, place),) = volumes.pieces(1)
+    assert source == VolumeSource("b.tif") and volumes.x[1][place].shape == (5, 6, 8, 1)
+
+
+def test_subvolumes_are_named_after_their_corner():
+    crops = crop_image_set(volume_set(), (5, 6, 8, 1))
+    assert [str(source) for source in crops.sources] == [
+        "0 to 9_z00000_y00000_x00000",
+        "0 to 9_z00005_y00000_x00000",
+        "b_z00000_y00000_x00000.tif",
+    ]
+    assert {crop.shape for crop in crops.x + crops.y} == {(5, 6, 8, 1)}

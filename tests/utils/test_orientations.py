@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.orientations import orient, restore
+from utils.orientations import count_orientations, orient, restore
 
 EIGHT = range(8)
 
@@ -46,3 +46,31 @@ def test_channels_stay_together(oblong, orientation):
 @pytest.mark.parametrize("orientation", EIGHT)
 def test_nothing_is_copied(oblong, orientation):
     assert np.shares_memory(orient(oblong, orientation), oblong)
+
+
+# --- volumes
+
+
+@pytest.fixture
+def volume():
+    return np.arange(2 * 3 * 4).reshape(2, 3, 4, 1)
+
+
+def test_a_cube_has_sixteen_different_orientations():
+    cube = np.arange(27).reshape(3, 3, 3, 1)
+    assert count_orientations(cube) == 16
+    assert len({orient(cube, number).tobytes() for number in range(16)}) == 16
+
+
+@pytest.mark.parametrize("orientation", range(16))
+def test_orientations_of_volumes_are_inverted_and_leave_z_in_its_place(volume, orientation):
+    turned = orient(volume, orientation)
+    assert np.array_equal(restore(turned, orientation), volume)
+    order = [1, 0] if orientation >= 8 else [0, 1]
+    assert [set(slice_.ravel()) for slice_ in turned] == [set(volume[z].ravel()) for z in order]
+    assert turned.shape == ((2, 4, 3, 1) if orientation % 2 else (2, 3, 4, 1))
+
+
+@pytest.mark.parametrize("orientation", EIGHT)
+def test_the_first_eight_turn_every_slice_as_an_image(volume, orientation):
+    assert np.array_equal(orient(volume, orientation), [orient(slice_, orientation) for slice_ in volume])

@@ -74,3 +74,9 @@ def test_slices_of_different_sizes_are_refused(length):
     slices = [np.zeros((4, 4, 1))] * (length - 1) + [np.zeros((4, 5, 1))]
     with pytest.raises(ValueError, match=r"shapes \(4, 4, 1\) and \(4, 5, 1\)|shapes \(4, 5, 1\) and \(4, 4, 1\)"):
         list(z_filter(slices))
+
+
+def test_volumes_are_filtered_each_by_itself():
+    volumes = [np.random.default_rng(n).random((count, 4, 5, 1)).astype(np.float32) for n, count in enumerate((6, 9))]
+    for volume, found in zip(volumes, z_filter(iter(volumes), 3), strict=True):
+        assert np.array_equal(found, np.stack(list(z_filter(volume, 3))))

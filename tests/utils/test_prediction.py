@@ -219,3 +219,63 @@ def test_a_keras_model_is_accepted():
     image = random_images([(40, 24)])[0]
     (prediction,) = predict_crops(model, [image], (16, 16), overlap=0.5, ensemble=True)
     np.testing.assert_allclose(prediction, image / np.float32(255), atol=1e-6)
+
+
+# --- volumes
+
+
+SUBVOLUME = (8, 16, 16, 1)
+VOLUME_PROTOCOLS = {
+    "crops": lambda model, volumes, **kw: predict_crops(model, volumes, SUBVOLUME, **kw),
+    "crops overlap 0.5": lambda model, volumes, **kw: predict_crops(model, volumes, SUBVOLUME, overlap=0.5, **kw),
+    "crops with margins": lambda model, volumes, **kw: predict_crops(
+        model, volumes, SUBVOLUME, padding=(2, 4, 4), **kw
+    ),
+    "crops, median outside": lambda model, volumes, **kw: predict_crops(
+        model, volumes, SUBVOLUME, padding=1, padding_mode="median", **kw
+    ),
+    "blended": lambda model, volumes, **kw: predict_blended(model, volumes, SUBVOLUME, **kw),
+    "full": lambda model, volumes, **kw: predict_full_images(model, volumes, divisor=(2, 8, 8), **kw),
+}
+
+
+@pytest.mark.parametrize("protocol", VOLUME_PROTOCOLS.values(), ids=VOLUME_PROTOCOLS)
+@pytest.mark.parametrize("ensemble", [False, True])
+@pytest.mark.parametrize("sizes", [[(8, 16, 16)], [(11, 20, 33), (3, 17, 16)]], ids=str)
+def test_identity_predictor_returns_scaled_volumes_of_any_size(protocol, ensemble, sizes):
+    volumes = random_images(sizes)
+    predictions = list(protocol(Oracle(), volumes, ensemble=ensemble))
+    for volume, prediction in zip(volumes, predictions, strict=True):
+        assert prediction.dtype == np.float32
+        np.testing.assert_allclose(prediction, volume / np.float32(255), atol=1e-5)
+
+
+def test_ensemble_of_volumes_averages_sixteen_orientations():
+    volume = random_images([(4, 6, 6)])[0]
+    seen = []
+
+    def along_z(batch):
+        seen.extend(tile.tobytes() for tile in batch)
+        ramp = np.linspace(0, 1, batch.shape[1], dtype=np.float32)
+        return np.broadcast_to(ramp[:, np.newaxis, np.newaxis, np.newaxis], batch.shape)
+
+    (prediction,) = predict_each(Oracle(along_z), [volume], ensemble=True, batch_size=4)
+    assert len(set(seen)) == 16
+    np.testing.assert_allclose(prediction, 0.5, atol=1e-6)
+
+
+def test_margins_of_subvolumes_do_not_show():
+    def wrong_at_the_border(batch):
+        answer = np.zeros_like(batch)
+        answer[:, 1:-1, 2:-2, 2:-2] = 1
+        return answer
+
+    volume = random_images([(13, 30, 21)])[0]
+    (prediction,) = predict_crops(Oracle(wrong_at_the_border), [volume], SUBVOLUME, padding=(1, 2, 2))
+    assert (prediction == 1).all()
+
+
+def test_volumes_are_predicted_in_batches_of_one_shape():
+    oracle = Oracle()
+    list(predict_crops(oracle, random_images([(9, 20, 20), (8, 16, 40)]), SUBVOLUME, ensemble=True, batch_size=3))
+    assert set(oracle.shapes) == {(3, 8, 16, 16, 1)}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from utils.image_files import Source
+from utils.image_files import Source, VolumeSource
 from utils.image_set import ImageSet
+from utils.post_processing import z_filter
 from utils.run import Run
 
 
@@ -174,3 +175,52 @@ def test_the_end_names_scores_and_an_overlay(arguments, images, capsys):
     run.finish()
     printed = capsys.readouterr().out
     assert "scores.csv" in printed and "overlay.png" in printed and "peak memory" in printed
+
+
+# --- volumes
+
+
+@pytest.fixture
+def volumes():
+    """A volume that came as three slices and one that came as a file."""
+    masks = [np.zeros((count, 8, 12, 1), np.uint8) for count in (3, 4)]
+    for mask in masks:
+        mask[:2, :, :6] = 1
+    sources = [VolumeSource("a to c", tuple(Source(f"{name}.png") for name in "abc")), VolumeSource("d.h5")]
+    return ImageSet([mask * 200 for mask in masks], masks, sources, (0, 255))
+
+
+def test_volumes_are_written_under_the_names_of_their_slices_or_of_their_file(arguments, volumes):
+    run = Run(arguments(), {})
+    saved = run.evaluate("per_image", volumes, perfect(volumes))
+    folder = run.images / "per_image" / "none"
+    for part in ("probability", "binary"):
+        assert sorted(path.name for path in (folder / part).iterdir()) == ["a.tif", "b.tif", "c.tif", "d.tif"]
+    assert tifffile.imread(folder / "binary" / "d.tif").shape == (4, 8, 12)
+    assert all(np.array_equal(found, mask) for found, mask in zip(saved, volumes.y, strict=True))
+    assert (folder / "overlay.png").stat().st_size > 1000
+
+
+def test_volumes_are_scored_per_slice_or_file_and_pooled(arguments, volumes):
+    run = Run(arguments(), {})
+    wrong = [mask.astype(np.float32) for mask in volumes.y]
+    wrong[1][:, :, 6:] = 1
+    run.evaluate("per_image", volumes, iter(wrong))
+    rows = list(csv.DictReader((run.folder / "scores_per_image.csv").open()))
+    assert [row["image"] for row in rows] == ["a.png", "b.png", "c.png", "d.h5"]
+    assert [float(row["foreground_iou"]) for row in rows] == pytest.approx([1, 1, np.nan, 96 / 288], nan_ok=True)
+    pooled = {row["metric"]: row for row in csv.DictReader((run.folder / "scores.csv").open())}["foreground_iou"]
+    assert float(pooled["value"]) == pytest.approx(192 / 384)
+    assert (pooled["n"], pooled["n_scored_images"]) == ("4", "3")
+
+
+def test_volumes_pass_from_one_step_to_the_next(arguments, volumes):
+    run = Run(arguments(), {})
+    saved = run.evaluate("per_image", volumes, perfect(volumes))
+    again = run.evaluate("per_image", volumes, z_filter(saved, 1), post="z_filter")
+    assert [volume.shape for volume in again] == [volume.shape for volume in volumes.x]
+
+
+def test_a_prediction_of_another_depth_is_refused(arguments, volumes):
+    with pytest.raises(ValueError, match="prediction 1 does not belong to the 2 images"):
+        Run(arguments(), {}).evaluate("per_image", volumes, [mask[:-1] for mask in volumes.y])

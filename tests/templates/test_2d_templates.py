@@ -1,7 +1,6 @@
-"""Every template runs from the command line, on toy data, as a user would run it."""
+"""The 2D reference template runs from the command line, on toy data, as a user would run it."""
 
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -12,10 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import running
 import tifffile
 from PIL import Image
+from running import ROOT, read_scores
 
-ROOT = Path(__file__).resolve().parents[2]
 REAL_DATA = ROOT.parent / "shared" / "data" / "lucchi"
 TOY = {
     "CROP_SHAPE": "(32,32,1)",
@@ -54,20 +54,11 @@ PUBLISHED_LABELS = [
 
 
 def command(data, job, *flags, **settings):
-    overrides = [word for name, value in (TOY | settings).items() for word in ("--set", f"{name}={value}")]
-    template = str(ROOT / "templates" / "U-Net_2D_template.py")
-    return [sys.executable, "-u", template, str(ROOT), str(data), str(job), "--gpu", "-1", *flags, *overrides]
+    return running.command("U-Net_2D_template.py", data, job, *flags, **TOY | settings)
 
 
-def run(*arguments, **settings):
-    environment = os.environ | {"KERAS_BACKEND": settings.pop("backend", "tensorflow")}
-    return subprocess.run(
-        command(*arguments, **settings), capture_output=True, text=True, check=False, env=environment, cwd=ROOT.parent
-    )
-
-
-def read_scores(folder):
-    return {row["label"]: row["value"] for row in json.loads((folder / "scores.json").read_text())}
+def run(data, job, *flags, **settings):
+    return running.run("U-Net_2D_template.py", data, job, *flags, **TOY | settings)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,156 @@
+"""What augmented batches in two and three dimensions share: checks, the order of an epoch, random numbers, filling."""
+
+import keras
+import numpy as np
+
+from utils.intensity import black_and_white, scale_in_place
+from utils.padding import pad_to
+
+
+class PairBatches(keras.utils.PyDataset):
+    """Batches of augmented pairs; the parent of ``ImageBatches`` and ``VolumeBatches``.
+
+    The children state ``kind``, what an element of x is called in messages, and ``axes``, the names of its axes.
+
+    ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 in 0 .. 1, masks in their dtype,
+    float32. Keras advances ``epoch`` at the end of each; set it to continue an earlier training.
+
+    Parameters
+    ----------
+    generator : ImageDataGenerator or VoxelDataGenerator
+        Draws one sample at a time.
+    x, y : sequence of numpy.ndarray
+        Images and masks, channels last.
+    batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
+        As ``flow`` of the generator.
+    samples_per_array : int
+        How many samples of each image form an epoch.
+
+    Raises
+    ------
+    ValueError
+        If numbers or sizes of images, masks and weights do not agree.
+    """
+
+    def __init__(
+        self,
+        generator,
+        x,
+        y,
+        *,
+        batch_size,
+        shuffle,
+        seed,
+        crop_shape,
+        sample_weight,
+        intensity_range,
+        workers,
+        samples_per_array=1,
+    ):
+        super().__init__(workers=workers)
+        named = {self.kind: x, "mask": y} | ({} if sample_weight is None else {"weight map": sample_weight})
+        self._check_counts(named, batch_size)
+        self._check_shapes(named, crop_shape)
+        n_axes = len(self.axes)
+        self.crop_shape = tuple(x[0].shape[:n_axes] if crop_shape is None else crop_shape[:n_axes])
+        self._check_sizes(named, one_size=crop_shape is None)
+        if generator.rotation90 and self.crop_shape[-2] != self.crop_shape[-1]:
+            raise ValueError(
+                f"rotation90 needs square crops; these are {self.crop_shape} {self._axes_in_words()}. "
+                "Turn it off or change the crop."
+            )
+        # What is smaller than a crop is padded; all else stays the array it is.
+        self._parts = [[pad_to(array, self.crop_shape)[0] for array in arrays] for arrays in named.values()]
+        self.generator, self._n_arrays, self._n_samples = generator, len(x), len(x) * samples_per_array
+        self.batch_size, self.shuffle, self.seed, self.intensity_range = batch_size, shuffle, seed, intensity_range
+        self.epoch = 0
+        self._order_of_epoch = (None, None)
+
+    def __len__(self):
+        return -(-self._n_samples // self.batch_size)
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        chosen = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        batch = [
+            np.empty((len(chosen), *self.crop_shape, arrays[0].shape[-1]), arrays[0].dtype if part == 1 else np.float32)
+            for part, arrays in enumerate(self._parts)
+        ]
+        for place, number in enumerate(chosen):
+            arrays, out = [part[number] for part in self._parts], [part[place] for part in batch]
+            limits = black_and_white(arrays[0].dtype, self.intensity_range)
+            self._draw(number, arrays, rng, limits=limits, out=out)
+            scale_in_place(out[0], *limits, clip=self.intensity_range is not None)
+        return tuple(batch)
+
+    def _draw(self, number, arrays, rng, *, limits, out):
+        """Write one sample of the arrays with this number into ``out``."""
+        self.generator.random_sample(arrays, self.crop_shape, rng, limits=limits, out=out)
+
+    def _order(self):
+        """Return the numbers of the arrays in the order of the present epoch."""
+        epoch, order = self._order_of_epoch
+        if epoch != self.epoch:
+            epoch, order = self.epoch, np.arange(self._n_samples) % self._n_arrays
+            if self.shuffle:
+                np.random.default_rng((self.seed, epoch)).shuffle(order)
+            self._order_of_epoch = (epoch, order)
+        return order
+
+    def sample(self, count):
+        """Return the first augmented pairs of the present epoch, for a picture of them.
+
+        Parameters
+        ----------
+        count : int
+            How many; fewer if an epoch holds fewer.
+
+        Returns
+        -------
+        images, masks : numpy.ndarray
+            As in a batch, ``count`` of them.
+        """
+        batches = [self[index] for index in range(min(len(self), -(-count // self.batch_size)))]
+        images, masks = (np.concatenate([batch[part] for batch in batches])[:count] for part in range(2))
+        return images, masks
+
+    def on_epoch_end(self):
+        """Go on to the next epoch: a new order and new transforms."""
+        self.epoch += 1
+
+    def _check_counts(self, named, batch_size):
+        """Raise ``ValueError`` unless there is one mask (and weight map) to each image, and there are images."""
+        counts = {name: len(arrays) for name, arrays in named.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"the numbers of arrays do not agree: {counts}.")
+        if counts[self.kind] == 0 or batch_size < 1:
+            raise ValueError(
+                f"got {counts[self.kind]} {self.kind}s and the batch size {batch_size}; both must be at least 1."
+            )
+
+    def _check_shapes(self, named, crop_shape):
+        """Raise ``ValueError`` unless arrays and crop have the right number of axes."""
+        n_axes = len(self.axes)
+        for name, arrays in named.items():
+            for number, array in enumerate(arrays):
+                if array.ndim != n_axes + 1:
+                    wanted = self._axes_in_words("channels")
+                    raise ValueError(f"{name} {number} has the shape {array.shape}; wanted {wanted}.")
+        if crop_shape is not None and (len(crop_shape) not in (n_axes, n_axes + 1) or min(crop_shape) < 1):
+            raise ValueError(f"crop_shape is {tuple(crop_shape)}; wanted positive sizes {self._axes_in_words()}.")
+
+    def _check_sizes(self, named, *, one_size):
+        """Raise ``ValueError`` unless masks and weights are as large as their image, and all images one size if so."""
+        axes = self._axes_in_words()
+        for number, arrays in enumerate(zip(*named.values(), strict=True)):
+            sizes = {name: array.shape[:-1] for name, array in zip(named, arrays, strict=True)}
+            if len(set(sizes.values())) > 1:
+                raise ValueError(f"the sizes {axes} of number {number} do not agree: {sizes}.")
+            if one_size and sizes[self.kind] != self.crop_shape:
+                raise ValueError(
+                    f"{self.kind} {number} is {sizes[self.kind]}, the first {self.crop_shape} {axes}. "
+                    f"Give crop_shape={axes} for {self.kind}s of different sizes."
+                )
+
+    def _axes_in_words(self, *more):
+        return f"({', '.join([*self.axes, *more])})"

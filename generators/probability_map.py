@@ -1,0 +1,99 @@
+"""Where random crops and subvolumes are taken: anywhere, or more often about foreground."""
+
+import numpy as np
+
+
+class ProbabilityMap:
+    """Draw pixels or voxels of a mask in proportion to the weight of their class.
+
+    Together the foreground is drawn with probability ``foreground / (foreground + background)``, whatever its volume;
+    within a class every voxel is as likely as any other. Instead of a map only the foreground of each line along x is
+    counted, so a volume of 165x768x1024 voxels takes 2 MB and a draw some microseconds.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        ``(y, x, 1)`` or ``(z, y, x, 1)``; all but 0 is foreground. Kept, not copied.
+    weights : tuple of float
+        ``(foreground, background)``, e.g. ``(0.94, 0.06)``.
+
+    Raises
+    ------
+    ValueError
+        If the weights are no pair, one is negative or both are 0.
+
+    Examples
+    --------
+    >>> mask = np.zeros((4, 5, 1), np.uint8)
+    >>> mask[2, 3] = 1
+    >>> ProbabilityMap(mask, (1, 0)).draw(np.random.default_rng(0))
+    (2, 3)
+    """
+
+    def __init__(self, mask, weights):
+        weights = tuple(weights)
+        if len(weights) != 2 or not (min(weights) >= 0 and max(weights) > 0):
+            raise ValueError(
+                f"probability_map is {weights}; it must be (foreground weight, background weight), none below 0 and "
+                "one above 0, e.g. (0.94, 0.06)."
+            )
+        self._mask = mask[..., 0]
+        self._foreground_share = weights[0] / sum(weights)
+        # Slice by slice, because NumPy makes a copy of what it counts.
+        foreground = np.stack([np.count_nonzero(part, axis=-1) for part in self._mask]).ravel()
+        background = mask.shape[-2] - foreground
+        # How many voxels of each class there are up to the end of each line.
+        self._counts = np.cumsum(background), np.cumsum(foreground)
+
+    def draw(self, rng):
+        """Draw one pixel or voxel.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        tuple of int or None
+            ``(y, x)`` or ``(z, y, x)``; None when the mask lacks foreground or background, so that no place is better
+            than another.
+        """
+        is_foreground = rng.random() < self._foreground_share
+        if not all(counts[-1] for counts in self._counts):
+            return None
+        counts = self._counts[int(is_foreground)]
+        number = int(rng.integers(counts[-1]))
+        line = int(np.searchsorted(counts, number, side="right"))
+        number_in_line = number - (int(counts[line - 1]) if line else 0)
+        place = tuple(map(int, np.unravel_index(line, self._mask.shape[:-1])))
+        of_class = np.flatnonzero((self._mask[place] != 0) == is_foreground)
+        return *place, int(of_class[number_in_line])
+
+
+def random_corner(sizes, crop_shape, rng, probability_map=None):
+    """Draw where a random crop or subvolume begins.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        ``(y, x)`` or ``(z, y, x)`` of the image.
+    crop_shape : tuple of int
+        Of the crop, no larger than the image.
+    rng : numpy.random.Generator
+        Source of randomness.
+    probability_map : ProbabilityMap, optional
+        Draws the pixel that becomes the centre of the crop, as far as the border of the image allows. Without it every
+        crop is as likely as any other.
+
+    Returns
+    -------
+    tuple of int
+        First corner of the crop.
+    """
+    rooms = [size - crop for size, crop in zip(sizes, crop_shape, strict=True)]
+    centre = None if probability_map is None else probability_map.draw(rng)
+    if centre is None:
+        return tuple(int(rng.integers(room + 1)) for room in rooms)
+    starts = [place - crop // 2 for place, crop in zip(centre, crop_shape, strict=True)]
+    return tuple(min(max(start, 0), room) for start, room in zip(starts, rooms, strict=True))

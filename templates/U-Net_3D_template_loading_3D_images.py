@@ -1,0 +1,237 @@
+"""3D U-Net on volumes that come as files: multi-page tif, hdf5 or zarr, of any sizes, in colour.
+
+The experiment of the study's repository for volumes of 91 x 1024 x 1024 voxels in RGB: large flat subvolumes whose
+margins are thrown away, thick slices (no pooling along z), and scores for each file.
+
+    python -u templates/U-Net_3D_template_loading_3D_images.py $code_dir $data_dir $job_dir --id 510 --rid 0 --gpu 0
+
+data_dir holds train/x train/y test/x test/y with one file for each volume; test/y may be missing. Predictions are
+written as one tif (axes ZYX) for each file, under its name. Results go to job_dir/results/<id>_<rid>/.
+
+For grey volumes add --set "CROP_SHAPE=(40,256,256,1)".
+
+Differs from U-Net_3D_template.py in: subvolumes, their margins and median padding, poolings, the training settings, no
+augmentation, no stages with 50 % overlap.
+"""
+
+# %% Command line
+import sys
+from pathlib import Path
+
+sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
+
+from utils.experiment import apply_overrides, parse_command_line
+
+args = parse_command_line(__file__)
+
+# %% Experiment variables
+# --- Data
+# Subvolume (z, y, x, channels) that the network sees; sides divisible by what the poolings reduce
+CROP_SHAPE = (40, 256, 256, 3)
+# Minimum overlap of neighbouring subvolumes, as a fraction, for all axes or one each
+OVERLAP = 0.0
+# Margin (z, y, x) of a subvolume whose prediction is thrown away
+PADDING = (16, 64, 64)
+# What lies outside the volume when predicting: mirror, median
+PADDING_MODE = "median"
+# 0: all subvolumes of a grid; more: so many random subvolumes of each volume in an epoch
+RANDOM_SUBVOLUMES = 0
+# (foreground, background) weights of the voxel about which a random subvolume lies, or None
+PROBABILITY_MAP = None
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+INTENSITY_RANGE = None
+# Names of the arrays in hdf5 and zarr files that hold several
+IMAGE_DATASET = None
+MASK_DATASET = None
+# Share of the slices of each volume, the last ones, kept for validation
+VALIDATION_SPLIT = 0.1
+# Seed of everything random
+SEED = 42
+
+# --- Data augmentation
+# Mirror, each with probability 0.5
+HORIZONTAL_FLIP = False
+VERTICAL_FLIP = False
+Z_FLIP = False
+# Turn by a multiple of 90 degrees in the plane (no resampling)
+ROTATION90 = False
+# Degrees; the angle is uniform in +-ROTATION_RANGE
+ROTATION_RANGE = 0.0
+# (low, high) of the amplitude of elastic displacements in pixels, and their smoothness in pixels
+ELASTIC_ALPHA = (0.0, 0.0)
+ELASTIC_SIGMA = 25.0
+# (low, high) of the zoom factor; below 1 magnifies
+ZOOM_RANGE = (1.0, 1.0)
+# (low, high) of the factor on grey values, and of the exponent, or None
+BRIGHTNESS_RANGE = None
+GAMMA_RANGE = None
+# (low, high) of the width of a gaussian blur in pixels, or None
+BLUR_SIGMA = None
+# What comes from outside the volume: reflect, nearest, constant, wrap
+FILL_MODE = "reflect"
+# Share of the samples that are resampled and changed in their grey values
+AUGMENTATION_PROBABILITY = 0.5
+# True only where voxels are cubes: z then turns and zooms together with y and x
+ISOTROPIC = False
+
+# --- Network
+FEATURE_MAPS = (28, 36, 48, 64)
+DEPTH = 3
+# Dropout of each level, the bottleneck last
+DROP_VALUES = (0.0, 0.0, 0.0, 0.0)
+SPATIAL_DROPOUT = False
+BATCH_NORM = False
+ACTIVATION = "elu"
+K_INIT = "he_normal"
+# Factor of the poolings along z, for all or one each; 1 where slices are thick
+Z_DOWN = 1
+# 1: foreground or not; more: number of classes, background included
+N_CLASSES = 1
+
+# --- Training
+# bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
+LOSS = "bce"
+# How many times a foreground voxel counts in w_bce and w_bce_dice; None: so often that both classes count the same
+FOREGROUND_WEIGHT = None
+# sgd (momentum 0.99), adam, adamw
+OPTIMIZER = "adam"
+LEARNING_RATE = 0.0001
+# None or one_cycle (LEARNING_RATE is then its peak)
+SCHEDULE = None
+BATCH_SIZE = 2
+EPOCHS = 100
+# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+PATIENCE = 20
+MONITOR = "val_loss"
+# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
+PRECISION = "auto"
+# True: exactly the same numbers in every run with the same seed, somewhat slower
+DETERMINISTIC = False
+# Threads that prepare batches
+WORKERS = 1
+# A weights file to use instead of training
+LOAD_WEIGHTS = None
+
+# --- Evaluation
+# Slices in the median along z; 0 for none
+Z_FILTER_SIZE = 5
+# True: predict whole volumes at once too, where they fit into memory
+FULL_VOLUME = False
+
+settings = apply_overrides(globals(), args.set)
+
+# %% Imports
+from generators.voxel_data_generator import VoxelDataGenerator
+from networks.unet import U_Net_3D
+from utils.callbacks import load_weights
+from utils.charts import draw_crop_grid, draw_pairs
+from utils.checks import check_crop_shape, check_volumes_hold_crop, pooling_factors
+from utils.crops import fitting_crop_shape
+from utils.data_folder import load_train_and_test_volumes
+from utils.devices import use_jit
+from utils.dry_run import dry_run
+from utils.image_set import crop_image_set, split_validation_z
+from utils.losses import get_loss
+from utils.metrics import ForegroundIoU
+from utils.optimizers import get_optimizer
+from utils.post_processing import z_filter
+from utils.prediction import predict_crops, predict_each, predict_full_images
+from utils.run import Run
+from utils.training import prepare_keras, train_network
+
+# %% Checks and data
+check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING)
+prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
+stored = {"intensity_range": INTENSITY_RANGE, "image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
+train, test = load_train_and_test_volumes(args.data_dir, channels=CROP_SHAPE[-1], n_classes=N_CLASSES, **stored)
+train, validation = split_validation_z(train, VALIDATION_SPLIT)
+check_volumes_hold_crop(train, CROP_SHAPE, what="what is left to train on")
+
+run = Run(args, settings)
+train_crops = train if RANDOM_SUBVOLUMES else crop_image_set(train, CROP_SHAPE, overlap=OVERLAP)
+validation_shape = fitting_crop_shape(CROP_SHAPE, validation.x, pooling_factors(DEPTH, Z_DOWN))
+validation_crops = crop_image_set(validation, validation_shape)
+test_crops = crop_image_set(test, CROP_SHAPE, overlap=OVERLAP)
+draw_crop_grid(run.checks / "crops.png", train.x[0], CROP_SHAPE, overlap=OVERLAP, intensity_range=INTENSITY_RANGE)
+draw_pairs(run.checks / "training_crops.png", train_crops.x, train_crops.y, intensity_range=INTENSITY_RANGE)
+
+# %% Data augmentation
+run.section("Data augmentation")
+augmentation = VoxelDataGenerator(
+    horizontal_flip=HORIZONTAL_FLIP,
+    vertical_flip=VERTICAL_FLIP,
+    z_flip=Z_FLIP,
+    rotation90=ROTATION90,
+    rotation_range=ROTATION_RANGE,
+    elastic_alpha=ELASTIC_ALPHA,
+    elastic_sigma=ELASTIC_SIGMA,
+    zoom_range=ZOOM_RANGE,
+    brightness_range=BRIGHTNESS_RANGE,
+    gamma=GAMMA_RANGE,
+    blur_sigma=BLUR_SIGMA,
+    fill_mode=FILL_MODE,
+    probability=AUGMENTATION_PROBABILITY,
+    isotropic=ISOTROPIC,
+)
+flow = {"batch_size": BATCH_SIZE, "seed": SEED, "intensity_range": INTENSITY_RANGE, "workers": WORKERS}
+random = {"samples_per_volume": max(1, RANDOM_SUBVOLUMES), "probability_map": PROBABILITY_MAP}
+train_batches = augmentation.flow(train_crops.x, train_crops.y, crop_shape=CROP_SHAPE, **random, **flow)
+validation_batches = VoxelDataGenerator().flow(
+    validation_crops.x, validation_crops.y, crop_shape=validation_shape, shuffle=False, **flow
+)
+draw_pairs(run.checks / "augmented_pairs.png", *train_batches.sample(12))
+
+# %% Network
+run.section("Network")
+model = U_Net_3D(
+    (None, None, None, CROP_SHAPE[-1]),
+    activation=ACTIVATION,
+    feature_maps=FEATURE_MAPS,
+    depth=DEPTH,
+    drop_values=DROP_VALUES,
+    spatial_dropout=SPATIAL_DROPOUT,
+    batch_norm=BATCH_NORM,
+    k_init=K_INIT,
+    z_down=Z_DOWN,
+    n_classes=N_CLASSES,
+)
+model.compile(
+    optimizer=get_optimizer(
+        OPTIMIZER, learning_rate=LEARNING_RATE, schedule=SCHEDULE, total_steps=EPOCHS * len(train_batches)
+    ),
+    loss=get_loss(LOSS, foreground_weight=FOREGROUND_WEIGHT, masks=train_crops.y),
+    metrics=[ForegroundIoU()],
+    jit_compile=use_jit(),
+)
+model.summary(line_length=110)
+
+# %% Training
+run.section("Training")
+batches = {"batch_size": BATCH_SIZE, "intensity_range": INTENSITY_RANGE}
+if args.dry_run:
+    prediction = predict_crops(model, test.x, CROP_SHAPE, **batches)
+    dry_run(run, model, train_batches, epochs=EPOCHS, prediction=prediction, n_images=len(test))
+if LOAD_WEIGHTS is None:
+    train_network(run, model, train_batches, validation_batches, epochs=EPOCHS, monitor=MONITOR, patience=PATIENCE)
+else:
+    load_weights(model, LOAD_WEIGHTS)
+
+# %% Evaluation: per subvolume
+run.section("Evaluation")
+run.evaluate("per_crop", test_crops, predict_each(model, test_crops.x, **batches), loss=model.loss, save=False)
+
+# %% Evaluation: merged into complete volumes
+grid = {"crop_shape": CROP_SHAPE, "overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MODE, **batches}
+merged = run.evaluate("per_image", test, predict_crops(model, test.x, **grid))
+ensemble = run.evaluate("per_image", test, predict_crops(model, test.x, ensemble=True, **grid), post="ensemble")
+if Z_FILTER_SIZE:
+    run.evaluate("per_image", test, z_filter(merged, Z_FILTER_SIZE), post="z_filter")
+    run.evaluate("per_image", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
+
+# %% Evaluation: full volume
+if FULL_VOLUME:
+    full = {"divisor": pooling_factors(DEPTH, Z_DOWN), "intensity_range": INTENSITY_RANGE}
+    run.evaluate("full_image", test, predict_full_images(model, test.x, **full))
+
+# %% Results
+run.finish()

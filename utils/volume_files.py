@@ -1,0 +1,84 @@
+"""Reading volumes from hdf5 and zarr files, which may hold several arrays under names."""
+
+from pathlib import Path
+
+H5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+ZARR_SUFFIX = ".zarr"
+VOLUME_SUFFIXES = (*H5_SUFFIXES, ZARR_SUFFIX)
+
+
+def read_dataset(path, dataset=None):
+    """Read an image or volume out of an hdf5 or zarr file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file with one of ``VOLUME_SUFFIXES`` (zarr: a folder).
+    dataset : str, optional
+        Name of the array inside, e.g. ``volumes/raw``; may be left out where there is only one of two or more
+        dimensions.
+
+    Returns
+    -------
+    array : numpy.ndarray
+        In its stored dtype.
+    axes : str
+        ``YX``, ``ZYX``, ``ZYXC`` or ``CZYX``, from the shape: 1 or 3 at one end are channels.
+
+    Raises
+    ------
+    ValueError
+        If the dataset must be named, is not there, or has a shape of unknown axes.
+    ImportError
+        If zarr is needed and not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ZARR_SUFFIX:
+        array = _read_zarr(path, dataset)
+    else:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            found = {}
+            file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+            array = _choose(found, dataset)[...]
+    while array.ndim > 3 and array.shape[0] == 1:  # a single time point or channel
+        array = array[0]
+    return array, _axes_from_shape(array.shape)
+
+
+def _read_zarr(path, dataset):
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImportError(
+            f"{path.name} cannot be read without the package zarr: pip install -r env/requirements-big.txt"
+        ) from error
+    root = zarr.open(path, mode="r")
+    if isinstance(root, zarr.Array):
+        return root[...]
+    arrays = {name: item for name, item in root.members(max_depth=None) if isinstance(item, zarr.Array)}
+    return _choose(arrays, dataset)[...]
+
+
+def _choose(found, dataset):
+    """Return the named array, or the only one that can be an image."""
+    images = {name: array for name, array in found.items() if array.ndim >= 2}
+    names = ", ".join(f"{name} {tuple(array.shape)}" for name, array in images.items()) or "no array of an image"
+    if dataset is not None and dataset.strip("/") not in images:
+        raise ValueError(f"it has no dataset {dataset}; it holds {names}")
+    if dataset is None and len(images) != 1:
+        raise ValueError(f"it holds {names}; say which (IMAGE_DATASET, MASK_DATASET)")
+    return images[dataset.strip("/")] if dataset is not None else next(iter(images.values()))
+
+
+def _axes_from_shape(shape):
+    if len(shape) in (2, 3):
+        return "YX" if len(shape) == 2 else "ZYX"
+    if len(shape) == 4 and shape[-1] in (1, 3):
+        return "ZYXC"
+    if len(shape) == 4 and shape[0] in (1, 3):
+        return "CZYX"
+    raise ValueError(
+        f"the axes of the shape {tuple(shape)} are unknown; wanted (z, y, x), (z, y, x, c) or (c, z, y, x)"
+    )
