@@ -15,6 +15,9 @@ On a CPU, or whenever time is short:
 Without normalisation, the published dropout makes training and inference disagree until a long training has grown out
 of it.
 
+Measured so with 28 epochs (README, footnote 1) on Lucchi with re-drawn masks: foreground IoU 0.853 merged, 0.868 full
+image with ensemble and z-filter; 37 undisturbed minutes of training, 1.9 GiB, two cores of an Intel Xeon with AMX.
+
 Differs from U-Net_2D_template.py in: nothing, this is the reference.
 """
 

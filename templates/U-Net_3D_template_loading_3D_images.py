@@ -130,6 +130,7 @@ from utils.crops import fitting_crop_shape
 from utils.data_folder import load_train_and_test_volumes
 from utils.devices import use_jit
 from utils.dry_run import dry_run
+from utils.image_files import write_pairs
 from utils.image_set import crop_image_set, split_validation_z
 from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
@@ -180,6 +181,7 @@ validation_batches = VoxelDataGenerator().flow(
     validation_crops.x, validation_crops.y, crop_shape=validation_shape, shuffle=False, **flow
 )
 draw_pairs(run.checks / "augmented_pairs.png", *train_batches.sample(12))
+write_pairs(run.checks / "augmented_pairs", *train_batches.sample(4))
 
 # %% Network
 run.section("Network")

@@ -261,6 +261,22 @@ def _write_image(writer, image):
     writer.write(image, compression="zlib", compressionargs={"level": 1}, **options)
 
 
+def write_pairs(folder, images, masks):
+    """Write images or volumes with their masks as tifs, to look at them in a viewer.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets ``x/00.tif``, ``y/00.tif`` and so on.
+    images, masks : sequence of numpy.ndarray
+        ``(y, x, c)`` or ``(z, y, x, c)``; written as they are.
+    """
+    sources = [Source(f"{number:02d}.tif") for number in range(len(images))]
+    with ImageWriter([Path(folder) / "x", Path(folder) / "y"], sources) as writer:
+        for image, mask in zip(images, masks, strict=True):
+            writer.write(image, mask)
+
+
 def output_name(source):
     """Return the name under which what belongs to a source is written: the input's name as tif.
 

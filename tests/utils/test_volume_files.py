@@ -8,7 +8,7 @@ import pytest
 import tifffile
 import zarr
 
-from utils.image_files import ImageWriter, SavedImages, Source, VolumeSource, list_images, read_images
+from utils.image_files import ImageWriter, SavedImages, Source, VolumeSource, list_images, read_images, write_pairs
 
 VOLUME = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
 
@@ -177,3 +177,14 @@ def test_a_volume_of_slices_is_written_slice_by_slice_and_read_back_whole(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "c.tif"]
     (found,) = SavedImages(tmp_path, sources)
     assert np.array_equal(found, volume)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 1), (4, 5, 3), (3, 4, 5, 1)])
+def test_pairs_are_written_to_look_at(tmp_path, shape):
+    images = [np.random.default_rng(n).random(shape).astype(np.float32) for n in range(2)]
+    masks = [(image[..., :1] > 0.5).astype(np.uint8) for image in images]
+    write_pairs(tmp_path, images, masks)
+    for number in range(2):
+        image = images[number][..., 0] if shape[-1] == 1 else images[number]
+        assert np.array_equal(tifffile.imread(tmp_path / "x" / f"0{number}.tif"), image)
+        assert np.array_equal(tifffile.imread(tmp_path / "y" / f"0{number}.tif"), masks[number][..., 0])
