@@ -144,7 +144,7 @@ from utils.run import Run
 from utils.training import prepare_keras, train_network
 
 # %% Checks and data
-check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING)
+check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING, padding_mode=PADDING_MODE)
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
 stored = {"intensity_range": INTENSITY_RANGE, "image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
 train, test = load_train_and_test_volumes(args.data_dir, channels=CROP_SHAPE[-1], n_classes=N_CLASSES, **stored)

@@ -3,7 +3,8 @@
 import math
 
 from utils.crops import without_margins
-from utils.errors import raise_problems
+from utils.errors import check_choice, raise_problems
+from utils.padding import PADDING_MODES
 
 
 def pooling_factors(depth, z_down=None):
@@ -31,7 +32,7 @@ def pooling_factors(depth, z_down=None):
     return (math.prod((z_down,) * depth if isinstance(z_down, int) else z_down), 2**depth, 2**depth)
 
 
-def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, name="CROP_SHAPE"):
+def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, padding_mode="mirror", name="CROP_SHAPE"):
     """Check that a crop is ``(y, x, c)`` or ``(z, y, x, c)`` and that the network's poolings divide it.
 
     Parameters
@@ -44,15 +45,18 @@ def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, name="CROP
         Factor of the poolings along z, for all or each.
     padding : int or tuple of int
         Margin of each crop, per axis, whose prediction is to be thrown away.
+    padding_mode : str
+        One of ``PADDING_MODES``.
     name : str
         The variable, for the message.
 
     Raises
     ------
     ValueError
-        If the shape has not as many positive entries as it should, the margins leave nothing of it, or a side is not
-        divisible; the message gives the neighbours that are.
+        If the padding mode is unknown, the shape has not as many positive entries as it should, the margins leave
+        nothing of it, or a side is not divisible; the message gives the neighbours that are.
     """
+    check_choice("PADDING_MODE", padding_mode, PADDING_MODES)
     count, axes, example = "three", "y, x", (256, 256, 1)
     if z_down is not None:
         count, axes, example = "four", "z, y, x", (80, 80, 80, 1)

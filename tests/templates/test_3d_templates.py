@@ -126,6 +126,7 @@ def test_a_dry_run_says_what_the_run_will_take(files, tmp_path):
         ({"CROP_SHAPE": "(6,32,32,1)", "Z_DOWN": 2}, "6 is not divisible by 4 (2 poolings along z), use 4 or 8"),
         ({"CROP_SHAPE": "(32,32,1)"}, "wanted four positive integers (z, y, x, channels)"),
         ({"IMAGE_DATASET": "raw"}, "b.h5 cannot be read: it has no dataset raw"),
+        ({"PADDING_MODE": "mirorr"}, "PADDING_MODE 'mirorr' is not known; did you mean 'mirror'?"),
         ({"PADDING": "(4,0,0)"}, "a padding of (4, 0, 0) leaves nothing of a crop of (8, 32, 32)"),
     ],
 )
