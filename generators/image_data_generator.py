@@ -6,6 +6,7 @@ from generators.batches import PairBatches
 from generators.geometry import FILL_MODES, Resampling, rotation, scale, shear, shift
 from generators.intensity_transforms import change_brightness
 from generators.options import check_numbers, number_range, zoom_factors
+from generators.probability_map import random_corner
 from utils.errors import check_choice
 
 RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
@@ -224,9 +225,8 @@ class ImageDataGenerator:
         list of numpy.ndarray
             Image, mask and weight map of the size of the crop; grey values are not scaled yet.
         """
-        shape, sizes = tuple(crop_shape[:2]), arrays[0].shape
-        rooms = sizes[0] - shape[0], sizes[1] - shape[1]
-        corner = [int(rng.integers(room + 1)) if room else 0 for room in rooms]
+        shape = tuple(crop_shape[:2])
+        corner = random_corner(arrays[0].shape[:2], shape, rng)
         resampling = Resampling(self.random_matrix(rng, shape), corner, shape)
         out = out or [None] * len(arrays)
         image = resampling.apply(arrays[0], nearest=False, fill_mode=self.fill_mode, cval=self.cval, out=out[0])

@@ -94,6 +94,6 @@ def random_corner(sizes, crop_shape, rng, probability_map=None):
     rooms = [size - crop for size, crop in zip(sizes, crop_shape, strict=True)]
     centre = None if probability_map is None else probability_map.draw(rng)
     if centre is None:
-        return tuple(int(rng.integers(room + 1)) for room in rooms)
+        return tuple(int(rng.integers(room + 1)) if room else 0 for room in rooms)
     starts = [place - crop // 2 for place, crop in zip(centre, crop_shape, strict=True)]
     return tuple(min(max(start, 0), room) for start, room in zip(starts, rooms, strict=True))

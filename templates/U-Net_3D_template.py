@@ -183,8 +183,9 @@ train_batches = augmentation.flow(train_crops.x, train_crops.y, crop_shape=CROP_
 validation_batches = VoxelDataGenerator().flow(
     validation_crops.x, validation_crops.y, crop_shape=validation_shape, shuffle=False, **flow
 )
-draw_pairs(run.checks / "augmented_pairs.png", *train_batches.sample(12))
-write_pairs(run.checks / "augmented_pairs", *train_batches.sample(4))
+samples = train_batches.sample(12)
+draw_pairs(run.checks / "augmented_pairs.png", *samples)
+write_pairs(run.checks / "augmented_pairs", *samples)
 
 # %% Network
 run.section("Network")
@@ -226,8 +227,7 @@ run.section("Evaluation")
 run.evaluate("per_crop", test_crops, predict_each(model, test_crops.x, **batches), loss=model.loss, save=False)
 
 # %% Evaluation: merged into complete volumes
-margins = {"crop_shape": CROP_SHAPE, "padding": PADDING, "padding_mode": PADDING_MODE, **batches}
-grid = {"overlap": OVERLAP, **margins}
+grid = {"crop_shape": CROP_SHAPE, "overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MODE, **batches}
 merged = run.evaluate("per_image", test, predict_crops(model, test.x, **grid))
 ensemble = run.evaluate("per_image", test, predict_crops(model, test.x, ensemble=True, **grid), post="ensemble")
 if Z_FILTER_SIZE:
@@ -235,7 +235,7 @@ if Z_FILTER_SIZE:
     run.evaluate("per_image", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 
 # %% Evaluation: 50 % overlap
-half = {"overlap": 0.5, **margins}
+half = {**grid, "overlap": 0.5}
 run.evaluate("overlap_50", test, predict_crops(model, test.x, **half))
 ensemble = run.evaluate("overlap_50", test, predict_crops(model, test.x, ensemble=True, **half), post="ensemble")
 if Z_FILTER_SIZE:

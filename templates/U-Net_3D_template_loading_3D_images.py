@@ -180,8 +180,9 @@ train_batches = augmentation.flow(train_crops.x, train_crops.y, crop_shape=CROP_
 validation_batches = VoxelDataGenerator().flow(
     validation_crops.x, validation_crops.y, crop_shape=validation_shape, shuffle=False, **flow
 )
-draw_pairs(run.checks / "augmented_pairs.png", *train_batches.sample(12))
-write_pairs(run.checks / "augmented_pairs", *train_batches.sample(4))
+samples = train_batches.sample(12)
+draw_pairs(run.checks / "augmented_pairs.png", *samples)
+write_pairs(run.checks / "augmented_pairs", *samples)
 
 # %% Network
 run.section("Network")

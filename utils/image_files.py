@@ -24,6 +24,7 @@ class Source(NamedTuple):
 
     file: str
     page: int | None = None
+    slices = ()  # as VolumeSource has
 
     def __str__(self):
         return self.file if self.page is None else f"{self.file} page {self.page}"
@@ -34,6 +35,7 @@ class VolumeSource(NamedTuple):
 
     file: str
     slices: tuple = ()
+    page = None  # as Source has
 
     def __str__(self):
         return self.file
@@ -211,7 +213,7 @@ class ImageWriter:
 
     def __init__(self, folders, sources):
         self._folders = [Path(folder) for folder in folders]
-        self._sources = [part for source in sources for part in getattr(source, "slices", ()) or [source]]
+        self._sources = [part for source in sources for part in source.slices or [source]]
         self._position = 0
         self._open = None
 
@@ -261,7 +263,7 @@ def _write_image(writer, image):
     writer.write(image, compression="zlib", compressionargs={"level": 1}, **options)
 
 
-def write_pairs(folder, images, masks):
+def write_pairs(folder, images, masks, *, max_pairs=4):
     """Write images or volumes with their masks as tifs, to look at them in a viewer.
 
     Parameters
@@ -270,10 +272,12 @@ def write_pairs(folder, images, masks):
         Gets ``x/00.tif``, ``y/00.tif`` and so on.
     images, masks : sequence of numpy.ndarray
         ``(y, x, c)`` or ``(z, y, x, c)``; written as they are.
+    max_pairs : int
+        How many at most.
     """
-    sources = [Source(f"{number:02d}.tif") for number in range(len(images))]
+    sources = [Source(f"{number:02d}.tif") for number in range(min(len(images), max_pairs))]
     with ImageWriter([Path(folder) / "x", Path(folder) / "y"], sources) as writer:
-        for image, mask in zip(images, masks, strict=True):
+        for image, mask in zip(images[:max_pairs], masks[:max_pairs], strict=True):
             writer.write(image, mask)
 
 

@@ -65,8 +65,7 @@ class ImageSet:
             came as slices.
         """
         source = self.sources[index]
-        slices = getattr(source, "slices", ())
-        return [(part, number) for number, part in enumerate(slices)] or [(source, ...)]
+        return [(part, number) for number, part in enumerate(source.slices)] or [(source, ...)]
 
 
 def split_validation(images, fraction, *, seed, shuffle=True):
@@ -164,7 +163,7 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
     """
     sources = []
     for image, source in zip(images.x, images.sources, strict=True):
-        page = "" if getattr(source, "page", None) is None else f"_p{source.page:04d}"
+        page = "" if source.page is None else f"_p{source.page:04d}"
         stem, suffix = os.path.splitext(source.file)
         for corner in crop_grid(image.shape, crop_shape, overlap):
             place = "".join(f"_{axis}{start:05d}" for axis, start in zip("zyx"[-len(corner) :], corner, strict=True))

@@ -100,15 +100,9 @@ def predict_crops(
     numpy.ndarray
         Probability, float32, of the size of each image.
     """
-    to_crop, originals = itertools.tee(images)
-    crops = (
-        crop
-        for image in to_crop
-        for crop in iterate_crops(image, crop_shape, overlap=overlap, padding=padding, padding_mode=padding_mode)
-    )
-    predictions = predict_each(model, crops, ensemble=ensemble, batch_size=batch_size, intensity_range=intensity_range)
-    for image in originals:
-        yield merge_crops(predictions, image.shape, overlap=overlap, padding=padding)
+    margins = {"padding": padding, "padding_mode": padding_mode}
+    settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
+    return _merged(model, images, crop_shape, overlap, settings, **margins)
 
 
 def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True, batch_size=6, intensity_range=None):
@@ -140,17 +134,13 @@ def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True,
     numpy.ndarray
         Probability, float32, of the size of each image.
     """
-    overlap = 1 - 1 / subdivisions
-    to_crop, originals = itertools.tee(images)
-    bordered = (pad(image, *_half_crops(image, crop_shape)) for image in to_crop)
-    crops = (crop for image in bordered for crop in iterate_crops(image, crop_shape, overlap=overlap))
-    predictions = predict_each(model, crops, ensemble=ensemble, batch_size=batch_size, intensity_range=intensity_range)
-    for image in originals:
-        sizes, window = image.shape[:-1], spline_window(crop_shape[: image.ndim - 1])
-        before, after = _half_crops(image, crop_shape)
-        bordered_shape = np.add(sizes, before) + after
-        blended = merge_crops(predictions, bordered_shape.tolist(), overlap=overlap, window=window)
-        yield blended[tuple(slice(start, start + size) for start, size in zip(before, sizes, strict=True))]
+    settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
+    to_border, originals = itertools.tee(images)
+    bordered = (pad(image, *_half_crops(image, crop_shape)) for image in to_border)
+    blended = _merged(model, bordered, crop_shape, 1 - 1 / subdivisions, settings, blend=True)
+    for image, probability in zip(originals, blended, strict=True):
+        before, _ = _half_crops(image, crop_shape)
+        yield probability[tuple(slice(b, b + size) for b, size in zip(before, image.shape[:-1], strict=True))]
 
 
 def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_range=None):
@@ -179,6 +169,17 @@ def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_
     predictions = predict_each(model, padded, ensemble=ensemble, batch_size=1, intensity_range=intensity_range)
     for (_, inside), probability in zip(to_cut, predictions, strict=True):
         yield probability[inside]
+
+
+def _merged(model, images, crop_shape, overlap, settings, *, padding=0, padding_mode="mirror", blend=False):
+    """Yield each image predicted crop by crop and put together, by equal weights or the blending window."""
+    grid, margins = {"overlap": overlap, "padding": padding}, {"padding_mode": padding_mode}
+    to_crop, originals = itertools.tee(images)
+    crops = (crop for image in to_crop for crop in iterate_crops(image, crop_shape, **grid, **margins))
+    predictions = predict_each(model, crops, **settings)
+    for image in originals:
+        window = spline_window(crop_shape[: image.ndim - 1]) if blend else None
+        yield merge_crops(predictions, image.shape, window=window, **grid)
 
 
 def _half_crops(image, crop_shape):
