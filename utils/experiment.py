@@ -18,6 +18,8 @@ from utils.errors import did_you_mean, raise_problems
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VARIABLES_CELL = "# %% Experiment variables"
+# Variables that take a number for all axes or poolings, or a tuple with one for each.
+ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "Z_DOWN")
 
 
 def parse_command_line(template_file, arguments=None):
@@ -164,10 +166,13 @@ def _typed(name, text, default):
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
+    if isinstance(value, list):
+        value = tuple(value)
+    if name in ONE_OR_ONE_EACH and isinstance(value, tuple) and not isinstance(default, tuple):
+        parts = [_typed(name, repr(part), default) for part in value]
+        return tuple(part for part, _ in parts), next((problem for _, problem in parts if problem), None)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
-    if isinstance(default, tuple) and isinstance(value, list):
-        value = tuple(value)
     if default is None or type(value) is type(default):
         return value, None
     wanted, got = type(default).__name__, type(value).__name__

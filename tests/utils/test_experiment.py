@@ -63,6 +63,15 @@ def test_wrong_overrides_are_all_named_with_the_closest_match():
     assert "'nonsense' is not NAME=VALUE" in message
 
 
+def test_what_holds_for_all_axes_may_be_given_for_each():
+    settings = apply_overrides({"Z_DOWN": 2, "OVERLAP": 0.0}, ["Z_DOWN=(2,2,1)", "OVERLAP=[0, 0.5]"])
+    assert settings == {"Z_DOWN": (2, 2, 1), "OVERLAP": (0.0, 0.5)}
+    with pytest.raises(ValueError, match=r"Z_DOWN=0\.5 is of type float, wanted int"):
+        apply_overrides({"Z_DOWN": 2}, ["Z_DOWN=(2,0.5)"])
+    with pytest.raises(ValueError, match="EPOCHS=.* is of type tuple, wanted int"):
+        apply_overrides({"EPOCHS": 2}, ["EPOCHS=(2,1)"])
+
+
 def test_wrong_overrides_change_nothing():
     namespace = {"EPOCHS": 360, "RATE": 0.1}
     with pytest.raises(ValueError):
