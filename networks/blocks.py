@@ -125,7 +125,15 @@ def dropout(x, rate, spatial=False):
 
 
 def convolution_block(
-    x, filters, *, activation="elu", dropout_rate=0.0, spatial_dropout=False, batch_norm=False, k_init="he_normal"
+    x,
+    filters,
+    *,
+    activation="elu",
+    dropout_rate=0.0,
+    spatial_dropout=False,
+    batch_norm=False,
+    k_init="he_normal",
+    excite=False,
 ):
     """Apply the U-Net level: convolution, activation, dropout, convolution, activation.
 
@@ -145,6 +153,8 @@ def convolution_block(
         Normalise before each activation.
     k_init : str
         Kernel initialiser.
+    excite : bool
+        Squeeze and excite behind each activation.
 
     Returns
     -------
@@ -154,11 +164,125 @@ def convolution_block(
         x = convolution(x, filters, kernel_initializer=k_init)
         if batch_norm:
             x = layers.BatchNormalization()(x)
-        x = dropout(layers.Activation(activation)(x), rate, spatial_dropout)
+        x = layers.Activation(activation)(x)
+        if excite:
+            x = squeeze_excite(x, k_init=k_init)
+        x = dropout(x, rate, spatial_dropout)
     return x
 
 
-def classifier(x, n_classes):
+def residual_block(
+    x,
+    filters,
+    *,
+    activation="elu",
+    dropout_rate=0.0,
+    spatial_dropout=False,
+    batch_norm=False,
+    k_init="he_normal",
+    pre_activation=True,
+):
+    """Apply a full pre-activation residual block (He et al. 2016, arXiv 1603.05027, figure 4e) and a 1x1 shortcut.
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Input.
+    filters : int
+        Channels of all convolutions.
+    activation, dropout_rate, spatial_dropout, batch_norm, k_init
+        As `convolution_block`; normalisation also ends the block.
+    pre_activation : bool
+        False for the first block of a network, which sees the image itself.
+
+    Returns
+    -------
+    keras.KerasTensor
+        Sum of shortcut and convolutions, no activation after it.
+    """
+    shortcut = convolution(x, filters, size=1, kernel_initializer=k_init)
+    for number, rate in enumerate((dropout_rate, 0.0)):
+        if pre_activation or number:
+            x = layers.BatchNormalization()(x) if batch_norm else x
+            x = layers.Activation(activation)(x)
+        x = dropout(convolution(x, filters, kernel_initializer=k_init), rate, spatial_dropout)
+    x = layers.BatchNormalization()(x) if batch_norm else x
+    return layers.Add()([shortcut, x])
+
+
+def squeeze_excite(x, ratio=16, k_init="he_normal"):
+    """Weigh channels by what they hold on average (Hu et al. 2018, arXiv 1709.01507, figure 2).
+
+    Parameters
+    ----------
+    x : keras.KerasTensor
+        Input.
+    ratio : int
+        The channels between the two dense layers are so many times fewer, at least one.
+    k_init : str
+        Kernel initialiser of the dense layers.
+
+    Returns
+    -------
+    keras.KerasTensor
+    """
+    channels = x.shape[-1]
+    pooling = (layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D)[n_spatial(x) - 2]
+    weights = pooling(keepdims=True)(x)
+    for units, activation in ((max(1, channels // ratio), "relu"), (channels, "sigmoid")):
+        weights = layers.Dense(units, activation=activation, use_bias=False, kernel_initializer=k_init)(weights)
+    return layers.Multiply()([x, weights])
+
+
+def attention_gate(skip, x, filters, *, batch_norm=False, gated="skip"):
+    """Suppress what the decoder does not ask for (Oktay et al. 2018, arXiv 1804.03999, figure 2).
+
+    Parameters
+    ----------
+    skip : keras.KerasTensor
+        Features of the encoder.
+    x : keras.KerasTensor
+        Upsampled features of the decoder, of the same size.
+    filters : int
+        Channels in which both are compared.
+    batch_norm : bool
+        Normalise behind each 1x1 convolution.
+    gated : str
+        What is multiplied by the attention: ``skip`` as in the paper, or ``decoder`` as the published code did.
+
+    Returns
+    -------
+    keras.KerasTensor
+        What is to be concatenated with ``x``.
+    """
+
+    def projection(tensor, channels):
+        tensor = convolution(tensor, channels, size=1)
+        return layers.BatchNormalization()(tensor) if batch_norm else tensor
+
+    compared = layers.Activation("relu")(layers.Add()([projection(skip, filters), projection(x, filters)]))
+    attention = layers.Activation("sigmoid")(projection(compared, 1))
+    return layers.Multiply()([skip if gated == "skip" else x, attention])
+
+
+def probability(scores):
+    """Turn scores into probabilities in float32: the sigmoid of one channel, the softmax over several.
+
+    Parameters
+    ----------
+    scores : keras.KerasTensor
+        ``(n, ..., n_classes)``.
+
+    Returns
+    -------
+    keras.KerasTensor
+        Of the same shape, 0 .. 1.
+    """
+    activation = "sigmoid" if scores.shape[-1] == 1 else "softmax"
+    return layers.Activation(activation, dtype="float32", name="probability")(scores)
+
+
+def classifier(x, n_classes, name="probability"):
     """End a network with probabilities in float32: a sigmoid channel, or a softmax over several.
 
     Parameters
@@ -167,6 +291,8 @@ def classifier(x, n_classes):
         Last feature maps.
     n_classes : int
         1 for foreground against background, otherwise the number of classes, background included.
+    name : str
+        Name of the output.
 
     Returns
     -------
@@ -175,4 +301,4 @@ def classifier(x, n_classes):
     """
     # In float32 also under mixed precision: a bfloat16 number has three digits.
     activation = "sigmoid" if n_classes == 1 else "softmax"
-    return convolution(x, n_classes, size=1, activation=activation, dtype="float32", name="probability")
+    return convolution(x, n_classes, size=1, activation=activation, dtype="float32", name=name)

@@ -1,9 +1,9 @@
 """U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597), as used in the study."""
 
-import keras
-from keras import layers
+from functools import partial
 
-from networks.blocks import CropTo, classifier, convolution_block, max_pooling, n_spatial, up_convolution
+from networks.blocks import convolution_block
+from networks.u_shape import check_levels, strides_with_z, u_shape
 
 
 def U_Net_2D(  # noqa: N802 - published name
@@ -61,9 +61,11 @@ def U_Net_2D(  # noqa: N802 - published name
     >>> U_Net_2D((None, None, 1)).count_params()
     1940817
     """
-    _check_levels(image_shape, (2**depth,) * 2, depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
-    block = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
-    return _u_net("U_Net_2D", image_shape, feature_maps, drop_values, [(2, 2)] * depth, block, n_classes)
+    check_levels(image_shape, depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
+    options = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
+    block = partial(convolution_block, **options)
+    levels = {"feature_maps": feature_maps, "drop_values": drop_values, "strides": [(2, 2)] * depth}
+    return u_shape("U_Net_2D", image_shape, block, **levels, n_classes=n_classes)
 
 
 def U_Net_3D(  # noqa: N802 - published name
@@ -115,38 +117,8 @@ def U_Net_3D(  # noqa: N802 - published name
     >>> U_Net_3D((None, None, None, 1)).count_params()
     5599713
     """
-    steps = (z_down,) * depth if isinstance(z_down, int) else tuple(z_down)
-    if len(steps) != depth or min(steps) < 1:
-        raise ValueError(f"Z_DOWN is {z_down}; wanted one factor of at least 1, or {depth} (one for each pooling).")
-    _check_levels(image_shape, (1, 1, 1), depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
-    block = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
-    strides = [(step, 2, 2) for step in steps]
-    return _u_net("U_Net_3D", image_shape, feature_maps, drop_values, strides, block, n_classes)
-
-
-def _u_net(name, image_shape, feature_maps, drop_values, strides, block, n_classes):
-    """Build a U-Net whose poolings have the given strides."""
-    inputs = x = keras.Input(image_shape, name="image")
-    skips = []
-    for filters, rate, stride in zip(feature_maps[:-1], drop_values[:-1], strides, strict=True):
-        x = convolution_block(x, filters, dropout_rate=rate, **block)
-        skips.append((x, filters, rate, stride))
-        x = max_pooling(x, stride)
-    x = convolution_block(x, feature_maps[-1], dropout_rate=drop_values[-1], **block)
-    for skip, filters, rate, stride in reversed(skips):
-        x = up_convolution(x, filters, stride)
-        if n_spatial(x) == 3:
-            x = CropTo()([x, skip])
-        x = convolution_block(layers.Concatenate()([x, skip]), filters, dropout_rate=rate, **block)
-    return keras.Model(inputs, classifier(x, n_classes), name=name)
-
-
-def _check_levels(image_shape, divisors, depth, **per_level):
-    for name, values in per_level.items():
-        if len(values) != depth + 1:
-            raise ValueError(f"{name} holds {len(values)} values {tuple(values)}; DEPTH {depth} needs {depth + 1}.")
-    for size, divisor in zip(image_shape, divisors, strict=False):
-        if size is not None and size % divisor:
-            raise ValueError(
-                f"image_shape {tuple(image_shape)}: {size} is not divisible by {divisor} ({depth} poolings)."
-            )
+    check_levels(image_shape, depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
+    options = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
+    block = partial(convolution_block, **options)
+    levels = {"feature_maps": feature_maps, "drop_values": drop_values, "strides": strides_with_z(depth, z_down)}
+    return u_shape("U_Net_3D", image_shape, block, **levels, n_classes=n_classes)

@@ -1,0 +1,121 @@
+"""The U shape (Ronneberger, Fischer and Brox 2015, figure 1) that the U-Nets of the study fill with their blocks."""
+
+import keras
+from keras import layers
+
+from networks.blocks import CropTo, classifier, max_pooling, n_spatial, up_convolution
+
+
+def u_shape(
+    name,
+    image_shape,
+    block,
+    *,
+    feature_maps,
+    drop_values,
+    strides,
+    n_classes,
+    first_block=None,
+    bottleneck=None,
+    gate=None,
+):
+    """Build a U-Net: blocks and poolings down, transposed convolutions, concatenated skips and blocks up.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+    image_shape : tuple of int or None
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+    block : callable
+        ``block(x, filters, dropout_rate=rate)``: what a level does.
+    feature_maps, drop_values : sequence of int, of float
+        Filters and dropout of each level, the bottleneck last.
+    strides : sequence of tuple of int
+        Factor per axis of each pooling.
+    n_classes : int
+        1: sigmoid; more: softmax over the classes, background included.
+    first_block, bottleneck : callable, optional
+        Another block at the very beginning, and at the bottom.
+    gate : callable, optional
+        ``gate(skip, x, filters)`` gives what is concatenated with the upsampled ``x`` instead of the skip.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled.
+    """
+    inputs = x = keras.Input(image_shape, name="image")
+    skips = []
+    for filters, rate, stride in zip(feature_maps[:-1], drop_values[:-1], strides, strict=True):
+        level = block if skips or first_block is None else first_block
+        x = level(x, filters, dropout_rate=rate)
+        skips.append((x, filters, rate, stride))
+        x = max_pooling(x, stride)
+    x = (bottleneck or block)(x, feature_maps[-1], dropout_rate=drop_values[-1])
+    for skip, filters, rate, stride in reversed(skips):
+        x = up_convolution(x, filters, stride)
+        if n_spatial(x) == 3:
+            x = CropTo()([x, skip])
+        joined = layers.Concatenate()([x, skip if gate is None else gate(skip, x, filters)])
+        x = block(joined, filters, dropout_rate=rate)
+    return keras.Model(inputs, classifier(x, n_classes), name=name)
+
+
+def strides_with_z(depth, z_down):
+    """Return the factor per axis of each pooling in 3D: y and x are halved, z as said.
+
+    Parameters
+    ----------
+    depth : int
+        Number of poolings.
+    z_down : int or sequence of int
+        Factor along z, for all poolings or one each.
+
+    Returns
+    -------
+    list of tuple of int
+        ``(z, y, x)`` for each pooling.
+
+    Raises
+    ------
+    ValueError
+        If there is not one factor, or one for each pooling, of at least 1.
+
+    Examples
+    --------
+    >>> strides_with_z(2, 1), strides_with_z(2, (1, 2))
+    ([(1, 2, 2), (1, 2, 2)], [(1, 2, 2), (2, 2, 2)])
+    """
+    steps = (z_down,) * depth if isinstance(z_down, int) else tuple(z_down)
+    if len(steps) != depth or min(steps) < 1:
+        raise ValueError(f"Z_DOWN is {z_down}; wanted one factor of at least 1, or {depth} (one for each pooling).")
+    return [(step, 2, 2) for step in steps]
+
+
+def check_levels(image_shape, depth, **per_level):
+    """Check that there is a value for each level, and that images are divisible by the poolings (2D only).
+
+    Parameters
+    ----------
+    image_shape : tuple of int or None
+        ``(y, x, c)`` or ``(z, y, x, c)``; 3D networks take any size.
+    depth : int
+        Number of poolings.
+    **per_level : sequence
+        By name of the template's variable: what must hold ``depth + 1`` values.
+
+    Raises
+    ------
+    ValueError
+        If a sequence has another length, or a given side of a 2D image is not divisible by ``2 ** depth``.
+    """
+    for name, values in per_level.items():
+        if len(values) != depth + 1:
+            raise ValueError(f"{name} holds {len(values)} values {tuple(values)}; DEPTH {depth} needs {depth + 1}.")
+    sides = image_shape[:-1] if len(image_shape) == 3 else ()
+    for size in sides:
+        if size is not None and size % 2**depth:
+            raise ValueError(
+                f"image_shape {tuple(image_shape)}: {size} is not divisible by {2**depth} ({depth} poolings)."
+            )
