@@ -154,3 +154,34 @@ class PairBatches(keras.utils.PyDataset):
 
     def _axes_in_words(self, *more):
         return f"({', '.join([*self.axes, *more])})"
+
+
+def train_and_validation_batches(
+    augmentation, data, *, crop_shape, batch_size, seed, intensity_range=None, workers=1, **sampling
+):
+    """Make the batches of an experiment: augmented ones to train on, plain ones in order to validate with.
+
+    Parameters
+    ----------
+    augmentation : ImageDataGenerator or VoxelDataGenerator
+        What is done to the training samples.
+    data : ExperimentData
+        Its ``train_crops`` and ``validation_crops`` are read; validation crops are taken as large as they are.
+    crop_shape : tuple of int
+        Of the training samples, with or without channels.
+    batch_size, seed, intensity_range, workers
+        As ``flow`` of the generator.
+    **sampling
+        Further arguments of ``flow`` for the training samples.
+
+    Returns
+    -------
+    train_batches, validation_batches : PairBatches
+    """
+    flow = {"batch_size": batch_size, "seed": seed, "intensity_range": intensity_range, "workers": workers}
+    train, validation = data.train_crops, data.validation_crops
+    plain = type(augmentation)()
+    return (
+        augmentation.flow(train.x, train.y, crop_shape=crop_shape, **sampling, **flow),
+        plain.flow(validation.x, validation.y, shuffle=False, **flow),
+    )

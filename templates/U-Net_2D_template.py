@@ -113,42 +113,36 @@ Z_FILTER_SIZE = 5
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
+from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
 from networks.unet import U_Net_2D
-from utils.callbacks import load_weights
-from utils.charts import draw_crop_grid, draw_pairs
-from utils.checks import check_crop_shape, check_same_size
-from utils.data_folder import load_train_and_test
-from utils.devices import use_jit
+from utils.charts import draw_checks
+from utils.checks import check_crop_shape
 from utils.dry_run import dry_run
-from utils.image_set import crop_image_set, split_validation
-from utils.losses import get_loss
-from utils.metrics import ForegroundIoU
-from utils.optimizers import get_optimizer
+from utils.experiment_data import load_images
 from utils.post_processing import z_filter
 from utils.prediction import predict_blended, predict_crops, predict_each, predict_full_images
 from utils.run import Run
-from utils.training import prepare_keras, train_network
+from utils.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=DEPTH)
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
-train, test = load_train_and_test(
-    args.data_dir, channels=CROP_SHAPE[-1], n_classes=N_CLASSES, intensity_range=INTENSITY_RANGE
+data = load_images(
+    args.data_dir,
+    CROP_SHAPE,
+    seed=SEED,
+    overlap=OVERLAP,
+    validation_split=VALIDATION_SPLIT,
+    random_validation=RANDOM_VALIDATION,
+    random_crops=RANDOM_CROPS,
+    z_filter_size=Z_FILTER_SIZE,
+    n_classes=N_CLASSES,
+    intensity_range=INTENSITY_RANGE,
 )
-if Z_FILTER_SIZE:
-    check_same_size(test, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
-
 run = Run(args, settings)
-train, validation = split_validation(train, VALIDATION_SPLIT, seed=SEED, shuffle=RANDOM_VALIDATION)
-train_crops = train if RANDOM_CROPS else crop_image_set(train, CROP_SHAPE, overlap=OVERLAP)
-validation_crops = crop_image_set(validation, CROP_SHAPE)
-test_crops = crop_image_set(test, CROP_SHAPE, overlap=OVERLAP)
-draw_crop_grid(run.checks / "crops.png", train.x[0], CROP_SHAPE, overlap=OVERLAP, intensity_range=INTENSITY_RANGE)
-draw_pairs(run.checks / "training_crops.png", train_crops.x, train_crops.y, intensity_range=INTENSITY_RANGE)
 
 # %% Data augmentation
-run.section("Data augmentation")
 augmentation = ImageDataGenerator(
     rotation_range=ROTATION_RANGE,
     rotation90=ROTATION90,
@@ -162,19 +156,18 @@ augmentation = ImageDataGenerator(
     fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
 )
-flow = {
-    "batch_size": BATCH_SIZE,
-    "crop_shape": CROP_SHAPE,
-    "seed": SEED,
-    "intensity_range": INTENSITY_RANGE,
-    "workers": WORKERS,
-}
-train_batches = augmentation.flow(train_crops.x, train_crops.y, **flow)
-validation_batches = ImageDataGenerator().flow(validation_crops.x, validation_crops.y, shuffle=False, **flow)
-draw_pairs(run.checks / "augmented_pairs.png", *train_batches.sample(12))
+train_batches, validation_batches = train_and_validation_batches(
+    augmentation,
+    data,
+    crop_shape=CROP_SHAPE,
+    batch_size=BATCH_SIZE,
+    seed=SEED,
+    intensity_range=INTENSITY_RANGE,
+    workers=WORKERS,
+)
+draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
-run.section("Network")
 model = U_Net_2D(
     (None, None, CROP_SHAPE[-1]),
     activation=ACTIVATION,
@@ -186,30 +179,36 @@ model = U_Net_2D(
     k_init=K_INIT,
     n_classes=N_CLASSES,
 )
-model.compile(
-    optimizer=get_optimizer(
-        OPTIMIZER, learning_rate=LEARNING_RATE, schedule=SCHEDULE, total_steps=EPOCHS * len(train_batches)
-    ),
-    loss=get_loss(LOSS, foreground_weight=FOREGROUND_WEIGHT, masks=train_crops.y),
-    metrics=[ForegroundIoU()],
-    jit_compile=use_jit(),
+compile_network(
+    model,
+    loss=LOSS,
+    optimizer=OPTIMIZER,
+    learning_rate=LEARNING_RATE,
+    steps=EPOCHS * len(train_batches),
+    schedule=SCHEDULE,
+    foreground_weight=FOREGROUND_WEIGHT,
+    masks=data.train_crops.y,
 )
-model.summary(line_length=110)
 
 # %% Training
-run.section("Training")
-batches = {"batch_size": BATCH_SIZE, "intensity_range": INTENSITY_RANGE}
 if args.dry_run:
-    prediction = predict_crops(model, test.x, CROP_SHAPE, **batches)
-    dry_run(run, model, train_batches, epochs=EPOCHS, prediction=prediction, n_images=len(test))
-if LOAD_WEIGHTS is None:
-    train_network(run, model, train_batches, validation_batches, epochs=EPOCHS, monitor=MONITOR, patience=PATIENCE)
-else:
-    load_weights(model, LOAD_WEIGHTS)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
+train_network(
+    run,
+    model,
+    train_batches,
+    validation_batches,
+    epochs=EPOCHS,
+    monitor=MONITOR,
+    patience=PATIENCE,
+    weights_file=LOAD_WEIGHTS,
+)
 
 # %% Evaluation: per crop
 run.section("Evaluation")
-run.evaluate("per_crop", test_crops, predict_each(model, test_crops.x, **batches), loss=model.loss, save=False)
+test, batches = data.test, {"batch_size": BATCH_SIZE, "intensity_range": INTENSITY_RANGE}
+per_crop = predict_each(model, data.test_crops.x, **batches)
+run.evaluate("per_crop", data.test_crops, per_crop, loss=model.loss, save=False)
 
 # %% Evaluation: merged into complete images
 merged = run.evaluate("per_image", test, predict_crops(model, test.x, CROP_SHAPE, overlap=OVERLAP, **batches))

@@ -10,8 +10,7 @@ data_dir holds train/x train/y test/x test/y: the slices of one volume (png, tif
 hdf5, zarr); test/y may be missing. Results go to job_dir/results/<id>_<rid>/.
 
 On a CPU, or whenever time is short:
-    --set "CROP_SHAPE=(32,96,96,1)" --set LOSS=bce_dice --set OPTIMIZER=adamw --set LEARNING_RATE=0.001 --set
-    SCHEDULE=one_cycle --set EPOCHS=20
+    --set "CROP_SHAPE=(32,96,96,1)" --set LOSS=bce_dice --set OPTIMIZER=adamw --set LEARNING_RATE=0.001 ...
 
 Differs from U-Net_2D_template.py in: volumes instead of images, subvolumes with z, validation on the last slices, the
 3D augmentation and network, 16 orientations, no blending.
@@ -124,43 +123,36 @@ FULL_VOLUME = False
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
+from generators.batches import train_and_validation_batches
 from generators.voxel_data_generator import VoxelDataGenerator
 from networks.unet import U_Net_3D
-from utils.callbacks import load_weights
-from utils.charts import draw_crop_grid, draw_pairs
-from utils.checks import check_crop_shape, check_volumes_hold_crop, pooling_factors
-from utils.crops import fitting_crop_shape
-from utils.data_folder import load_train_and_test_volumes
-from utils.devices import use_jit
+from utils.charts import draw_checks
+from utils.checks import check_crop_shape, pooling_factors
 from utils.dry_run import dry_run
-from utils.image_files import write_pairs
-from utils.image_set import crop_image_set, split_validation_z
-from utils.losses import get_loss
-from utils.metrics import ForegroundIoU
-from utils.optimizers import get_optimizer
+from utils.experiment_data import load_volumes
 from utils.post_processing import z_filter
 from utils.prediction import predict_crops, predict_each, predict_full_images
 from utils.run import Run
-from utils.training import prepare_keras, train_network
+from utils.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING, padding_mode=PADDING_MODE)
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
-stored = {"intensity_range": INTENSITY_RANGE, "image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
-train, test = load_train_and_test_volumes(args.data_dir, channels=CROP_SHAPE[-1], n_classes=N_CLASSES, **stored)
-train, validation = split_validation_z(train, VALIDATION_SPLIT)
-check_volumes_hold_crop(train, CROP_SHAPE, what="what is left to train on")
-
+data = load_volumes(
+    args.data_dir,
+    CROP_SHAPE,
+    divisor=pooling_factors(DEPTH, Z_DOWN),
+    overlap=OVERLAP,
+    validation_split=VALIDATION_SPLIT,
+    random_subvolumes=RANDOM_SUBVOLUMES,
+    n_classes=N_CLASSES,
+    intensity_range=INTENSITY_RANGE,
+    image_dataset=IMAGE_DATASET,
+    mask_dataset=MASK_DATASET,
+)
 run = Run(args, settings)
-train_crops = train if RANDOM_SUBVOLUMES else crop_image_set(train, CROP_SHAPE, overlap=OVERLAP)
-validation_shape = fitting_crop_shape(CROP_SHAPE, validation.x, pooling_factors(DEPTH, Z_DOWN))
-validation_crops = crop_image_set(validation, validation_shape)
-test_crops = crop_image_set(test, CROP_SHAPE, overlap=OVERLAP)
-draw_crop_grid(run.checks / "crops.png", train.x[0], CROP_SHAPE, overlap=OVERLAP, intensity_range=INTENSITY_RANGE)
-draw_pairs(run.checks / "training_crops.png", train_crops.x, train_crops.y, intensity_range=INTENSITY_RANGE)
 
 # %% Data augmentation
-run.section("Data augmentation")
 augmentation = VoxelDataGenerator(
     horizontal_flip=HORIZONTAL_FLIP,
     vertical_flip=VERTICAL_FLIP,
@@ -177,18 +169,20 @@ augmentation = VoxelDataGenerator(
     probability=AUGMENTATION_PROBABILITY,
     isotropic=ISOTROPIC,
 )
-flow = {"batch_size": BATCH_SIZE, "seed": SEED, "intensity_range": INTENSITY_RANGE, "workers": WORKERS}
-random = {"samples_per_volume": max(1, RANDOM_SUBVOLUMES), "probability_map": PROBABILITY_MAP}
-train_batches = augmentation.flow(train_crops.x, train_crops.y, crop_shape=CROP_SHAPE, **random, **flow)
-validation_batches = VoxelDataGenerator().flow(
-    validation_crops.x, validation_crops.y, crop_shape=validation_shape, shuffle=False, **flow
+train_batches, validation_batches = train_and_validation_batches(
+    augmentation,
+    data,
+    crop_shape=CROP_SHAPE,
+    batch_size=BATCH_SIZE,
+    seed=SEED,
+    intensity_range=INTENSITY_RANGE,
+    workers=WORKERS,
+    samples_per_volume=max(1, RANDOM_SUBVOLUMES),
+    probability_map=PROBABILITY_MAP,
 )
-samples = train_batches.sample(12)
-draw_pairs(run.checks / "augmented_pairs.png", *samples)
-write_pairs(run.checks / "augmented_pairs", *samples)
+draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
-run.section("Network")
 model = U_Net_3D(
     (None, None, None, CROP_SHAPE[-1]),
     activation=ACTIVATION,
@@ -201,30 +195,36 @@ model = U_Net_3D(
     z_down=Z_DOWN,
     n_classes=N_CLASSES,
 )
-model.compile(
-    optimizer=get_optimizer(
-        OPTIMIZER, learning_rate=LEARNING_RATE, schedule=SCHEDULE, total_steps=EPOCHS * len(train_batches)
-    ),
-    loss=get_loss(LOSS, foreground_weight=FOREGROUND_WEIGHT, masks=train_crops.y),
-    metrics=[ForegroundIoU()],
-    jit_compile=use_jit(),
+compile_network(
+    model,
+    loss=LOSS,
+    optimizer=OPTIMIZER,
+    learning_rate=LEARNING_RATE,
+    steps=EPOCHS * len(train_batches),
+    schedule=SCHEDULE,
+    foreground_weight=FOREGROUND_WEIGHT,
+    masks=data.train_crops.y,
 )
-model.summary(line_length=110)
 
 # %% Training
-run.section("Training")
-batches = {"batch_size": BATCH_SIZE, "intensity_range": INTENSITY_RANGE}
 if args.dry_run:
-    prediction = predict_crops(model, test.x, CROP_SHAPE, **batches)
-    dry_run(run, model, train_batches, epochs=EPOCHS, prediction=prediction, n_images=len(test))
-if LOAD_WEIGHTS is None:
-    train_network(run, model, train_batches, validation_batches, epochs=EPOCHS, monitor=MONITOR, patience=PATIENCE)
-else:
-    load_weights(model, LOAD_WEIGHTS)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
+train_network(
+    run,
+    model,
+    train_batches,
+    validation_batches,
+    epochs=EPOCHS,
+    monitor=MONITOR,
+    patience=PATIENCE,
+    weights_file=LOAD_WEIGHTS,
+)
 
 # %% Evaluation: per subvolume
 run.section("Evaluation")
-run.evaluate("per_crop", test_crops, predict_each(model, test_crops.x, **batches), loss=model.loss, save=False)
+test, batches = data.test, {"batch_size": BATCH_SIZE, "intensity_range": INTENSITY_RANGE}
+per_crop = predict_each(model, data.test_crops.x, **batches)
+run.evaluate("per_crop", data.test_crops, per_crop, loss=model.loss, save=False)
 
 # %% Evaluation: merged into complete volumes
 grid = {"crop_shape": CROP_SHAPE, "overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MODE, **batches}

@@ -4,6 +4,7 @@ import numpy as np
 
 from utils.crops import crop_grid
 from utils.files import atomic_path
+from utils.image_files import write_pairs
 from utils.intensity import to_unit_range
 from utils.padding import per_axis
 
@@ -148,6 +149,32 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
     panel.set_title(f"{len(corners)} crops, pixels covered {coverage.min()} to {coverage.max()} times")
     panel.axis("off")
     _save(figure, path)
+
+
+def draw_checks(folder, data, batches, *, overlap=0.0):
+    """Draw what is trained on: the grid of crops, training crops and augmented samples with their masks.
+
+    Writes ``crops.png``, ``training_crops.png`` and ``augmented_pairs.png``, and augmented volumes as tifs into
+    ``augmented_pairs/{x,y}``.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they go.
+    data : ExperimentData
+        Images and crops.
+    batches : ImageBatches or VolumeBatches
+        Augmented training data.
+    overlap : float or tuple of float
+        Minimum overlap of the crops, per axis.
+    """
+    grey = {"intensity_range": batches.intensity_range}
+    draw_crop_grid(folder / "crops.png", data.train.x[0], batches.crop_shape, overlap=overlap, **grey)
+    draw_pairs(folder / "training_crops.png", data.train_crops.x, data.train_crops.y, **grey)
+    images, masks = batches.sample(12)
+    draw_pairs(folder / "augmented_pairs.png", images, masks)
+    if images.ndim == 5:
+        write_pairs(folder / "augmented_pairs", images, masks)
 
 
 def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=None):

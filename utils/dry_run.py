@@ -2,12 +2,13 @@
 
 import time
 
+from utils.prediction import predict_crops
 from utils.run import peak_memory_gib
 
 TIMED_STEPS = 3
 
 
-def dry_run(run, model, batches, *, epochs, prediction, n_images):
+def dry_run(run, model, batches, *, epochs, images):
     """Train a few steps, predict one image, print the estimates and end the program.
 
     Parameters
@@ -16,14 +17,12 @@ def dry_run(run, model, batches, *, epochs, prediction, n_images):
         Its folder gets the pictures of the checks and the log.
     model : keras.Model
         Compiled.
-    batches : ImageBatches
-        Training data.
+    batches : ImageBatches or VolumeBatches
+        Training data; their crop, batch size and grey values are those of the prediction too.
     epochs : int
         Epochs of the whole training.
-    prediction : iterator of numpy.ndarray
-        Predictions of the test images or volumes; one is drawn.
-    n_images : int
-        Number of test images or volumes.
+    images : list of numpy.ndarray
+        Test images or volumes; the first is predicted.
 
     Raises
     ------
@@ -36,8 +35,9 @@ def dry_run(run, model, batches, *, epochs, prediction, n_images):
         batch = batches[index % len(batches)]
         model.train_on_batch(*batch)
     step_seconds = (time.perf_counter() - start) / TIMED_STEPS
+    options = {"batch_size": batches.batch_size, "intensity_range": batches.intensity_range}
     start = time.perf_counter()
-    probability = next(prediction)
+    probability = next(predict_crops(model, images[:1], batches.crop_shape, **options))
     first_seconds = time.perf_counter() - start
     shapes = ", ".join(str(part.shape) for part in batch)
     hours = step_seconds * len(batches) * epochs / 3600
@@ -48,7 +48,7 @@ def dry_run(run, model, batches, *, epochs, prediction, n_images):
     )
     print(
         f"Prediction: at most {first_seconds:.2f} s each (compiling included), "
-        f"{n_images} images or volumes in each protocol."
+        f"{len(images)} images or volumes in each protocol."
     )
     print(f"Peak memory so far: {peak_memory_gib()} GiB.")
     print(f"Dry run finished; look at {run.checks}", flush=True)

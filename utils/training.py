@@ -1,9 +1,12 @@
-"""Training with checkpoints, a chart and a progress line; what has been begun is gone on with."""
+"""Compiling and training: checkpoints, a chart, a progress line; what has been begun is gone on with."""
 
 import keras
 
-from utils.callbacks import Checkpoints, Progress, ProgressChart
-from utils.devices import make_deterministic, set_precision
+from utils.callbacks import Checkpoints, Progress, ProgressChart, load_weights
+from utils.devices import make_deterministic, set_precision, use_jit
+from utils.losses import get_loss
+from utils.metrics import ForegroundIoU
+from utils.optimizers import get_optimizer
 
 
 def prepare_keras(*, seed, precision, deterministic):
@@ -24,7 +27,60 @@ def prepare_keras(*, seed, precision, deterministic):
         make_deterministic()
 
 
-def train_network(run, model, batches, validation_batches, *, epochs, monitor="val_loss", patience=200):
+def compile_network(
+    model,
+    *,
+    loss,
+    optimizer,
+    learning_rate,
+    steps,
+    schedule=None,
+    foreground_weight=None,
+    masks=None,
+    output_weights=None,
+):
+    """Compile a network with a loss and an optimizer of the study and print its layers.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From a builder.
+    loss : str
+        As `utils.losses.get_loss`.
+    optimizer : str
+        As `utils.optimizers.get_optimizer`.
+    learning_rate : float
+        Constant rate, or the peak of the schedule.
+    steps : int
+        Steps of the whole training.
+    schedule : str, optional
+        As `utils.optimizers.get_optimizer`.
+    foreground_weight : float, optional
+        How many times a foreground pixel counts in ``w_bce`` and ``w_bce_dice``.
+    masks : iterable of numpy.ndarray, optional
+        Training masks, from which that weight is computed if it is not given.
+    output_weights : sequence of float, optional
+        For deeply supervised networks: how much each output counts in the loss, the main one first.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a number makes no sense.
+    """
+    several = {} if output_weights is None else {"loss_weights": output_weights}
+    model.compile(
+        optimizer=get_optimizer(optimizer, learning_rate=learning_rate, schedule=schedule, total_steps=steps),
+        loss=get_loss(loss, foreground_weight=foreground_weight, masks=masks),
+        metrics=[ForegroundIoU()],
+        jit_compile=use_jit(),
+        **several,
+    )
+    model.summary(line_length=110)
+
+
+def train_network(
+    run, model, batches, validation_batches, *, epochs, monitor="val_loss", patience=200, weights_file=None
+):
     """Train a compiled model, going on where an earlier call in the same run folder stopped, and load the best weights.
 
     Parameters
@@ -41,7 +97,18 @@ def train_network(run, model, batches, validation_batches, *, epochs, monitor="v
         ``val_loss`` or ``val_foreground_iou``: what decides which weights are the best.
     patience : int
         Training ends after so many epochs without a better value.
+    weights_file : str or Path, optional
+        Weights of an earlier run to use instead of training.
+
+    Raises
+    ------
+    ValueError
+        If the monitor is unknown, or the weights do not fit the network.
     """
+    run.section("Training")
+    if weights_file is not None:
+        load_weights(model, weights_file)
+        return
     checkpoints = Checkpoints(run.checkpoints, run.folder / "history.csv", monitor=monitor, patience=patience)
     model.fit(
         batches,

@@ -1,0 +1,135 @@
+"""Every template that differs from a reference in its network runs, with the same labels as the reference."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import running
+import tifffile
+from PIL import Image
+from running import ROOT, read_scores
+from scipy import ndimage
+from test_2d_templates import PUBLISHED_LABELS as LABELS_2D
+from test_2d_templates import TOY as TOY_2D
+from test_3d_templates import PUBLISHED_LABELS as LABELS_3D
+from test_3d_templates import TOY as TOY_3D
+from test_3d_templates import make_volume
+
+LEVELS = {"FEATURE_MAPS": None, "DEPTH": None, "DROP_VALUES": None}
+SMALL_FCN = LEVELS | {"FEATURE_MAPS": "(2,2,4,4,4)", "FULLY_CONNECTED": 8}
+SMALL_TIRAMISU = LEVELS | {
+    "N_FILTERS_FIRST_CONV": 4,
+    "N_POOL": 2,
+    "GROWTH_RATE": 2,
+    "N_LAYERS_PER_BLOCK": "(1,2,2,2,1)",
+}
+TEMPLATES_2D = {
+    "Residual_U-Net_2D_template.py": {},
+    "Attention_U-Net_2D_template.py": {},
+    "SE_U-Net_2D_template.py": {},
+    "FCN8_template.py": SMALL_FCN,
+    "FCN32_template.py": SMALL_FCN,
+    "MultiResUNet_template.py": {"FEATURE_MAPS": "(4,6,8)", "DROP_VALUES": None},
+    "MNet_template.py": {"OUTPUT_WEIGHTS": "(0.6,0.2,0.2)", "DROP_VALUES": None},
+    "Tiramisu_template.py": SMALL_TIRAMISU,
+    "Kasthuri++/U-Net_2D_template.py": {},
+    "Kasthuri++/Residual_U-Net_2D_template.py": {"DROP_ORDER": "published"},
+    "Kasthuri++/Attention_U-Net_2D_template.py": {"GATE": "decoder"},
+}
+TEMPLATES_3D = {
+    "Residual_U-Net_3D_template.py": {"DROP_ORDER": "published"},
+    "Attention_U-Net_3D_template.py": {"GATE": "decoder"},
+    "SE_U-Net_3D_template.py": {},
+    "Vanilla_U-Net_3D_template.py": {"FEATURE_MAPS": "(3,4,5,6)", "DROP_VALUES": None},
+    "Kasthuri++/U-Net_3D_template.py": {},
+    "Kasthuri++/Residual_U-Net_3D_template.py": {},
+    "Kasthuri++/Attention_U-Net_3D_template.py": {},
+}
+ELSEWHERE = {"U-Net_2D_template.py", "U-Net_3D_template.py", "U-Net_3D_template_loading_3D_images.py"}
+
+
+def run(template, toy, data, job, *flags, **settings):
+    """Run with toy settings; a setting of None is not given, because the template has no such variable."""
+    chosen = {name: value for name, value in (toy | settings).items() if value is not None}
+    result = running.run(template, data, job, *flags, **chosen)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_every_template_is_run_by_some_test():
+    names = {str(path.relative_to(ROOT / "templates")) for path in (ROOT / "templates").rglob("*_template*.py")}
+    assert names == ELSEWHERE | set(TEMPLATES_2D) | set(TEMPLATES_3D)
+
+
+@pytest.mark.parametrize("template", TEMPLATES_2D)
+def test_2d_template(template, toy_data, tmp_path):
+    result = run(template, TOY_2D, toy_data, tmp_path, "--id", "toy", EPOCHS=1, **TEMPLATES_2D[template])
+    scores = read_scores(tmp_path / "results" / "toy_0")
+    for label in LABELS_2D:
+        assert f"{label}: " in result.stdout and np.isfinite(scores[label])
+
+
+@pytest.fixture(scope="module")
+def volume_slices(tmp_path_factory):
+    """Return a data folder with 12 training and 5 test slices of 32 x 36 as two multi-page tifs."""
+    data = tmp_path_factory.mktemp("volumes")
+    for seed, (part, depth) in enumerate({"train": 12, "test": 5}.items()):
+        for kind, array in zip("xy", make_volume((depth, 32, 36), seed), strict=True):
+            (data / part / kind).mkdir(parents=True)
+            tifffile.imwrite(data / part / kind / "volume.tif", array, imagej=True, metadata={"axes": "ZYX"})
+    return data
+
+
+@pytest.mark.parametrize("template", TEMPLATES_3D)
+def test_3d_template(template, volume_slices, tmp_path):
+    settings = {"EPOCHS": 1, "FULL_VOLUME": True} | TEMPLATES_3D[template]
+    result = run(template, TOY_3D, volume_slices, tmp_path, "--id", "toy", **settings)
+    scores = read_scores(tmp_path / "results" / "toy_0")
+    for label in LABELS_3D:
+        assert f"{label}: " in result.stdout and np.isfinite(scores[label])
+
+
+@pytest.mark.parametrize(
+    ("reference", "other", "toy", "data"),
+    [
+        ("U-Net_2D_template.py", "Kasthuri++/U-Net_2D_template.py", TOY_2D, "toy_data"),
+        ("U-Net_3D_template.py", "Kasthuri++/U-Net_3D_template.py", TOY_3D, "volume_slices"),
+    ],
+)
+def test_evaluation_in_one_call_is_that_of_the_reference(reference, other, toy, data, tmp_path, request):
+    data = request.getfixturevalue(data)
+    run(reference, toy, data, tmp_path, "--id", "reference", EPOCHS=1)
+    weights = tmp_path / "results" / "reference_0" / "checkpoints" / "best.weights.h5"
+    run(other, toy, data, tmp_path, "--id", "other", EPOCHS=1, LOAD_WEIGHTS=weights)
+    rows = [
+        json.loads((tmp_path / "results" / name / "scores.json").read_text()) for name in ("reference_0", "other_0")
+    ]
+    assert [row["label"] for row in rows[0]] == [row["label"] for row in rows[1]]
+    values = [np.array([row["value"] for row in part], float) for part in rows]  # None is NaN
+    np.testing.assert_allclose(*values, atol=1e-6)
+    assert np.isfinite(values[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("template", "toy"), [("Attention_U-Net_2D_template.py", TOY_2D), ("SE_U-Net_3D_template.py", TOY_3D)]
+)
+def test_several_classes_are_scored_one_by_one(template, toy, toy_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+    for path in data.glob("*/y/*.png"):
+        mitochondria = np.asarray(Image.open(path)) > 0
+        inside = ndimage.binary_erosion(mitochondria, iterations=3)
+        Image.fromarray(mitochondria.astype(np.uint8) + inside).save(path)
+    crop = {"CROP_SHAPE": "(4,32,32,1)"} if toy is TOY_3D else {}
+    run(template, toy, data, tmp_path, "--id", "classes", EPOCHS=1, N_CLASSES=3, **crop)
+    folder = tmp_path / "results" / "classes_0"
+    rows = json.loads((folder / "scores.json").read_text())
+    metrics = {row["metric"] for row in rows if row["protocol"] == "overlap_50"}
+    assert {"iou_class_0", "iou_class_1", "iou_class_2"} <= metrics
+    written = folder / "images" / "overlap_50" / "ensemble"
+    name = next((written / "binary").iterdir()).name
+    probability, classes = (tifffile.imread(written / part / name) for part in ("probability", "binary"))
+    assert probability.shape[-1] == 3
+    np.testing.assert_allclose(probability.sum(axis=-1), 1, atol=0.001)
+    assert (probability.argmax(axis=-1) == classes).all()

@@ -1,0 +1,150 @@
+"""The data of one experiment: read, split before anything is cropped, and cropped."""
+
+from typing import NamedTuple
+
+from utils.checks import check_same_size, check_volumes_hold_crop
+from utils.crops import fitting_crop_shape
+from utils.data_folder import load_train_and_test, load_train_and_test_volumes
+from utils.image_set import ImageSet, crop_image_set, split_validation, split_validation_z
+
+
+class ExperimentData(NamedTuple):
+    """Images or volumes and their crops; crops are views of the images.
+
+    Attributes
+    ----------
+    train, validation, test : ImageSet
+        Complete images or volumes.
+    train_crops, validation_crops, test_crops : ImageSet
+        Their crops; ``train_crops`` is ``train`` where crops are taken at random later.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    train_crops: ImageSet
+    validation_crops: ImageSet
+    test_crops: ImageSet
+
+
+def load_images(
+    data_dir,
+    crop_shape,
+    *,
+    seed,
+    overlap=0.0,
+    validation_split=0.1,
+    random_validation=True,
+    random_crops=False,
+    z_filter_size=0,
+    n_classes=1,
+    intensity_range=None,
+):
+    """Load the images of a data folder, split whole images into training and validation, and crop all parts.
+
+    Parameters
+    ----------
+    data_dir : str or Path
+        Holds ``train/x train/y test/x`` and, if there is ground truth, ``test/y``.
+    crop_shape : tuple of int
+        ``(y, x, c)``.
+    seed : int
+        Seed of the choice of validation images.
+    overlap : float or tuple of float
+        Minimum overlap of neighbouring training and test crops, as a fraction, per axis.
+    validation_split : float
+        Share of the training images kept for validation.
+    random_validation : bool
+        True chooses them at random, False takes the last ones.
+    random_crops : bool
+        True leaves the training images whole, for crops drawn anew in every epoch.
+    z_filter_size : int
+        Above 0 the test images are to be slices of one volume, and images of different sizes are refused.
+    n_classes : int
+        1: foreground or not; more: number of classes, background included.
+    intensity_range : tuple of float, optional
+        As `utils.intensity.to_unit_range`.
+
+    Returns
+    -------
+    ExperimentData
+
+    Raises
+    ------
+    ValueError
+        As `utils.data_folder.load_train_and_test`, `utils.image_set.split_validation` and
+        `utils.checks.check_same_size`.
+    """
+    stored = {"channels": crop_shape[-1], "n_classes": n_classes, "intensity_range": intensity_range}
+    train, test = load_train_and_test(data_dir, **stored)
+    if z_filter_size:
+        check_same_size(test, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
+    train, validation = split_validation(train, validation_split, seed=seed, shuffle=random_validation)
+    return ExperimentData(
+        train,
+        validation,
+        test,
+        train if random_crops else crop_image_set(train, crop_shape, overlap=overlap),
+        crop_image_set(validation, crop_shape),
+        crop_image_set(test, crop_shape, overlap=overlap),
+    )
+
+
+def load_volumes(
+    data_dir,
+    crop_shape,
+    *,
+    divisor,
+    overlap=0.0,
+    validation_split=0.1,
+    random_subvolumes=0,
+    n_classes=1,
+    intensity_range=None,
+    image_dataset=None,
+    mask_dataset=None,
+):
+    """Load the volumes of a data folder, keep the last slices of each for validation, and cut all parts up.
+
+    Parameters
+    ----------
+    data_dir : str or Path
+        Holds ``train/x train/y test/x`` and, if there is ground truth, ``test/y``: slices or files of volumes.
+    crop_shape : tuple of int
+        ``(z, y, x, c)``.
+    divisor : tuple of int
+        ``(z, y, x)``: what the network's poolings divide; validation subvolumes get as flat as the validation slices
+        demand.
+    overlap : float or tuple of float
+        Minimum overlap of neighbouring training and test subvolumes, as a fraction, per axis.
+    validation_split : float
+        Share of the slices of each volume, the last ones, kept for validation.
+    random_subvolumes : int
+        Above 0 leaves the training volumes whole, for subvolumes drawn anew in every epoch.
+    n_classes, intensity_range
+        As `load_images`.
+    image_dataset, mask_dataset : str, optional
+        Names of the arrays in hdf5 and zarr files that hold several.
+
+    Returns
+    -------
+    ExperimentData
+
+    Raises
+    ------
+    ValueError
+        As `utils.data_folder.load_train_and_test_volumes`, `utils.image_set.split_validation_z` and
+        `utils.checks.check_volumes_hold_crop`.
+    """
+    stored = {"intensity_range": intensity_range, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    train, test = load_train_and_test_volumes(data_dir, channels=crop_shape[-1], n_classes=n_classes, **stored)
+    train, validation = split_validation_z(train, validation_split)
+    check_volumes_hold_crop(train, crop_shape, what="what is left to train on")
+    validation_shape = fitting_crop_shape(crop_shape, validation.x, divisor)
+    return ExperimentData(
+        train,
+        validation,
+        test,
+        train if random_subvolumes else crop_image_set(train, crop_shape, overlap=overlap),
+        crop_image_set(validation, validation_shape),
+        crop_image_set(test, crop_shape, overlap=overlap),
+    )
