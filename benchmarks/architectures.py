@@ -1,0 +1,178 @@
+"""Every architecture of the study on the same data with the same time to train: parameters, step, foreground IoU.
+
+Each is trained for ``--minutes`` with the same recipe (random crops, flips and right-angle turns, AdamW with one-cycle,
+half cross-entropy and half Dice, no dropout where it can be chosen) in a process of its own, then scored on the merged
+crops of the test images. What has been measured is kept in ``--results`` and not measured again, so that the comparison
+can be done in pieces.
+
+    python benchmarks/architectures.py --data DATA --results FOLDER [--minutes 15] [--only NAME ...] [--quick]
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from measuring import call_json, parse_arguments, print_heading, print_table
+
+from networks.attention_unet import Attention_U_Net_2D, Attention_U_Net_3D
+from networks.fcn import FCN8_VGG16, FCN32_VGG16
+from networks.mnet import MNet
+from networks.multiresunet import MultiResUNet
+from networks.nnunet import nnUNet_2D
+from networks.residual_unet import ResUNet_2D, ResUNet_3D
+from networks.se_unet import SE_U_Net_2D, SE_U_Net_3D
+from networks.tiramisu import FC_DenseNet103
+from networks.unet import U_Net_2D, U_Net_3D
+from networks.unet_plus_plus import U_Net_plus_plus_2D
+from networks.vanilla_unet import Vanilla_U_Net_3D
+
+CROPS = {2: (256, 256, 1), 3: (32, 96, 96, 1)}
+BATCHES = {2: 6, 3: 1}
+STUDY_3D = {"feature_maps": (28, 36, 48, 64), "drop_values": (0.0,) * 4}
+NO_DROPOUT, DEEP_3D = {"drop_values": (0.0,) * 5}, {"feature_maps": (28, 36, 48, 64, 80), "drop_values": (0.0,) * 5}
+# Dimensions, builder and options, in the order of the table.
+ARCHITECTURES = {
+    "U-Net": (2, U_Net_2D, NO_DROPOUT),
+    "Residual U-Net": (2, ResUNet_2D, NO_DROPOUT),
+    "Attention U-Net": (2, Attention_U_Net_2D, NO_DROPOUT),
+    "SE U-Net": (2, SE_U_Net_2D, NO_DROPOUT),
+    "FCN-8s": (2, FCN8_VGG16, {"drop_value": 0.0}),
+    "FCN-32s": (2, FCN32_VGG16, {"drop_value": 0.0}),
+    "MultiResUNet": (2, MultiResUNet, {}),
+    "M-Net": (2, MNet, {}),
+    "Tiramisu": (2, FC_DenseNet103, {"dropout_p": 0.0}),
+    "U-Net++": (2, U_Net_plus_plus_2D, {}),
+    "nnU-Net": (2, nnUNet_2D, {}),
+    "U-Net 3D": (3, U_Net_3D, STUDY_3D),
+    "Residual U-Net 3D": (3, ResUNet_3D, DEEP_3D),
+    "Attention U-Net 3D": (3, Attention_U_Net_3D, STUDY_3D),
+    "SE U-Net 3D": (3, SE_U_Net_3D, STUDY_3D),
+    "Vanilla U-Net 3D": (3, Vanilla_U_Net_3D, {}),
+}
+WARM_UP_STEPS = 3
+SEED = 42
+
+
+def make_data(dims, data_dir, quick):
+    """Return training batches by the number of steps, and the test set."""
+    from generators.image_data_generator import ImageDataGenerator
+    from generators.voxel_data_generator import VoxelDataGenerator
+    from utils.data_folder import load_train_and_test, load_train_and_test_volumes
+
+    crop = {2: (64, 64, 1), 3: (8, 32, 32, 1)}[dims] if quick else CROPS[dims]
+    turns = {"horizontal_flip": True, "vertical_flip": True, "rotation90": True}
+    if dims == 2:
+        train, test = load_train_and_test(data_dir)
+        generator, per_image = ImageDataGenerator(**turns), {}
+    else:
+        train, test = load_train_and_test_volumes(data_dir)
+        generator, per_image = VoxelDataGenerator(z_flip=True, **turns), {"samples_per_volume": 100}
+    flow = {"crop_shape": crop, "batch_size": BATCHES[dims], "seed": SEED}
+    return generator.flow(train.x, train.y, **per_image, **flow), test, crop
+
+
+def measure(name, data_dir, minutes, quick):
+    """Train and score one architecture in this process."""
+    from utils.devices import describe_device
+    from utils.metrics import confusion_matrix, probability_to_mask, scores_from_confusion
+    from utils.prediction import predict_crops
+    from utils.training import compile_network, prepare_keras
+
+    dims, builder, options = ARCHITECTURES[name]
+    batches, test, crop = make_data(dims, data_dir, quick)
+    prepare_keras(seed=SEED, precision="auto", deterministic=False)
+
+    def compiled(steps):
+        model = builder((*crop[:-1], 1) if name == "nnU-Net" else (*(None,) * dims, 1), **options)
+        recipe = {"loss": "bce_dice", "optimizer": "adamw", "learning_rate": 0.001, "schedule": "one_cycle"}
+        compile_network(model, steps=steps, **recipe)
+        return model
+
+    model = compiled(steps=100)
+    for _ in range(WARM_UP_STEPS):
+        model.train_on_batch(*batches[0])
+    start = time.perf_counter()
+    for step in range(WARM_UP_STEPS):
+        model.train_on_batch(*batches[step % len(batches)])
+    step_seconds = (time.perf_counter() - start) / WARM_UP_STEPS
+
+    steps = 2 if quick else max(1, round(60 * minutes / step_seconds))
+    model = compiled(steps)
+    start = time.perf_counter()
+    for step in range(steps):
+        if step and step % len(batches) == 0:
+            batches.on_epoch_end()
+        model.train_on_batch(*batches[step % len(batches)])
+    trained = time.perf_counter() - start
+    start = time.perf_counter()
+    matrix = 0
+    for truth, probability in zip(test.y, predict_crops(model, test.x, crop, batch_size=BATCHES[dims]), strict=True):
+        matrix = matrix + confusion_matrix(truth, probability_to_mask(probability))
+    return {
+        "parameters": model.count_params(),
+        "steps": steps,
+        "step_seconds": trained / steps,
+        "training_minutes": trained / 60,
+        "prediction_seconds": time.perf_counter() - start,
+        "foreground_iou": scores_from_confusion(matrix)["foreground_iou"],
+        "device": describe_device(),
+    }
+
+
+def make_toy_data(folder):
+    """Write a few synthetic slices, for --quick."""
+    from utils.synthetic_em import write_demo_data
+
+    options = {"n_train": 16, "n_test": 8, "image_shape": (64, 96), "voxel_size_nm": (20, 20, 20)}
+    return write_demo_data(Path(folder) / "data", **options)
+
+
+def main():
+    """Measure what is missing and print the table; with --measure, measure one here and print JSON."""
+    args = parse_arguments(
+        __doc__,
+        repetitions=1,
+        data={"type": Path, "help": "data folder with train/x train/y test/x test/y, slices of a volume"},
+        results={"type": Path, "help": "folder that keeps a JSON file for each architecture"},
+        minutes={"type": float, "default": 15.0, "help": "training time of each"},
+        only={
+            "nargs": "+",
+            "choices": list(ARCHITECTURES),
+            "metavar": "NAME",
+            "help": f"some of: {', '.join(ARCHITECTURES)}",
+        },
+        measure={"choices": list(ARCHITECTURES), "metavar": "NAME", "help": "only this one, in this process, as JSON"},
+    )
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.data, args.minutes, args.quick)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if args.quick:
+            args.data, args.results = make_toy_data(temporary), Path(temporary) / "results"
+            args.only = args.only or ["U-Net", "U-Net 3D"]
+        results = {}
+        for name in args.only or ARCHITECTURES:
+            path = args.results / f"{name}.json"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                command = [sys.executable, __file__, "--measure", name, "--data", args.data, "--minutes", args.minutes]
+                path.write_text(json.dumps(call_json([*command, *(["--quick"] if args.quick else [])])))
+            results[name] = json.loads(path.read_text())
+    rows = [
+        [name, f"{r['parameters']:,}", f"{r['steps']}", f"{r['step_seconds']:.2f}", f"{r['foreground_iou']:.3f}"]
+        for name, r in results.items()
+    ]
+    details = f"{args.minutes:g} minutes of training each; 2D: 6 crops of 256x256 a step, 3D: one of 32x96x96"
+    print_heading("Architectures", next(iter(results.values()))["device"], args, details)
+    print_table(["architecture", "parameters", "steps", "s/step", "foreground IoU"], rows)
+
+
+if __name__ == "__main__":
+    main()
