@@ -13,6 +13,9 @@ ROWS = {
     "voxel_augmentation": ("generators.voxel_data_generator", "scipy.ndimage, map_coordinates"),
     "training_step": ("ours, auto, no dropout", "ours, float32, published dropout", "PyTorch, float32"),
     "prediction": ("crops, 50 % overlap, ensemble", "full images, ensemble", "blended, ensemble"),
+    "architectures": ("U-Net ", "U-Net 3D "),
+    "volume_memory": ("one subvolume", "overlap 50 %", "blended"),
+    "post_processing": ("spurious_filter", "watershed_refinement", "remove_small_objects", "Oztel et al. (2017)"),
     "memory": ("blended", "full image, ensemble"),
 }
 

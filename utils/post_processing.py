@@ -1,4 +1,4 @@
-"""Post-processing of probabilities."""
+"""Post-processing of probabilities: the filter along z, and what all post-processings share."""
 
 import itertools
 from collections import deque
@@ -39,11 +39,87 @@ def z_filter(predictions, size=5):
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(f"a z-filter of size {size} has no middle slice. Use an odd number such as 5.")
+    yield from volume_by_volume(predictions, lambda slices: _median_along_z(slices, size))
+
+
+def volume_by_volume(predictions, process):
+    """Let a function of the slices of a volume work on slices and on volumes.
+
+    Parameters
+    ----------
+    predictions : iterable of numpy.ndarray
+        Slices ``(y, x, c)``, of which all that follow each other are one volume, or volumes ``(z, y, x, c)``.
+    process : callable
+        Takes an iterable of the slices of one volume and returns one of as many slices.
+
+    Yields
+    ------
+    numpy.ndarray
+        ``(y, x, c)`` or ``(z, y, x, c)``, as many as came in.
+
+    Examples
+    --------
+    >>> twice = lambda slices: (2 * image for image in slices)
+    >>> [found.shape for found in volume_by_volume([np.ones((4, 5, 1)), np.ones((3, 4, 5, 1))], twice)]
+    [(4, 5, 1), (3, 4, 5, 1)]
+    """
     for are_volumes, group in itertools.groupby(predictions, key=lambda prediction: prediction.ndim == 4):
         if are_volumes:
-            yield from (np.stack(list(_median_along_z(volume, size))) for volume in group)
+            yield from (np.stack(list(process(volume))) for volume in group)
         else:
-            yield from _median_along_z(group, size)
+            yield from process(group)
+
+
+def foreground_of(prediction):
+    """Return the probability of the foreground, where there is one class of it.
+
+    Parameters
+    ----------
+    prediction : numpy.ndarray
+        Probabilities, float: ``(y, x, 1)`` of the foreground, or ``(y, x, 2)`` of background and foreground.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(y, x)``, a view.
+
+    Raises
+    ------
+    ValueError
+        If there are more classes, or the values are not floats.
+    """
+    if prediction.dtype.kind != "f":
+        raise ValueError(
+            f"the prediction has the dtype {prediction.dtype}, but probabilities are floats from 0 to 1. "
+            "Use utils.intensity.to_unit_range for saved 8-bit images, astype(np.float32) for masks of 0 and 1."
+        )
+    if prediction.shape[-1] > 2:
+        raise ValueError(
+            f"the prediction has {prediction.shape[-1]} classes, but this post-processing knows one foreground class. "
+            "Give the classes one by one: prediction[..., [number]]."
+        )
+    return prediction[..., -1]
+
+
+def with_foreground(foreground, prediction):
+    """Return a prediction of the same shape and dtype with another foreground.
+
+    Parameters
+    ----------
+    foreground : numpy.ndarray
+        ``(y, x)``, any dtype, 0 .. 1.
+    prediction : numpy.ndarray
+        ``(y, x, 1)`` or ``(y, x, 2)``, as `foreground_of`; only its number of classes and its dtype are used.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of two classes, the background gets what is missing to 1.
+    """
+    foreground = foreground.astype(prediction.dtype, copy=False)
+    if prediction.shape[-1] == 1:
+        return foreground[..., np.newaxis]
+    return np.stack([1 - foreground, foreground], axis=-1)
 
 
 def _median_along_z(slices, size):
