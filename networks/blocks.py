@@ -282,7 +282,7 @@ def probability(scores):
     return layers.Activation(activation, dtype="float32", name="probability")(scores)
 
 
-def classifier(x, n_classes, name="probability"):
+def classifier(x, n_classes, name="probability", use_bias=True):
     """End a network with probabilities in float32: a sigmoid channel, or a softmax over several.
 
     Parameters
@@ -293,6 +293,8 @@ def classifier(x, n_classes, name="probability"):
         1 for foreground against background, otherwise the number of classes, background included.
     name : str
         Name of the output.
+    use_bias : bool
+        Add a bias to the scores.
 
     Returns
     -------
@@ -301,4 +303,5 @@ def classifier(x, n_classes, name="probability"):
     """
     # In float32 also under mixed precision: a bfloat16 number has three digits.
     activation = "sigmoid" if n_classes == 1 else "softmax"
-    return convolution(x, n_classes, size=1, activation=activation, dtype="float32", name=name)
+    options = {"activation": activation, "use_bias": use_bias, "dtype": "float32", "name": name}
+    return convolution(x, n_classes, size=1, **options)

@@ -4,11 +4,11 @@ import keras
 from keras import layers, ops
 
 from networks.blocks import convolution, dropout, max_pooling, probability
+from networks.pretrained import as_in_imagenet, pretrained_encoder
 from networks.u_shape import check_levels
 
 VGG16_FEATURE_MAPS = (64, 128, 256, 512, 512)
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
-IMAGENET_MEAN = (103.939, 116.779, 123.68)  # blue, green, red, of 8-bit images
 
 
 def FCN8_VGG16(  # noqa: N802 - published name
@@ -157,7 +157,7 @@ def _fcn(name, image_shape, enlarge, feature_maps, k_init, encoder_weights, *, f
     options = {"activation": "relu", "kernel_initializer": k_init}
     inputs = x = keras.Input(image_shape, name="image")
     if encoder:
-        x = _as_in_imagenet(x)
+        x = as_in_imagenet(x)
     pools = []
     for block, (filters, n_convolutions) in enumerate(zip(feature_maps, VGG16_CONVOLUTIONS, strict=True), 1):
         for number in range(1, n_convolutions + 1):
@@ -204,10 +204,4 @@ def _vgg16(image_shape, feature_maps, weights):
             f"ENCODER_WEIGHTS {weights!r} are for FEATURE_MAPS {VGG16_FEATURE_MAPS} and images of 1 or 3 channels; "
             f"got {tuple(feature_maps)} and {image_shape[-1]} channels."
         )
-    return keras.applications.VGG16(include_top=False, weights=str(weights))
-
-
-def _as_in_imagenet(x):
-    """Turn grey or RGB images in 0 .. 1 into blue, green, red with the mean of ImageNet taken off, in 8-bit units."""
-    bgr = layers.Concatenate(dtype="float32")([x] * 3) if x.shape[-1] == 1 else ops.flip(x, axis=-1)
-    return layers.Rescaling(255.0, [-mean for mean in IMAGENET_MEAN], dtype="float32")(bgr)
+    return pretrained_encoder("VGG16", weights)

@@ -120,7 +120,10 @@ def test_trained_encoder_sees_what_it_was_trained_on(tmp_path, channels):
         ({"feature_maps": (4, 8)}, r"FEATURE_MAPS holds 2 values \(4, 8\); VGG16 needs 5"),
         ({"encoder_weights": "imagenet"}, r"ENCODER_WEIGHTS 'imagenet' are for FEATURE_MAPS .*; got \(4, 4, 6, 8, 8\)"),
         ({"encoder_weights": "imagenet", "feature_maps": (64, 128, 256, 512, 512)}, "and 2 channels"),
-        ({"encoder_weights": "none.h5", "feature_maps": (64, 128, 256, 512, 512), "image_shape": (32, 32, 1)}, "path"),
+        (
+            {"encoder_weights": "none.h5", "feature_maps": (64, 128, 256, 512, 512), "image_shape": (32, 32, 1)},
+            "none.h5' cannot be read",
+        ),
     ],
 )
 @BUILDERS

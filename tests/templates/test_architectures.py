@@ -33,6 +33,9 @@ TEMPLATES_2D = {
     "MultiResUNet_template.py": {"FEATURE_MAPS": "(4,6,8)", "DROP_VALUES": None},
     "MNet_template.py": {"OUTPUT_WEIGHTS": "(0.6,0.2,0.2)", "DROP_VALUES": None},
     "Tiramisu_template.py": SMALL_TIRAMISU,
+    "U-Net++_template.py": LEVELS
+    | {"FEATURE_MAPS": "(2,2,4,4,4)", "ENCODER_WEIGHTS": "None", "DEEP_SUPERVISION": True},
+    "nnU-Net_template.py": LEVELS | {"FEATURE_MAPS": 4, "MAX_FEATURE_MAPS": 8},
     "Kasthuri++/U-Net_2D_template.py": {},
     "Kasthuri++/Residual_U-Net_2D_template.py": {"DROP_ORDER": "published"},
     "Kasthuri++/Attention_U-Net_2D_template.py": {"GATE": "decoder"},
