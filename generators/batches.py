@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from generators.probability_map import ProbabilityMap
 from utils.intensity import black_and_white, scale_in_place
 from utils.padding import pad_to
 
@@ -24,7 +25,9 @@ class PairBatches(keras.utils.PyDataset):
     batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
         As ``flow`` of the generator.
     samples_per_array : int
-        How many samples of each image form an epoch.
+        How many samples of each image or volume form an epoch.
+    probability_map : tuple of float or None
+        ``(foreground weight, background weight)`` of what lies in the middle of random crops.
 
     Raises
     ------
@@ -45,9 +48,12 @@ class PairBatches(keras.utils.PyDataset):
         sample_weight,
         intensity_range,
         workers,
-        samples_per_array=1,
+        samples_per_array,
+        probability_map,
     ):
         super().__init__(workers=workers)
+        if samples_per_array < 1:
+            raise ValueError(f"samples_per_{self.kind} is {samples_per_array}; it must be at least 1.")
         named = {self.kind: x, "mask": y} | ({} if sample_weight is None else {"weight map": sample_weight})
         self._check_counts(named, batch_size)
         self._check_shapes(named, crop_shape)
@@ -61,6 +67,13 @@ class PairBatches(keras.utils.PyDataset):
             )
         # What is smaller than a crop is padded; all else stays the array it is.
         self._parts = [[pad_to(array, self.crop_shape)[0] for array in arrays] for arrays in named.values()]
+        masks = self._parts[1]
+        self._maps = [None if probability_map is None else ProbabilityMap(mask, probability_map) for mask in masks]
+        if probability_map is not None and all(mask.shape[:-1] == self.crop_shape for mask in masks):
+            raise ValueError(
+                f"probability_map {probability_map} decides where random crops are taken, but every {self.kind} is as "
+                f"large as a crop, {self.crop_shape}. Leave it None, or take random crops of whole {self.kind}s."
+            )
         self.generator, self._n_arrays, self._n_samples = generator, len(x), len(x) * samples_per_array
         self.batch_size, self.shuffle, self.seed, self.intensity_range = batch_size, shuffle, seed, intensity_range
         self.epoch = 0
@@ -79,13 +92,10 @@ class PairBatches(keras.utils.PyDataset):
         for place, number in enumerate(chosen):
             arrays, out = [part[number] for part in self._parts], [part[place] for part in batch]
             limits = black_and_white(arrays[0].dtype, self.intensity_range)
-            self._draw(number, arrays, rng, limits=limits, out=out)
+            options = {"limits": limits, "probability_map": self._maps[number], "out": out}
+            self.generator.random_sample(arrays, self.crop_shape, rng, **options)
             scale_in_place(out[0], *limits, clip=self.intensity_range is not None)
         return tuple(batch)
-
-    def _draw(self, number, arrays, rng, *, limits, out):
-        """Write one sample of the arrays with this number into ``out``."""
-        self.generator.random_sample(arrays, self.crop_shape, rng, limits=limits, out=out)
 
     def _order(self):
         """Return the numbers of the arrays in the order of the present epoch."""

@@ -96,6 +96,8 @@ class ImageDataGenerator:
         shuffle=True,
         seed=0,
         crop_shape=None,
+        samples_per_image=1,
+        probability_map=None,
         sample_weight=None,
         intensity_range=None,
         workers=1,
@@ -119,6 +121,11 @@ class ImageDataGenerator:
             Seed.
         crop_shape : tuple of int, optional
             Take a random crop ``(y, x, ...)`` of each image instead of the whole image. Needed when sizes differ.
+        samples_per_image : int
+            How many crops of each image form an epoch.
+        probability_map : tuple of float, optional
+            ``(foreground weight, background weight)``, e.g. ``(0.94, 0.06)``: how often random crops are centred about
+            a pixel of either class (see ``ProbabilityMap``). Without it all crops are equally likely.
         sample_weight : sequence of numpy.ndarray, optional
             Weight of each pixel, ``(y, x, 1)`` floats; follows the geometry of its image.
         intensity_range : tuple of float, optional
@@ -143,6 +150,8 @@ class ImageDataGenerator:
             shuffle=shuffle,
             seed=seed,
             crop_shape=crop_shape,
+            samples_per_array=samples_per_image,
+            probability_map=probability_map,
             sample_weight=sample_weight,
             intensity_range=intensity_range,
             workers=workers,
@@ -204,7 +213,7 @@ class ImageDataGenerator:
         if applied:
             change_brightness(image, factor, limits)
 
-    def random_sample(self, arrays, crop_shape, rng, *, limits, out=None):
+    def random_sample(self, arrays, crop_shape, rng, *, limits, probability_map=None, out=None):
         """Draw one augmented sample.
 
         Parameters
@@ -217,6 +226,8 @@ class ImageDataGenerator:
             Source of randomness.
         limits : tuple of float
             Grey values of black and white, from ``black_and_white``.
+        probability_map : ProbabilityMap, optional
+            Of the mask.
         out : sequence of numpy.ndarray, optional
             Where to write image (float32), mask (in its dtype) and weight map (float32), C-contiguous.
 
@@ -226,7 +237,7 @@ class ImageDataGenerator:
             Image, mask and weight map of the size of the crop; grey values are not scaled yet.
         """
         shape = tuple(crop_shape[:2])
-        corner = random_corner(arrays[0].shape[:2], shape, rng)
+        corner = random_corner(arrays[0].shape[:2], shape, rng, probability_map)
         resampling = Resampling(self.random_matrix(rng, shape), corner, shape)
         out = out or [None] * len(arrays)
         image = resampling.apply(arrays[0], nearest=False, fill_mode=self.fill_mode, cval=self.cval, out=out[0])

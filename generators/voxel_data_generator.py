@@ -6,7 +6,7 @@ from generators.batches import PairBatches
 from generators.geometry import FILL_MODES, rotation, shear
 from generators.intensity_transforms import change_intensity
 from generators.options import check_numbers, number_range, zoom_factors
-from generators.probability_map import ProbabilityMap, random_corner
+from generators.probability_map import random_corner
 from generators.voxel_geometry import in_space, right_angle_turn, scale_in_space, shift_in_space, smooth_noise
 from generators.voxel_resampling import volume_resampling
 from utils.errors import check_choice
@@ -188,7 +188,7 @@ class VoxelDataGenerator:
             shuffle=shuffle,
             seed=seed,
             crop_shape=crop_shape,
-            samples_per_volume=samples_per_volume,
+            samples_per_array=samples_per_volume,
             probability_map=probability_map,
             sample_weight=sample_weight,
             intensity_range=intensity_range,
@@ -276,14 +276,3 @@ class VolumeBatches(PairBatches):
     """
 
     kind, axes = "volume", ("z", "y", "x")
-
-    def __init__(self, generator, x, y, *, samples_per_volume, probability_map, **options):
-        if samples_per_volume < 1:
-            raise ValueError(f"samples_per_volume is {samples_per_volume}; it must be at least 1.")
-        super().__init__(generator, x, y, samples_per_array=samples_per_volume, **options)
-        masks = self._parts[1]
-        self._maps = [None if probability_map is None else ProbabilityMap(mask, probability_map) for mask in masks]
-
-    def _draw(self, number, arrays, rng, *, limits, out):
-        options = {"probability_map": self._maps[number], "limits": limits, "out": out}
-        self.generator.random_sample(arrays, self.crop_shape, rng, **options)

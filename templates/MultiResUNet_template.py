@@ -28,8 +28,10 @@ args = parse_command_line(__file__)
 CROP_SHAPE = (256, 256, 1)
 # Minimum overlap of neighbouring crops, as a fraction of the crop
 OVERLAP = 0.0
-# True: a random crop of each image per epoch; False: all crops of all images
-RANDOM_CROPS = False
+# 0: all crops of a grid; more: so many random crops of each image in an epoch
+RANDOM_CROPS = 0
+# (foreground, background) weights of the pixel about which a random crop lies, or None
+PROBABILITY_MAP = None
 # Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
 INTENSITY_RANGE = None
 # Share of the training images kept for validation
@@ -77,7 +79,7 @@ FOREGROUND_WEIGHT = None
 # sgd (momentum 0.99), adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.005
-# None or one_cycle (LEARNING_RATE is then its peak)
+# None, one_cycle or step (LEARNING_RATE is then its highest)
 SCHEDULE = None
 BATCH_SIZE = 6
 EPOCHS = 360
@@ -150,6 +152,8 @@ train_batches, validation_batches = train_and_validation_batches(
     seed=SEED,
     intensity_range=INTENSITY_RANGE,
     workers=WORKERS,
+    samples_per_image=max(1, RANDOM_CROPS),
+    probability_map=PROBABILITY_MAP,
 )
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 

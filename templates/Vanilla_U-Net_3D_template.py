@@ -91,7 +91,7 @@ FOREGROUND_WEIGHT = None
 # sgd (momentum 0.99), adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.0001
-# None or one_cycle (LEARNING_RATE is then its peak)
+# None, one_cycle or step (LEARNING_RATE is then its highest)
 SCHEDULE = None
 BATCH_SIZE = 1
 EPOCHS = 360

@@ -35,7 +35,7 @@ def load_images(
     overlap=0.0,
     validation_split=0.1,
     random_validation=True,
-    random_crops=False,
+    random_crops=0,
     z_filter_size=0,
     n_classes=1,
     intensity_range=None,
@@ -56,8 +56,8 @@ def load_images(
         Share of the training images kept for validation.
     random_validation : bool
         True chooses them at random, False takes the last ones.
-    random_crops : bool
-        True leaves the training images whole, for crops drawn anew in every epoch.
+    random_crops : int
+        Above 0 leaves the training images whole, for crops drawn anew in every epoch.
     z_filter_size : int
         Above 0 the test images are to be slices of one volume, and images of different sizes are refused.
     n_classes : int
