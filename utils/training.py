@@ -35,6 +35,7 @@ def compile_network(
     learning_rate,
     steps,
     schedule=None,
+    momentum=0.99,
     foreground_weight=None,
     masks=None,
     output_weights=None,
@@ -55,6 +56,8 @@ def compile_network(
         Steps of the whole training.
     schedule : str, optional
         As `utils.optimizers.get_optimizer`.
+    momentum : float
+        Of ``sgd``.
     foreground_weight : float, optional
         How many times a foreground pixel counts in ``w_bce`` and ``w_bce_dice``.
     masks : iterable of numpy.ndarray, optional
@@ -67,9 +70,10 @@ def compile_network(
     ValueError
         If a name is unknown or a number makes no sense.
     """
+    rate = {"learning_rate": learning_rate, "schedule": schedule, "total_steps": steps}
     several = {} if output_weights is None else {"loss_weights": output_weights}
     model.compile(
-        optimizer=get_optimizer(optimizer, learning_rate=learning_rate, schedule=schedule, total_steps=steps),
+        optimizer=get_optimizer(optimizer, momentum=momentum, **rate),
         loss=get_loss(loss, foreground_weight=foreground_weight, masks=masks),
         metrics=[ForegroundIoU()],
         jit_compile=use_jit(),

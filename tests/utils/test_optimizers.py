@@ -1,4 +1,4 @@
-"""Tests of the optimizers and the one-cycle schedule."""
+"""Tests of the optimizers and the schedules."""
 
 import keras
 import numpy as np
@@ -45,6 +45,13 @@ def test_adamw_decays_kernels_and_neither_biases_nor_normalisation():
         factor = 1 - 0.1 * 0.01 if variable.name == "kernel" else 1
         np.testing.assert_allclose(to_numpy(variable), factor * before[variable.path], rtol=1e-6)
     assert {variable.name for variable in model.trainable_variables} == {"kernel", "bias", "gamma", "beta"}
+
+
+def test_the_step_schedule_divides_by_ten_after_half_and_three_quarters():
+    rate = get_optimizer("sgd", learning_rate=0.05, schedule="step", total_steps=4000, momentum=0.9)._learning_rate
+    rates = [float(rate(step)) for step in (0, 1999, 2001, 2999, 3001, 4000)]
+    assert rates == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005])
+    assert get_optimizer("sgd", learning_rate=0.05, momentum=0.9).momentum == 0.9
 
 
 @pytest.mark.parametrize(
