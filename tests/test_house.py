@@ -118,7 +118,7 @@ def test_templates_are_pages_not_programs(path):
     text = path.read_text()
     tree = ast.parse(text)
     docstring = ast.get_docstring(tree)
-    assert "Differs from" in docstring and "python -u templates/" in docstring
+    assert "Differs from" in docstring and f"python -u {name_of(path)} $code_dir" in docstring
     assert path.name == "general_template.py" or len(text.splitlines()) <= 250
     loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While | ast.ClassDef)]
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]

@@ -32,30 +32,34 @@ def evaluate_images(
         Crops per call.
     intensity_range : tuple of float, optional
         As `utils.intensity.to_unit_range`.
-    """
-    run.section("Evaluation")
-    test, batches = data.test, {"batch_size": batch_size, "intensity_range": intensity_range}
-    per_crop = predict_each(model, data.test_crops.x, **batches)
-    run.evaluate("per_crop", data.test_crops, per_crop, loss=model.loss, save=False)
 
-    merged = run.evaluate("per_image", test, predict_crops(model, test.x, crop_shape, overlap=overlap, **batches))
-    blended = run.evaluate("per_image", test, predict_blended(model, test.x, crop_shape, **batches), post="blending")
+    Returns
+    -------
+    dict of (str, str) to SavedImages
+        The probabilities by protocol and post-processing, for what comes next.
+    """
+    test, saved = data.test, _Saved(run, data.test)
+    batches = {"batch_size": batch_size, "intensity_range": intensity_range}
+    _evaluate_crops(run, model, data, batches)
+
+    merged = saved.evaluate("per_image", predict_crops(model, test.x, crop_shape, overlap=overlap, **batches))
+    blended = saved.evaluate("per_image", predict_blended(model, test.x, crop_shape, **batches), "blending")
     if z_filter_size:
-        run.evaluate("per_image", test, z_filter(merged, z_filter_size), post="z_filter")
-        run.evaluate("per_image", test, z_filter(blended, z_filter_size), post="blending_z_filter")
+        saved.evaluate("per_image", z_filter(merged, z_filter_size), "z_filter")
+        saved.evaluate("per_image", z_filter(blended, z_filter_size), "blending_z_filter")
 
     half = {"crop_shape": crop_shape, "overlap": 0.5, **batches}
-    run.evaluate("overlap_50", test, predict_crops(model, test.x, **half))
-    ensemble = run.evaluate("overlap_50", test, predict_crops(model, test.x, ensemble=True, **half), post="ensemble")
+    saved.evaluate("overlap_50", predict_crops(model, test.x, **half))
+    ensemble = saved.evaluate("overlap_50", predict_crops(model, test.x, ensemble=True, **half), "ensemble")
     if z_filter_size:
-        run.evaluate("overlap_50", test, z_filter(ensemble, z_filter_size), post="ensemble_z_filter")
+        saved.evaluate("overlap_50", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
 
     full = {"divisor": divisor, "intensity_range": intensity_range}
-    run.evaluate("full_image", test, predict_full_images(model, test.x, **full))
-    ensemble = predict_full_images(model, test.x, ensemble=True, **full)
-    ensemble = run.evaluate("full_image", test, ensemble, post="ensemble")
+    saved.evaluate("full_image", predict_full_images(model, test.x, **full))
+    ensemble = saved.evaluate("full_image", predict_full_images(model, test.x, ensemble=True, **full), "ensemble")
     if z_filter_size:
-        run.evaluate("full_image", test, z_filter(ensemble, z_filter_size), post="ensemble_z_filter")
+        saved.evaluate("full_image", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
+    return saved
 
 
 def evaluate_volumes(
@@ -95,27 +99,50 @@ def evaluate_volumes(
         False leaves the stages with 50 % overlap out.
     full_volume : bool
         True predicts whole volumes at once too.
+
+    Returns
+    -------
+    dict of (str, str) to SavedImages
+        As `evaluate_images`.
     """
-    run.section("Evaluation")
-    test, batches = data.test, {"batch_size": batch_size, "intensity_range": intensity_range}
-    per_crop = predict_each(model, data.test_crops.x, **batches)
-    run.evaluate("per_crop", data.test_crops, per_crop, loss=model.loss, save=False)
+    test, saved = data.test, _Saved(run, data.test)
+    batches = {"batch_size": batch_size, "intensity_range": intensity_range}
+    _evaluate_crops(run, model, data, batches)
 
     grid = {"crop_shape": crop_shape, "overlap": overlap, "padding": padding, "padding_mode": padding_mode, **batches}
-    merged = run.evaluate("per_image", test, predict_crops(model, test.x, **grid))
-    ensemble = run.evaluate("per_image", test, predict_crops(model, test.x, ensemble=True, **grid), post="ensemble")
+    merged = saved.evaluate("per_image", predict_crops(model, test.x, **grid))
+    ensemble = saved.evaluate("per_image", predict_crops(model, test.x, ensemble=True, **grid), "ensemble")
     if z_filter_size:
-        run.evaluate("per_image", test, z_filter(merged, z_filter_size), post="z_filter")
-        run.evaluate("per_image", test, z_filter(ensemble, z_filter_size), post="ensemble_z_filter")
+        saved.evaluate("per_image", z_filter(merged, z_filter_size), "z_filter")
+        saved.evaluate("per_image", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
 
     if half_overlap:
         half = {**grid, "overlap": 0.5}
-        run.evaluate("overlap_50", test, predict_crops(model, test.x, **half))
-        ensemble = predict_crops(model, test.x, ensemble=True, **half)
-        ensemble = run.evaluate("overlap_50", test, ensemble, post="ensemble")
+        saved.evaluate("overlap_50", predict_crops(model, test.x, **half))
+        ensemble = saved.evaluate("overlap_50", predict_crops(model, test.x, ensemble=True, **half), "ensemble")
         if z_filter_size:
-            run.evaluate("overlap_50", test, z_filter(ensemble, z_filter_size), post="ensemble_z_filter")
+            saved.evaluate("overlap_50", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
 
     if full_volume:
-        full = predict_full_images(model, test.x, divisor=divisor, intensity_range=intensity_range)
-        run.evaluate("full_image", test, full)
+        full = {"divisor": divisor, "intensity_range": intensity_range}
+        saved.evaluate("full_image", predict_full_images(model, test.x, **full))
+    return saved
+
+
+class _Saved(dict):
+    """Probabilities of a test set on disk, by protocol and post-processing."""
+
+    def __init__(self, run, test):
+        super().__init__()
+        self._run, self._test = run, test
+
+    def evaluate(self, protocol, predictions, post="none"):
+        """Score and save predictions, and return them as they are read back."""
+        self[protocol, post] = self._run.evaluate(protocol, self._test, predictions, post=post)
+        return self[protocol, post]
+
+
+def _evaluate_crops(run, model, data, batches):
+    run.section("Evaluation")
+    per_crop = predict_each(model, data.test_crops.x, **batches)
+    run.evaluate("per_crop", data.test_crops, per_crop, loss=model.loss, save=False)

@@ -102,6 +102,7 @@ def load_volumes(
     intensity_range=None,
     image_dataset=None,
     mask_dataset=None,
+    test_crop_shape=None,
 ):
     """Load the volumes of a data folder, keep the last slices of each for validation, and cut all parts up.
 
@@ -124,6 +125,8 @@ def load_volumes(
         As `load_images`.
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files that hold several.
+    test_crop_shape : tuple of int, optional
+        Of the test subvolumes, if it is another.
 
     Returns
     -------
@@ -146,5 +149,5 @@ def load_volumes(
         test,
         train if random_subvolumes else crop_image_set(train, crop_shape, overlap=overlap),
         crop_image_set(validation, validation_shape),
-        crop_image_set(test, crop_shape, overlap=overlap),
+        crop_image_set(test, test_crop_shape or crop_shape, overlap=overlap),
     )

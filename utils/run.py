@@ -30,6 +30,10 @@ POST_LABELS = {
     "blending_z_filter": "Post-process: Blending + Z-Filtering - ",
     "ensemble": "Post-process: Ensemble - ",
     "ensemble_z_filter": "Post-process: Ensemble + Z-Filtering - ",
+    "spurious": "Post-process: Spurious Detection - ",
+    "spurious_watershed": "Post-process: Spurious Detection + Watershed - ",
+    "spurious_watershed_z_filter": "Post-process: Spurious Detection + Watershed + Z-Filtering - ",
+    "connected_objects": "Post-process: Connected Objects - ",
 }
 METRIC_LABELS = {
     "foreground_iou": "Foreground IoU",

@@ -1,0 +1,213 @@
+"""Cheng and Varshney 2017 in 2D, with improved settings.
+
+Segments mitochondria with the network of "Volume segmentation using convolutional neural networks with limited
+training data" (ICIP 2017): factorised convolutions, stochastic downsampling, no skips, Jaccard loss, at the improved
+settings of the study.
+
+    python -u sota_implementations/cheng_2017/cheng_2D_template_V1.py $code_dir $data_dir $job_dir --id 611 --gpu 0
+
+data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing). Results go to
+job_dir/results/<id>_<rid>/.
+
+Differs from cheng_2D_template_V0.py in: rotations, twelve crops of each image in an epoch, Adam, no dropout, epochs.
+"""
+
+# %% Command line
+import sys
+from pathlib import Path
+
+sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[2])]
+
+from utils.experiment import apply_overrides, parse_command_line
+
+args = parse_command_line(__file__)
+
+# %% Experiment variables
+# --- Data
+# Crop (y, x, channels) that the network sees; sides divisible by 8
+CROP_SHAPE = (256, 256, 1)
+# Minimum overlap of neighbouring crops, as a fraction of the crop
+OVERLAP = 0.0
+# 0: all crops of a grid; more: so many random crops of each image in an epoch
+RANDOM_CROPS = 12
+# (foreground, background) weights of the pixel about which a random crop lies, or None
+PROBABILITY_MAP = (0.94, 0.06)
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+INTENSITY_RANGE = None
+# Share of the training images kept for validation
+VALIDATION_SPLIT = 0.1
+# True: drawn at random, as published; False: the last ones, so that neighbouring slices are not on both sides
+RANDOM_VALIDATION = True
+# Seed of everything random
+SEED = 42
+
+# --- Data augmentation
+# Degrees; the angle is uniform in +-ROTATION_RANGE
+ROTATION_RANGE = 180.0
+# Turn by a multiple of 90 degrees (no resampling)
+ROTATION90 = False
+# Mirror, each with probability 0.5
+HORIZONTAL_FLIP = True
+VERTICAL_FLIP = True
+# Fractions of width and height, uniform in +-range
+WIDTH_SHIFT_RANGE = 0.0
+HEIGHT_SHIFT_RANGE = 0.0
+# Degrees
+SHEAR_RANGE = 0.0
+# (low, high) of the zoom factor; below 1 magnifies
+ZOOM_RANGE = (1.0, 1.0)
+# (low, high) of the factor on grey values, or None
+BRIGHTNESS_RANGE = None
+# What comes from outside the image: reflect, nearest, constant, wrap
+FILL_MODE = "reflect"
+# Share of the samples that are rotated, shifted, sheared, zoomed and brightened
+AUGMENTATION_PROBABILITY = 1.0
+
+# --- Network
+# Feature maps of the first convolution
+NUM_INIT_CHANNELS = 16
+DROP_VALUE = 0.0
+# Stochastic downsampling keeps half of each group of so many pixels
+DOWNSAMPLING_GROUP = 4
+K_INIT = "he_normal"
+# 1: foreground or not; more: number of classes, background included
+N_CLASSES = 2
+
+# --- Training
+# bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
+LOSS = "jaccard"
+# How many times a foreground pixel counts in w_bce and w_bce_dice; None: so often that both classes count the same
+FOREGROUND_WEIGHT = None
+# sgd (momentum 0.99), adam, adamw
+OPTIMIZER = "adam"
+LEARNING_RATE = 0.0001
+# Of sgd
+MOMENTUM = 0.9
+# None, one_cycle or step (LEARNING_RATE is then its highest)
+SCHEDULE = None
+BATCH_SIZE = 24
+EPOCHS = 400
+# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+PATIENCE = 200
+MONITOR = "val_loss"
+# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
+PRECISION = "auto"
+# True: exactly the same numbers in every run with the same seed, somewhat slower
+DETERMINISTIC = False
+# Threads that prepare batches
+WORKERS = 1
+# A weights file to use instead of training
+LOAD_WEIGHTS = None
+
+# --- Evaluation
+# Slices in the median along z; 0 when the test images are not consecutive slices of one volume
+Z_FILTER_SIZE = 5
+
+settings = apply_overrides(globals(), args.set)
+
+# %% Imports
+from generators.batches import train_and_validation_batches
+from generators.image_data_generator import ImageDataGenerator
+from sota_implementations.cheng_2017.network import asymmetric_network
+from utils.charts import draw_checks
+from utils.checks import check_crop_shape
+from utils.dry_run import dry_run
+from utils.evaluation import evaluate_images
+from utils.experiment_data import load_images
+from utils.run import Run
+from utils.training import compile_network, prepare_keras, train_network
+
+# %% Checks and data
+check_crop_shape(CROP_SHAPE, poolings=3)
+prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
+data = load_images(
+    args.data_dir,
+    CROP_SHAPE,
+    seed=SEED,
+    overlap=OVERLAP,
+    validation_split=VALIDATION_SPLIT,
+    random_validation=RANDOM_VALIDATION,
+    random_crops=RANDOM_CROPS,
+    z_filter_size=Z_FILTER_SIZE,
+    n_classes=N_CLASSES,
+    intensity_range=INTENSITY_RANGE,
+)
+run = Run(args, settings)
+
+# %% Data augmentation
+augmentation = ImageDataGenerator(
+    rotation_range=ROTATION_RANGE,
+    rotation90=ROTATION90,
+    horizontal_flip=HORIZONTAL_FLIP,
+    vertical_flip=VERTICAL_FLIP,
+    width_shift_range=WIDTH_SHIFT_RANGE,
+    height_shift_range=HEIGHT_SHIFT_RANGE,
+    shear_range=SHEAR_RANGE,
+    zoom_range=ZOOM_RANGE,
+    brightness_range=BRIGHTNESS_RANGE,
+    fill_mode=FILL_MODE,
+    probability=AUGMENTATION_PROBABILITY,
+)
+train_batches, validation_batches = train_and_validation_batches(
+    augmentation,
+    data,
+    crop_shape=CROP_SHAPE,
+    batch_size=BATCH_SIZE,
+    seed=SEED,
+    intensity_range=INTENSITY_RANGE,
+    workers=WORKERS,
+    samples_per_image=max(1, RANDOM_CROPS),
+    probability_map=PROBABILITY_MAP,
+)
+draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
+
+# %% Network
+model = asymmetric_network(
+    (None, None, CROP_SHAPE[-1]),
+    numInitChannels=NUM_INIT_CHANNELS,
+    fixed_dropout=DROP_VALUE,
+    t_downsmp_layer=DOWNSAMPLING_GROUP,
+    k_init=K_INIT,
+    n_classes=N_CLASSES,
+)
+compile_network(
+    model,
+    loss=LOSS,
+    optimizer=OPTIMIZER,
+    learning_rate=LEARNING_RATE,
+    steps=EPOCHS * len(train_batches),
+    schedule=SCHEDULE,
+    foreground_weight=FOREGROUND_WEIGHT,
+    masks=data.train_crops.y,
+    momentum=MOMENTUM,
+)
+
+# %% Training
+if args.dry_run:
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
+train_network(
+    run,
+    model,
+    train_batches,
+    validation_batches,
+    epochs=EPOCHS,
+    monitor=MONITOR,
+    patience=PATIENCE,
+    weights_file=LOAD_WEIGHTS,
+)
+
+# %% Evaluation: the protocols of U-Net_2D_template.py
+evaluate_images(
+    run,
+    model,
+    data,
+    CROP_SHAPE,
+    divisor=8,
+    overlap=OVERLAP,
+    z_filter_size=Z_FILTER_SIZE,
+    batch_size=BATCH_SIZE,
+    intensity_range=INTENSITY_RANGE,
+)
+
+# %% Results
+run.finish()

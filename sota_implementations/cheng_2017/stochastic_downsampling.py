@@ -1,0 +1,95 @@
+"""Stochastic downsampling (Cheng and Varshney 2017, section 2.3), after S3Pool (Zhai et al. 2017, arXiv 1611.05138)."""
+
+import keras
+from keras import layers, ops
+
+
+class _StochasticDownsampling(layers.Layer):
+    n_axes = None
+
+    def __init__(self, t=4, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(t, int) or t < 2 or t % 2:
+            raise ValueError(f"t is {t!r}; half of each group is kept, so it must be an even number such as 4.")
+        self.t, self.seed = t, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.input_spec = layers.InputSpec(ndim=self.n_axes + 2)
+
+    def call(self, inputs, training=None):
+        """Return ``(n, ..., c)`` of half the size, rounded up."""
+        if not training:
+            return ops.average_pool(inputs, 2, 2, padding="same", data_format="channels_last")
+        for axis in range(1, self.n_axes + 1):
+            inputs = ops.take(inputs, self._draw(ops.shape(inputs)[axis]), axis=axis)
+        return inputs
+
+    def _draw(self, size):
+        """Return the indices that are kept along an axis, ascending."""
+        half = self.t // 2
+        starts = ops.expand_dims(self.t * ops.arange((size + self.t - 1) // self.t), axis=-1)
+        available = ops.minimum(size - starts, self.t)
+        noise = keras.random.uniform((ops.shape(starts)[0], self.t), seed=self.seed_generator)
+        noise = ops.where(ops.arange(self.t) < available, noise, 2.0)
+        drawn = ops.argsort(noise, axis=-1)[:, :half]
+        # The last group gives half of what there is, rounded up; the rest of its row goes to the end and is cut off.
+        drawn = ops.sort(ops.where(ops.arange(half) < (available + 1) // 2, drawn, self.t), axis=-1)
+        return ops.reshape(starts + drawn, (-1,))[: (size + 1) // 2]
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape with its spatial axes halved, rounded up; None stays None."""
+        n, *sizes, channels = input_shape
+        return (n, *(None if size is None else -(-size // 2) for size in sizes), channels)
+
+    def get_config(self):
+        """Return what the constructor needs."""
+        return {**super().get_config(), "t": self.t, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("em_image_segmentation")
+class StochasticDownsampling2D(_StochasticDownsampling):
+    """Halve images by keeping rows and columns at random in training, and by averages otherwise.
+
+    In training, each axis is split into groups of ``t``, and ``t / 2`` different ones of each are kept, in order: the
+    structures in a feature map are distorted a little, as an augmentation of features. The pattern is drawn anew in
+    each call and holds for the whole batch; a value of the output is always one of its own sample and channel. A last
+    group of r < t keeps r / 2, rounded up, so that any size n, also an unknown one, becomes n / 2, rounded up.
+
+    In inference each value is the mean of its 2 x 2 pixels (of those that exist, at an odd border), as in S3Pool:
+    deterministic, and at the place where the drawn ones lie on average. A strided slice would lie half a pixel off,
+    always to the same side; all downsamplings of a network add up.
+
+    The published layer returned channel 0 of the first sample for all samples and channels, drew in inference too,
+    and was replaced by max pooling wherever sizes were unknown.
+
+    Parameters
+    ----------
+    t : int
+        Pixels of a group, even; the larger, the stronger the distortion. 2 keeps one of each pair.
+    seed : int, optional
+        Of the patterns; the same sequence of calls draws the same.
+
+    Examples
+    --------
+    >>> layer, image = StochasticDownsampling2D(seed=0), ops.reshape(ops.arange(64.0), (1, 8, 8, 1))
+    >>> tuple(layer(image, training=True).shape)
+    (1, 4, 4, 1)
+    >>> float(layer(image)[0, 0, 0, 0]), (0 + 1 + 8 + 9) / 4
+    (4.5, 4.5)
+    """
+
+    n_axes = 2
+
+
+@keras.saving.register_keras_serializable("em_image_segmentation")
+class StochasticDownsampling3D(_StochasticDownsampling):
+    """Halve volumes by keeping slices, rows and columns at random in training, and by averages otherwise.
+
+    As `StochasticDownsampling2D`, with z as a third axis.
+
+    Parameters
+    ----------
+    t, seed
+        As `StochasticDownsampling2D`.
+    """
+
+    n_axes = 3

@@ -1,0 +1,93 @@
+"""The deeply supervised residual network of Xiao et al. (2018, Frontiers in Neuroanatomy 12:92)."""
+
+import keras
+from keras import layers
+
+from networks.blocks import CropTo, classifier, convolution, max_pooling
+from networks.deep_supervision import DeeplySupervised
+
+LOSS_WEIGHTS = (1.0, 0.15, 0.3)
+REGULARIZER = keras.regularizers.L2(0.01)
+
+
+def U_Net_3D_Xiao(  # noqa: N802 - published name
+    image_shape, n_classes=2, feature_maps=(32, 48, 64, 80), activation="elu", k_init="he_normal"
+):
+    """Build the 3D network of Xiao et al. (2018): 1,075,515 parameters at the defaults.
+
+    A residual U-Net for anisotropic volumes: all convolutions see three slices, z is never reduced, skips are added
+    and not concatenated, and two auxiliary classifiers learn in the decoder, one from its deepest block, one in front
+    of its last. `LOSS_WEIGHTS` are the published weights in the order of the outputs: 1 for the main one, 0.15 for
+    the deepest and 0.3 for the other. `DeeplySupervised` divides them by their sum; the L2 penalties it leaves as
+    they are.
+
+    As in the published code: L2 of 0.01 on the auxiliary classifiers and on the last 3x3x3 convolution only, which
+    has 3 feature maps, as the first one. Deviations from it: what follows an enlargement by nearest neighbour there
+    (1x1x1 convolutions, normalisation, activation, auxiliary classifiers) stands before it here, which gives the same
+    values at a quarter of the cost, or a sixteenth; the main output comes first; any size goes.
+
+    Parameters
+    ----------
+    image_shape : tuple of int or None
+        ``(z, y, x, c)``; z, y and x may be None, and any size goes: what a pooling rounds up is cut off again.
+    n_classes : int
+        1: sigmoid; more: softmax over the classes, background included.
+    feature_maps : sequence of int
+        Feature maps of the three levels and of the bottleneck.
+    activation : str
+        Name of a Keras activation.
+    k_init : str
+        Kernel initialiser of all convolutions but the classifiers.
+
+    Returns
+    -------
+    networks.deep_supervision.DeeplySupervised
+        Not compiled. Input ``(n, z, y, x, c)`` in 0 .. 1; three outputs ``(n, z, y, x, n_classes)``, float32.
+
+    Raises
+    ------
+    ValueError
+        If ``feature_maps`` does not hold four values.
+
+    Examples
+    --------
+    >>> model = U_Net_3D_Xiao((None, None, None, 1), feature_maps=(2, 3, 4, 5))
+    >>> model.predict_on_batch(keras.ops.ones((1, 2, 9, 10, 1))).shape
+    (1, 2, 9, 10, 2)
+    """
+    if len(feature_maps) != 4:
+        raise ValueError(f"FEATURE_MAPS holds {len(feature_maps)} values {tuple(feature_maps)}; the network has 4.")
+
+    def unit(x, filters, size=3, **options):
+        x = layers.BatchNormalization()(convolution(x, filters, size=size, kernel_initializer=k_init, **options))
+        return layers.Activation(activation)(x)
+
+    def residual(x, filters):
+        return layers.Add()([unit(x, filters, size=1), unit(unit(x, filters), filters)])
+
+    inputs = keras.Input(image_shape, name="image")
+    x, skips = unit(inputs, 3), []
+    for filters in feature_maps[:-1]:
+        x = residual(x, filters)
+        skips.append(x)
+        x = max_pooling(x, (1, 2, 2))
+    x = residual(x, feature_maps[-1])
+    decoded, projected = [], []
+    for skip in reversed(skips):
+        projected.append(unit(x, skip.shape[-1], size=1))
+        x = residual(layers.Add()([_enlarge(projected[-1], 2, skip), skip]), skip.shape[-1])
+        decoded.append(x)
+    auxiliary = [_auxiliary(decoded[0], 4, inputs, n_classes), _auxiliary(projected[-1], 2, inputs, n_classes)]
+    main = classifier(unit(x, 3, kernel_regularizer=REGULARIZER), n_classes)
+    return DeeplySupervised(inputs, [main, *auxiliary], name="U_Net_3D_Xiao")
+
+
+def _enlarge(x, factor, reference, **options):
+    return CropTo(**options)([layers.UpSampling3D((1, factor, factor), **options)(x), reference])
+
+
+def _auxiliary(x, factor, image, n_classes):
+    activation = "sigmoid" if n_classes == 1 else "softmax"
+    options = {"kernel_regularizer": REGULARIZER, "name": f"auxiliary_{factor}"}
+    x = convolution(x, n_classes, size=1, activation=activation, dtype="float32", **options)
+    return _enlarge(x, factor, image, dtype="float32")
