@@ -1,0 +1,39 @@
+"""Weights saved on one backend load on the others and predict the same."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("predict_everything.py")
+
+
+def predict_everything(folder, action, backend):
+    environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, str(SCRIPT), str(folder), action]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def saved_on_tensorflow(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    predict_everything(folder, "save", "tensorflow")
+    return folder
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_weights_of_another_backend_predict_the_same(backend, saved_on_tensorflow):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    predict_everything(saved_on_tensorflow, "load", backend)
+    expected = sorted(saved_on_tensorflow.glob("*.tensorflow.npy"))
+    assert len(expected) == 15
+    for path in expected:
+        here = np.load(path.with_name(path.name.replace("tensorflow", backend)))
+        np.testing.assert_allclose(here, np.load(path), atol=1e-4, err_msg=path.stem)
+        assert np.ptp(here) > 0.01, f"{path.stem} predicts a constant"
