@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 VARIABLES_CELL = "# %% Experiment variables"
 # Variables that take a number for all axes or poolings, or a tuple with one for each.
 ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "Z_DOWN")
+# Variables that may be None in a template whose default is something else.
+MAY_BE_NONE = ("BRIGHTNESS_RANGE", "ENCODER_WEIGHTS", "PROBABILITY_MAP", "SCHEDULE")
 
 
 def parse_command_line(template_file, arguments=None):
@@ -173,7 +175,7 @@ def _typed(name, text, default):
         return tuple(part for part, _ in parts), next((problem for _, problem in parts if problem), None)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
-    if default is None or type(value) is type(default):
+    if default is None or type(value) is type(default) or (value is None and name in MAY_BE_NONE):
         return value, None
     wanted, got = type(default).__name__, type(value).__name__
     return default, f"{name}={text} is of type {got}, wanted {wanted} as in its default {default!r}"

@@ -72,6 +72,12 @@ def test_what_holds_for_all_axes_may_be_given_for_each():
         apply_overrides({"EPOCHS": 2}, ["EPOCHS=(2,1)"])
 
 
+def test_what_may_be_left_out_may_be_none():
+    assert apply_overrides({"SCHEDULE": "step"}, ["SCHEDULE=None"]) == {"SCHEDULE": None}
+    with pytest.raises(ValueError, match="EPOCHS=None is of type NoneType, wanted int"):
+        apply_overrides({"EPOCHS": 3}, ["EPOCHS=None"])
+
+
 def test_wrong_overrides_change_nothing():
     namespace = {"EPOCHS": 360, "RATE": 0.1}
     with pytest.raises(ValueError):
