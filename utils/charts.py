@@ -213,3 +213,29 @@ def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=N
     legend = "prediction in green" if masks is None else "right in green, false in red, missed in blue"
     figure.suptitle(legend, fontsize=9)
     _save(figure, path)
+
+
+def draw_confusion_matrix(path, matrix, class_names):
+    """Draw a confusion matrix; the tint is the share of the true class.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    matrix : numpy.ndarray
+        ``(classes, classes)``, counts, rows are the truth.
+    class_names : sequence of str
+        One name a class.
+    """
+    figure, axes = _new_figure(1, 1, width=2 + 1.2 * len(matrix), height=1.5 + 1.2 * len(matrix))
+    panel, shares = axes[0][0], matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        panel.text(
+            column, row, f"{count}\n{shares[row, column]:.1%}", color=colour, ha="center", va="center", fontsize=9
+        )
+    panel.set(xlabel="predicted", ylabel="true", xticks=range(len(matrix)), yticks=range(len(matrix)))
+    panel.set_xticklabels(class_names, fontsize=8)
+    panel.set_yticklabels(class_names, fontsize=8, rotation=90, va="center")
+    _save(figure, path)

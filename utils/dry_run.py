@@ -8,7 +8,7 @@ from utils.run import peak_memory_gib
 TIMED_STEPS = 3
 
 
-def dry_run(run, model, batches, *, epochs, images):
+def dry_run(run, model, batches, *, epochs, images, predict=None):
     """Train a few steps, predict one image, print the estimates and end the program.
 
     Parameters
@@ -23,6 +23,9 @@ def dry_run(run, model, batches, *, epochs, images):
         Epochs of the whole training.
     images : list of numpy.ndarray
         Test images or volumes; the first is predicted.
+    predict : callable, optional
+        ``predict(model, images, batch_size=..., intensity_range=...)`` yields predictions; without it crops as in
+        training are predicted and merged.
 
     Raises
     ------
@@ -37,7 +40,10 @@ def dry_run(run, model, batches, *, epochs, images):
     step_seconds = (time.perf_counter() - start) / TIMED_STEPS
     options = {"batch_size": batches.batch_size, "intensity_range": batches.intensity_range}
     start = time.perf_counter()
-    probability = next(predict_crops(model, images[:1], batches.crop_shape, **options))
+    if predict is None:
+        probability = next(predict_crops(model, images[:1], batches.crop_shape, **options))
+    else:
+        probability = next(predict(model, images[:1], **options))
     first_seconds = time.perf_counter() - start
     shapes = ", ".join(str(part.shape) for part in batch)
     hours = step_seconds * len(batches) * epochs / 3600

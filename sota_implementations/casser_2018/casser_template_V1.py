@@ -104,7 +104,7 @@ settings = apply_overrides(globals(), args.set)
 # %% Imports
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
-from sota_implementations.casser_2018.network import Casser_U_Net_2D
+from sota_implementations.casser_2018.casser_unet import Casser_U_Net_2D
 from utils.charts import draw_checks
 from utils.checks import check_crop_shape
 from utils.dry_run import dry_run

@@ -108,7 +108,7 @@ settings = apply_overrides(globals(), args.set)
 # %% Imports
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
-from sota_implementations.cheng_2017.network import asymmetric_network
+from sota_implementations.cheng_2017.asymmetric_network import asymmetric_network
 from utils.charts import draw_checks
 from utils.checks import check_crop_shape
 from utils.dry_run import dry_run

@@ -121,7 +121,7 @@ settings = apply_overrides(globals(), args.set)
 # %% Imports
 from generators.batches import train_and_validation_batches
 from generators.voxel_data_generator import VoxelDataGenerator
-from sota_implementations.cheng_2017.network import asymmetric_3D_network
+from sota_implementations.cheng_2017.asymmetric_network import asymmetric_3D_network
 from utils.charts import draw_checks
 from utils.checks import check_crop_shape, pooling_factors
 from utils.dry_run import dry_run

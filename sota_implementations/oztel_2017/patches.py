@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 from skimage.transform import resize
 
@@ -12,105 +13,117 @@ from utils.prediction import predict_each
 PATCH, STRIDE = 32, 8
 
 
-def create_patches(images, masks, *, size=PATCH, foreground_above=0.8, background_below=0.2):
-    """Cut images into patches side by side and keep those that are almost all foreground or almost all background.
+class PatchBatches(keras.utils.PyDataset):
+    """Batches of patches with one label each, made of batches of patches with masks.
+
+    The label is 1 where at least half of the patch is foreground, after augmentation.
 
     Parameters
     ----------
-    images : sequence of numpy.ndarray
-        ``(y, x, c)`` each, sizes may differ. What does not fill a patch at the end of an axis is left out.
-    masks : sequence of numpy.ndarray
-        ``(y, x, 1)`` each; not 0 is foreground.
-    size : int
-        Side of a patch in pixels.
+    batches : ImageBatches
+        Patches and masks, from ``flow()``.
+    """
+
+    def __init__(self, batches):
+        super().__init__(workers=batches.workers)
+        self._batches = batches
+        self.batch_size, self.crop_shape = batches.batch_size, batches.crop_shape
+        self.intensity_range = batches.intensity_range
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        """Return images, float32 ``(n, y, x, c)``, and labels, uint8 ``(n, 1, 1, 1)``."""
+        images, masks = self._batches[index]
+        return images, (_foreground_fraction(masks) >= 0.5).astype(np.uint8)
+
+    @property
+    def epoch(self):
+        """Epoch that the random numbers belong to; set it to continue an earlier training."""
+        return self._batches.epoch
+
+    @epoch.setter
+    def epoch(self, number):
+        self._batches.epoch = number
+
+    def on_epoch_end(self):
+        """Go on to the next epoch."""
+        self._batches.on_epoch_end()
+
+
+def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
+    """Keep the patches that are almost all foreground or almost all background.
+
+    Parameters
+    ----------
+    patches : ImageSet
+        Patches with masks; not 0 is foreground.
     foreground_above, background_below : float
-        From this fraction of foreground on a patch is of class 1, up to that one of class 0; others are dropped.
+        From this fraction of foreground on a patch is kept, up to that one too; what lies between is dropped.
 
     Returns
     -------
-    patches : numpy.ndarray
-        ``(n, size, size, c)``, dtype of the images.
-    labels : numpy.ndarray
-        ``(n, 1, 1, 1)``, uint8, 0 or 1: the mask of the one pixel that a patch becomes.
+    ImageSet
+        In the order they came in.
 
     Raises
     ------
     ValueError
-        If the fractions overlap, or images and masks do not agree in number or size.
+        If the fractions are not on both sides of a half, or no patch of one of both kinds is there.
 
     Examples
     --------
-    >>> image = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6, 1)
-    >>> patches, labels = create_patches([image], [image % 6 < 3], size=2)
-    >>> patches[:, 0, 0, 0].tolist(), labels.ravel().tolist()
-    ([0, 4, 12, 16], [1, 0, 1, 0])
+    >>> from utils.image_set import ImageSet
+    >>> masks = [np.full((32, 32, 1), value, np.uint8) for value in (0, 1, 1)]
+    >>> masks[1][:16] = 0
+    >>> len(keep_clear_patches(ImageSet(masks, masks, ["a", "b", "c"], (0, 1))))
+    2
     """
-    if not 0 <= background_below < foreground_above <= 1:
+    if not 0 <= background_below < 0.5 <= foreground_above <= 1:
         raise ValueError(
-            f"a patch cannot be background up to {background_below} and foreground from {foreground_above} on; "
-            "wanted 0 <= background_below < foreground_above <= 1."
+            f"BACKGROUND_BELOW is {background_below} and FOREGROUND_ABOVE {foreground_above}; wanted at least 0 and "
+            "below 0.5, and 0.5 to 1: half of a patch decides between the classes."
         )
-    if len(images) != len(masks) or not len(images):
-        raise ValueError(f"{len(images)} images but {len(masks)} masks; wanted as many, and at least one.")
-    patches, labels = [], []
-    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        if image.shape[:2] != mask.shape[:2]:
-            raise ValueError(f"image {number} is {image.shape[:2]} (y, x), its mask {mask.shape[:2]}.")
-        foreground = (_tiles(mask, size) != 0).mean(axis=(1, 2, 3))
-        kept = (foreground >= foreground_above) | (foreground <= background_below)
-        patches.append(_tiles(image, size)[kept])
-        labels.append(foreground[kept] >= foreground_above)
-    return np.concatenate(patches), np.concatenate(labels).astype(np.uint8).reshape(-1, 1, 1, 1)
+    fractions = np.array([_foreground_fraction(mask[np.newaxis]).item() for mask in patches.y])
+    foreground, background = fractions >= foreground_above, fractions <= background_below
+    if not (foreground.any() and background.any()):
+        raise ValueError(
+            f"of {len(patches)} patches {foreground.sum()} are foreground (at least {foreground_above} of the pixels) "
+            f"and {background.sum()} background (at most {background_below}); a classifier needs both. Check the masks, "
+            "lower FOREGROUND_ABOVE, or keep fewer images for validation."
+        )
+    return patches.subset(np.flatnonzero(foreground | background))
 
 
-def split_and_balance(patches, labels, *, validation=0.2, repeats=None, seed=0):
-    """Split patches into training and validation, class by class, and repeat the training patches of class 1.
+def repeat_foreground(patches, repeats=None):
+    """Repeat the patches of foreground, so that both classes count alike in training.
 
     Parameters
     ----------
-    patches : numpy.ndarray
-        ``(n, y, x, c)``.
-    labels : numpy.ndarray
-        ``(n, 1, 1, 1)``, 0 or 1.
-    validation : float
-        Fraction of each class for validation, rounded down: the first ones after shuffling.
+    patches : ImageSet
+        From `keep_clear_patches`.
     repeats : int, optional
-        How often each training patch of class 1 is taken, 20 in the published code; without it as often as comes
-        closest to as many of both classes.
-    seed : int
-        Of the shuffling.
+        How often each is taken, 20 in the published code; without it as often as comes closest to as many of both.
 
     Returns
     -------
-    train : tuple of numpy.ndarray
-        Patches and labels, background first: to be shuffled in training.
-    validation : tuple of numpy.ndarray
-        Patches and labels, each once.
+    ImageSet
+        Background first: to be shuffled in training.
 
     Raises
     ------
     ValueError
-        If the fraction is not in 0 .. 1 (1 excluded), a repetition is below 1, or a class has nothing to train with.
-
-    Examples
-    --------
-    >>> labels = np.array([0, 0, 0, 0, 1, 1], np.uint8).reshape(-1, 1, 1, 1)
-    >>> train, validation = split_and_balance(np.zeros((6, 32, 32, 1)), labels, validation=0.5)
-    >>> train[1].ravel().tolist(), validation[1].ravel().tolist()
-    ([0, 0, 1, 1], [0, 0, 1])
+        If the number is below 1.
     """
-    if not 0 <= validation < 1 or (repeats is not None and repeats < 1):
-        raise ValueError(f"validation is {validation}, repeats {repeats}; wanted 0 <= validation < 1 and repeats >= 1.")
-    rng = np.random.default_rng(seed)
-    classes = [rng.permutation(np.flatnonzero(labels.ravel() == label)) for label in (0, 1)]
-    if not all(map(len, classes)):
-        counts = " and ".join(f"{len(indices)} of class {label}" for label, indices in enumerate(classes))
-        raise ValueError(f"there are {counts}; a classifier needs both. Lower the size of patches, or the fractions.")
-    kept_back = [indices[: int(validation * len(indices))] for indices in classes]
-    background, foreground = (indices[len(first) :] for indices, first in zip(classes, kept_back, strict=True))
+    if repeats is not None and repeats < 1:
+        raise ValueError(
+            f"FOREGROUND_REPEATS is {repeats}; wanted at least 1, or None for as many as there are others."
+        )
+    is_foreground = np.array([_foreground_fraction(mask[np.newaxis]).item() >= 0.5 for mask in patches.y])
+    foreground, background = np.flatnonzero(is_foreground), np.flatnonzero(~is_foreground)
     repeats = repeats or max(1, round(len(background) / len(foreground)))
-    train, held = np.concatenate([background, *[foreground] * repeats]), np.concatenate(kept_back)
-    return (patches[train], labels[train]), (patches[held], labels[held])
+    return patches.subset([*background, *np.tile(foreground, repeats)])
 
 
 def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_range=None):
@@ -144,7 +157,6 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
 
     Examples
     --------
-    >>> import keras
     >>> model = keras.Sequential([keras.layers.AveragePooling2D(32, 8), keras.layers.Softmax()])
     >>> [p.shape for p in dense_probability(model, [np.zeros((50, 61, 2), np.uint8)])]
     [(50, 61, 1)]
@@ -163,11 +175,9 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
         yield total / np.float32(len(numbers))
 
 
-def _tiles(image, size):
-    """Return ``(n, size, size, c)``: the image side by side, row after row, without the rest at the ends."""
-    rows, columns = (length // size for length in image.shape[:2])
-    grid = image[: rows * size, : columns * size].reshape(rows, size, columns, size, image.shape[2])
-    return grid.swapaxes(1, 2).reshape(rows * columns, size, size, image.shape[2])
+def _foreground_fraction(masks):
+    """Return the share of foreground in each mask of a batch ``(n, y, x, 1)``, as ``(n, 1, 1, 1)``."""
+    return np.count_nonzero(masks, axis=(1, 2, 3), keepdims=True) / np.prod(masks.shape[1:])
 
 
 def _mirror_outwards(image):

@@ -126,7 +126,7 @@ settings = apply_overrides(globals(), args.set)
 # %% Imports
 from generators.batches import train_and_validation_batches
 from generators.voxel_data_generator import VoxelDataGenerator
-from sota_implementations.xiao_2018.network import U_Net_3D_Xiao
+from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
 from utils.charts import draw_checks
 from utils.checks import check_crop_shape, pooling_factors
 from utils.dry_run import dry_run

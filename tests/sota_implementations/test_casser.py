@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sota_implementations.casser_2018.network import Casser_U_Net_2D
+from sota_implementations.casser_2018.casser_unet import Casser_U_Net_2D
 from utils.losses import get_loss
 
 

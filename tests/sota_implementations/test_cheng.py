@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from sota_implementations.cheng_2017.network import asymmetric_3D_network, asymmetric_network
+from sota_implementations.cheng_2017.asymmetric_network import asymmetric_3D_network, asymmetric_network
 from sota_implementations.cheng_2017.stochastic_downsampling import StochasticDownsampling2D, StochasticDownsampling3D
 from utils.losses import get_loss
 

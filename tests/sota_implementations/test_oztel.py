@@ -1,11 +1,21 @@
 """Tests of the patch classifiers of Oztel et al., their patches, and their maps of whole images."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
-from sota_implementations.oztel_2017.network import create_oztel_model, create_oztel_model_V1
-from sota_implementations.oztel_2017.patches import create_patches, dense_probability, split_and_balance
+from generators.image_data_generator import ImageDataGenerator
+from sota_implementations.oztel_2017.patch_classifier import create_oztel_model, create_oztel_model_V1
+from sota_implementations.oztel_2017.patches import (
+    PatchBatches,
+    dense_probability,
+    keep_clear_patches,
+    repeat_foreground,
+)
+from sota_implementations.oztel_2017.validation_report import classification_report, report_validation
+from utils.image_set import ImageSet
 from utils.losses import get_loss
 
 BUILDERS = [create_oztel_model, create_oztel_model_V1]
@@ -73,50 +83,79 @@ def test_a_step_lowers_the_loss_and_the_saved_model_predicts_the_same(builder, t
     np.testing.assert_allclose(again.predict_on_batch(x), model.predict_on_batch(x), atol=1e-6)
 
 
+def patches_of(fractions, size=10):
+    """Return patches whose number is their grey value, with so much foreground each."""
+    images = [np.full((size, size, 1), number, np.uint8) for number in range(len(fractions))]
+    masks = [
+        (np.arange(size**2).reshape(size, size, 1) < round(size**2 * fraction)).astype(np.uint8)
+        for fraction in fractions
+    ]
+    return ImageSet(images, masks, [f"{number}.tif" for number in range(len(fractions))], (0, 1))
+
+
+def numbers_of(patches):
+    return [int(image[0, 0, 0]) for image in patches.x]
+
+
 def test_patches_are_almost_all_foreground_or_background():
-    image, mask = np.zeros((2 * 10, 3 * 10 + 7, 2), np.uint8), np.zeros((20, 37, 1), np.uint8)
-    for number, fraction in enumerate((1.0, 0.8, 0.79, 0.21, 0.2, 0.0)):
-        y, x = 10 * (number // 3), 10 * (number % 3)
-        image[y : y + 10, x : x + 10] = number
-        tile = np.arange(100).reshape(10, 10, 1) < round(100 * fraction)
-        mask[y : y + 10, x : x + 10] = tile
-    mask[:, 30:] = 1
-    patches, labels = create_patches([image, image[:10]], [mask, mask[:10]], size=10)
-    assert patches.shape == (6, 10, 10, 2) and patches.dtype == np.uint8
-    assert patches[:, 0, 0, 0].tolist() == [0, 1, 4, 5, 0, 1]
-    assert (patches == patches[:, :1, :1]).all()
-    assert labels.shape == (6, 1, 1, 1) and labels.dtype == np.uint8
-    assert labels.ravel().tolist() == [1, 1, 0, 0, 1, 1]
+    kept = keep_clear_patches(patches_of([1.0, 0.8, 0.79, 0.21, 0.2, 0.0]))
+    assert numbers_of(kept) == [0, 1, 4, 5]
+    assert kept.sources == ["0.tif", "1.tif", "4.tif", "5.tif"]
+    assert numbers_of(keep_clear_patches(patches_of([0.5, 0.1]), foreground_above=0.5)) == [0, 1]
 
 
-def test_images_smaller_than_a_patch_give_none():
-    patches, labels = create_patches([np.zeros((31, 64, 1))], [np.zeros((31, 64, 1))])
-    assert patches.shape == (0, 32, 32, 1) and labels.shape == (0, 1, 1, 1)
+@pytest.mark.parametrize(("repeats", "expected"), [(None, 4), (20, 20), (1, 1)])
+def test_foreground_is_repeated_until_both_classes_count_alike(repeats, expected):
+    patches = repeat_foreground(patches_of([0, 1, 0, 0, 1, 0, 0, 0, 0, 0]), repeats)
+    assert numbers_of(patches) == [0, 2, 3, 5, 6, 7, 8, 9, *[1, 4] * expected]
 
 
-@pytest.mark.parametrize(("repeats", "expected"), [(None, 40), (20, 160), (1, 8)])
-def test_split_keeps_a_fifth_of_each_class_and_repeats_the_foreground(repeats, expected):
-    labels = labels_of(50, 10)
-    patches = np.arange(60).reshape(-1, 1, 1, 1)
-    (x, y), (x_held, y_held) = split_and_balance(patches, labels, repeats=repeats, seed=1)
-    assert np.bincount(y.ravel()).tolist() == [40, expected]
-    assert np.bincount(y_held.ravel()).tolist() == [10, 2]
-    assert len(np.unique(x_held)) == 12 and set(x.ravel()) | set(x_held.ravel()) == set(range(60))
-    assert not set(x.ravel()) & set(x_held.ravel())
-    np.testing.assert_array_equal(y.ravel(), x.ravel() >= 50)
-    again, other = (split_and_balance(patches, labels, seed=seed)[1][0] for seed in (1, 2))
-    np.testing.assert_array_equal(again, x_held)
-    assert not np.array_equal(other, x_held)
+def test_batches_of_patches_have_one_label_each_and_go_on_as_those_of_pairs():
+    pairs = [
+        ImageDataGenerator(rotation90=True).flow(patches.x, patches.y, batch_size=3, seed=4)
+        for patches in [patches_of([1, 0, 0.6, 0.4, 0.9, 0.5])] * 2
+    ]
+    batches = PatchBatches(pairs[0])
+    for epoch in range(2):
+        assert len(batches) == 2 and batches.epoch == epoch
+        for (images, labels), (same_images, masks) in zip(batches, pairs[1], strict=True):
+            np.testing.assert_array_equal(images, same_images)
+            assert labels.shape == (3, 1, 1, 1) and labels.dtype == np.uint8
+            np.testing.assert_array_equal(labels.ravel(), masks.mean(axis=(1, 2, 3)) >= 0.5)
+        batches.on_epoch_end()
+        pairs[1].on_epoch_end()
+    batches.epoch = 0
+    pairs[1].epoch = 0
+    np.testing.assert_array_equal(batches[1][0], pairs[1][1][0])
+
+
+def test_the_report_counts_the_validation_patches(tmp_path, capsys, mean_of_patch):
+    images = [np.full((32, 32, 1), value, np.float32) for value in (0.1, 0.2, 0.9, 0.8, 0.3)]
+    masks = [np.full((32, 32, 1), value, np.uint8) for value in (0, 0, 1, 0, 1)]
+    batches = PatchBatches(ImageDataGenerator().flow(images, masks, batch_size=2, shuffle=False))
+    run = SimpleNamespace(folder=tmp_path, charts=tmp_path / "charts")
+    background, foreground = report_validation(run, mean_of_patch, batches)
+    assert (background["patches"], foreground["patches"]) == (3, 2)
+    assert (foreground["precision"], foreground["recall"], foreground["f1"]) == (0.5, 0.5, 0.5)
+    assert (background["precision"], background["recall"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    printed = capsys.readouterr().out
+    assert "accuracy 0.6000" in printed and "[[2, 1], [1, 1]]" in printed
+    assert (tmp_path / "validation_report.csv").read_text().startswith("class,precision,recall,f1,patches")
+    assert (tmp_path / "charts" / "confusion_matrix.png").stat().st_size > 1000
+
+
+def test_a_class_that_is_missing_has_no_score():
+    background, foreground = classification_report(np.array([[5, 0], [0, 0]]), ["a", "b"])
+    assert background["f1"] == 1 and np.isnan([foreground["precision"], foreground["recall"], foreground["f1"]]).all()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: create_patches([0], [0, 0]), "1 images but 2 masks"),
-        (lambda: create_patches([np.ones((4, 4, 1))], [np.ones((4, 5, 1))]), r"image 0 is \(4, 4\)"),
-        (lambda: create_patches([], [], foreground_above=0.2), "background up to 0.2 and foreground from 0.2 on"),
-        (lambda: split_and_balance(np.ones((3, 1, 1, 1)), labels_of(3, 0)), "3 of class 0 and 0 of class 1"),
-        (lambda: split_and_balance(np.ones((2, 1, 1, 1)), labels_of(1, 1), validation=1), "validation is 1"),
+        (lambda: keep_clear_patches(patches_of([0, 1]), foreground_above=0.4), "FOREGROUND_ABOVE 0.4; wanted"),
+        (lambda: keep_clear_patches(patches_of([0, 1]), background_below=0.5), "BACKGROUND_BELOW is 0.5"),
+        (lambda: keep_clear_patches(patches_of([0, 0.7, 0])), "of 3 patches 0 are foreground .* and 2 background"),
+        (lambda: repeat_foreground(patches_of([0, 1]), 0), "FOREGROUND_REPEATS is 0"),
         (lambda: create_oztel_model(2, (32, 36, 1)), "36 is below 32 or not divisible by 8"),
         (lambda: create_oztel_model_V1(dropout_rates=(0,)), "DROPOUT_RATES holds 1 values"),
     ],

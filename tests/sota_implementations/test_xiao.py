@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sota_implementations.xiao_2018.network import LOSS_WEIGHTS, U_Net_3D_Xiao
+from sota_implementations.xiao_2018.xiao_unet import LOSS_WEIGHTS, U_Net_3D_Xiao
 from utils.losses import get_loss
 
 TINY = {"feature_maps": (2, 3, 4, 5)}

@@ -1,0 +1,226 @@
+"""Oztel et al. 2017: a classifier of 32x32 patches that sees whole slices, and a deeper network.
+
+Segments mitochondria as "Mitochondria segmentation in electron microscopy volumes using deep convolutional neural
+network" (IEEE BIBM 2017): patches of one class train a network that then classifies the surroundings of every eighth
+pixel; doubtful objects go, a watershed moves outlines to edges, and a median along z smooths the volume.
+
+    python -u sota_implementations/oztel_2017/oztel_template_V1.py $code_dir $data_dir $job_dir --id 603 --gpu 0
+
+data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing). Results go to
+job_dir/results/<id>_<rid>/.
+
+Differs from oztel_template_V0.py in: the network, create_oztel_model_V1 of the study.
+"""
+
+# %% Command line
+import sys
+from pathlib import Path
+
+sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[2])]
+
+from utils.experiment import apply_overrides, parse_command_line
+
+args = parse_command_line(__file__)
+
+# %% Experiment variables
+# --- Data
+# Patch (y, x, channels) that the network classifies
+CROP_SHAPE = (32, 32, 1)
+# A patch with at least this share of foreground is foreground
+FOREGROUND_ABOVE = 0.8
+# ... with at most this share it is background; all between are not used
+BACKGROUND_BELOW = 0.2
+# How often each foreground patch is taken in an epoch; None: until there are as many as of background
+FOREGROUND_REPEATS = 20
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+INTENSITY_RANGE = None
+# Share of the training images kept for validation
+VALIDATION_SPLIT = 0.2
+# True: drawn at random; False: the last ones, so that neighbouring slices are not on both sides
+RANDOM_VALIDATION = False
+# Seed of everything random
+SEED = 42
+
+# --- Data augmentation
+# Degrees; the angle is uniform in +-ROTATION_RANGE
+ROTATION_RANGE = 180.0
+# Turn by a multiple of 90 degrees (no resampling)
+ROTATION90 = False
+# Mirror, each with probability 0.5
+HORIZONTAL_FLIP = True
+VERTICAL_FLIP = True
+# Fractions of width and height, uniform in +-range
+WIDTH_SHIFT_RANGE = 0.2
+HEIGHT_SHIFT_RANGE = 0.2
+# Degrees
+SHEAR_RANGE = 0.2
+# (low, high) of the zoom factor; below 1 magnifies
+ZOOM_RANGE = (1.0, 1.0)
+# (low, high) of the factor on grey values, or None
+BRIGHTNESS_RANGE = None
+# What comes from outside the patch: reflect, nearest, constant, wrap
+FILL_MODE = "reflect"
+# Share of the samples that are rotated, shifted, sheared, zoomed and brightened
+AUGMENTATION_PROBABILITY = 1.0
+
+# --- Network
+# Dropout between the convolutions of each of the three blocks
+DROP_VALUES = (0.1, 0.2, 0.3)
+K_INIT = "glorot_uniform"
+
+# --- Training
+# bce (categorical, for two classes), w_bce, dice, jaccard, bce_dice, w_bce_dice
+LOSS = "bce"
+# sgd (momentum 0.99), adam, adamw
+OPTIMIZER = "adam"
+LEARNING_RATE = 0.001
+# None, one_cycle or step (LEARNING_RATE is then its highest)
+SCHEDULE = None
+BATCH_SIZE = 128
+EPOCHS = 45
+# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou (of labels)
+PATIENCE = 25
+MONITOR = "val_loss"
+# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
+PRECISION = "auto"
+# True: exactly the same numbers in every run with the same seed, somewhat slower
+DETERMINISTIC = False
+# Threads that prepare batches
+WORKERS = 1
+# A weights file to use instead of training
+LOAD_WEIGHTS = None
+
+# --- Evaluation
+# Slices in the median along z behind the ensemble; 0 when the test images are not slices of one volume
+Z_FILTER_SIZE = 5
+# Objects of a lower mean probability go
+SPURIOUS_BELOW = 0.8
+# Pixels by which the watershed opens the mask, and may move its outline outward and inward
+WATERSHED_OPEN = 3
+WATERSHED_DILATE = 11
+WATERSHED_ERODE = 11
+# Standard deviation in pixels of the Gaussian of the edges that outlines move to
+WATERSHED_EDGE_SIGMA = 2.0
+# Slices in the last median along z
+LAST_Z_FILTER_SIZE = 9
+
+settings = apply_overrides(globals(), args.set)
+
+# %% Imports
+from generators.batches import train_and_validation_batches
+from generators.image_data_generator import ImageDataGenerator
+from sota_implementations.oztel_2017.patch_classifier import create_oztel_model_V1
+from sota_implementations.oztel_2017.patches import (
+    PatchBatches,
+    dense_probability,
+    keep_clear_patches,
+    repeat_foreground,
+)
+from sota_implementations.oztel_2017.validation_report import report_validation
+from utils.charts import draw_checks
+from utils.dry_run import dry_run
+from utils.experiment_data import load_images
+from utils.post_processing import z_filter
+from utils.refinement import spurious_filter, watershed_refinement
+from utils.run import Run
+from utils.training import compile_network, prepare_keras, train_network
+
+# %% Checks and data
+prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
+data = load_images(
+    args.data_dir,
+    CROP_SHAPE,
+    seed=SEED,
+    validation_split=VALIDATION_SPLIT,
+    random_validation=RANDOM_VALIDATION,
+    z_filter_size=Z_FILTER_SIZE,
+    intensity_range=INTENSITY_RANGE,
+)
+clear = {"foreground_above": FOREGROUND_ABOVE, "background_below": BACKGROUND_BELOW}
+data = data._replace(
+    train_crops=repeat_foreground(keep_clear_patches(data.train_crops, **clear), FOREGROUND_REPEATS),
+    validation_crops=keep_clear_patches(data.validation_crops, **clear),
+)
+run = Run(args, settings)
+
+# %% Data augmentation
+augmentation = ImageDataGenerator(
+    rotation_range=ROTATION_RANGE,
+    rotation90=ROTATION90,
+    horizontal_flip=HORIZONTAL_FLIP,
+    vertical_flip=VERTICAL_FLIP,
+    width_shift_range=WIDTH_SHIFT_RANGE,
+    height_shift_range=HEIGHT_SHIFT_RANGE,
+    shear_range=SHEAR_RANGE,
+    zoom_range=ZOOM_RANGE,
+    brightness_range=BRIGHTNESS_RANGE,
+    fill_mode=FILL_MODE,
+    probability=AUGMENTATION_PROBABILITY,
+)
+train_pairs, validation_pairs = train_and_validation_batches(
+    augmentation,
+    data,
+    crop_shape=CROP_SHAPE,
+    batch_size=BATCH_SIZE,
+    seed=SEED,
+    intensity_range=INTENSITY_RANGE,
+    workers=WORKERS,
+)
+draw_checks(run.checks, data, train_pairs)
+train_batches, validation_batches = PatchBatches(train_pairs), PatchBatches(validation_pairs)
+
+# %% Network
+model = create_oztel_model_V1(2, (None, None, CROP_SHAPE[-1]), DROP_VALUES, k_init=K_INIT)
+compile_network(
+    model,
+    loss=LOSS,
+    optimizer=OPTIMIZER,
+    learning_rate=LEARNING_RATE,
+    steps=EPOCHS * len(train_batches),
+    schedule=SCHEDULE,
+    masks=data.train_crops.y,
+)
+
+# %% Training
+if args.dry_run:
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x, predict=dense_probability)
+train_network(
+    run,
+    model,
+    train_batches,
+    validation_batches,
+    epochs=EPOCHS,
+    monitor=MONITOR,
+    patience=PATIENCE,
+    weights_file=LOAD_WEIGHTS,
+)
+
+# %% Evaluation: validation patches
+run.section("Evaluation")
+report_validation(run, model, validation_batches)
+
+# %% Evaluation: full images
+test, grey = data.test, {"intensity_range": INTENSITY_RANGE}
+full = run.evaluate("full_image", test, dense_probability(model, test.x, **grey))
+ensemble = run.evaluate("full_image", test, dense_probability(model, test.x, ensemble=True, **grey), post="ensemble")
+if Z_FILTER_SIZE:
+    run.evaluate("full_image", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
+
+# %% Evaluation: doubtful objects go, outlines move to edges, a median along z, as in the paper
+spurious = run.evaluate("full_image", test, spurious_filter(full, SPURIOUS_BELOW), post="spurious")
+refined = watershed_refinement(
+    spurious,
+    test.x,
+    open_iterations=WATERSHED_OPEN,
+    dilate_iterations=WATERSHED_DILATE,
+    erode_iterations=WATERSHED_ERODE,
+    canny_sigma=WATERSHED_EDGE_SIGMA,
+    part_touching=False,
+    **grey,
+)
+refined = run.evaluate("full_image", test, refined, post="spurious_watershed")
+if Z_FILTER_SIZE:
+    run.evaluate("full_image", test, z_filter(refined, LAST_Z_FILTER_SIZE), post="spurious_watershed_z_filter")
+
+# %% Results
+run.finish()
