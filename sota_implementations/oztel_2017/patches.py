@@ -90,7 +90,7 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
     if not (foreground.any() and background.any()):
         raise ValueError(
             f"of {len(patches)} patches {foreground.sum()} are foreground (at least {foreground_above} of the pixels) "
-            f"and {background.sum()} background (at most {background_below}); a classifier needs both. Check the masks, "
+            f"and {background.sum()} background (at most {background_below}); a classifier needs both. Check masks, "
             "lower FOREGROUND_ABOVE, or keep fewer images for validation."
         )
     return patches.subset(np.flatnonzero(foreground | background))
