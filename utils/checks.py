@@ -129,3 +129,33 @@ def check_same_size(images, *, why, remedy):
                 f"{source} is {image.shape[0]}x{image.shape[1]} and {images.sources[0]} "
                 f"{images.x[0].shape[0]}x{images.x[0].shape[1]}, but {why}. {remedy}"
             )
+
+
+def check_exclusive(rules):
+    """Check options that exclude each other, and say all that were switched on together at once.
+
+    An option is off when its value is false: None, False, 0 or an empty tuple. Where off is something else, give a
+    comparison: ``{"ZOOM_RANGE": ZOOM_RANGE != (1.0, 1.0)}``.
+
+    Parameters
+    ----------
+    rules : sequence of (dict of str to object, str, str)
+        Of each rule the options by name with their values, of which at most one may be on; why; and the remedy.
+
+    Raises
+    ------
+    ValueError
+        With all rules that are broken.
+
+    Examples
+    --------
+    >>> check_exclusive([({"RANDOM_CROPS": 4, "N_CROPS": 9}, "both count crops", "set one to 0")])
+    Traceback (most recent call last):
+    ValueError: the variables: RANDOM_CROPS=4 and N_CROPS=9 exclude each other (both count crops); set one to 0.
+    """
+    problems = []
+    for options, why, remedy in rules:
+        switched_on = [f"{name}={value!r}" for name, value in options.items() if value]
+        if len(switched_on) > 1:
+            problems.append(f"{' and '.join(switched_on)} exclude each other ({why}); {remedy}")
+    raise_problems("the variables", problems)

@@ -76,7 +76,17 @@ def load_train_and_test_volumes(
     return [_stacked(pages) for pages in _with_classes(str(data_dir), parts, n_classes)]
 
 
-def load_image_set(folder, *, channels=1, n_classes=1, intensity_range=None, masks_optional=False):
+def load_image_set(
+    folder,
+    *,
+    channels=1,
+    n_classes=1,
+    intensity_range=None,
+    masks_optional=False,
+    volumes=False,
+    image_dataset=None,
+    mask_dataset=None,
+):
     """Read ``folder/x`` and ``folder/y``, pair them by name and list every problem at once.
 
     Parameters
@@ -91,6 +101,10 @@ def load_image_set(folder, *, channels=1, n_classes=1, intensity_range=None, mas
         Stated grey value range, checked against the dtype (see ``to_unit_range``).
     masks_optional : bool
         Whether a missing ``y/`` is allowed; then ``ImageSet.y`` is None.
+    volumes : bool
+        Read volumes instead of images.
+    image_dataset, mask_dataset
+        As ``load_train_and_test_volumes``.
 
     Returns
     -------
@@ -103,8 +117,12 @@ def load_image_set(folder, *, channels=1, n_classes=1, intensity_range=None, mas
         what they must be, or masks hold more values than there are classes. All problems are listed with their file
         names.
     """
-    part = _read_part(Path(folder), masks_optional=masks_optional, channels=channels, intensity_range=intensity_range)
-    return _with_classes(str(folder), [part], n_classes)[0]
+    settings = {"channels": channels, "intensity_range": intensity_range, "masks_optional": masks_optional}
+    datasets = {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    part = _read_part(Path(folder), one_volume=volumes, **settings, **datasets)
+    part.problems += _slice_problems(part) if volumes else []
+    images = _with_classes(str(folder), [part], n_classes)[0]
+    return _stacked(images) if volumes else images
 
 
 @dataclass

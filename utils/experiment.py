@@ -8,6 +8,7 @@ import argparse
 import ast
 import linecache
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from utils.errors import did_you_mean, raise_problems
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VARIABLES_CELL = "# %% Experiment variables"
+GROUP_TITLE = "# ---"
 # Variables that take a number for all axes or poolings, or a tuple with one for each.
 ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "Z_DOWN")
 # Variables that may be None in a template whose default is something else.
@@ -121,7 +123,8 @@ def apply_overrides(namespace, assignments):
     """Set variables from ``NAME=VALUE`` texts and return all variables.
 
     Names are case-insensitive. Values are Python literals, else text. The type must be that of the default; an int
-    may stand for a float and a list for a tuple, and a default of None takes anything.
+    may stand for a float and a list for a tuple, and a default of None takes anything. Where ``CROP_SHAPE`` is that of
+    a volume, kernels of the CPU that train wrongly on volumes are turned off, so call it before Keras is imported.
 
     Parameters
     ----------
@@ -159,8 +162,19 @@ def apply_overrides(namespace, assignments):
             problems += [problem] if problem else []
             variables[name] = value
     raise_problems("--set", problems)
+    if len(variables.get("CROP_SHAPE", ())) == 4:
+        _keep_volumes_off_amx()
     namespace.update(variables)
     return variables
+
+
+def _keep_volumes_off_amx():
+    """Have TensorFlow train on volumes without the CPU's AMX tiles, whose kernels it would take for bfloat16.
+
+    Measured with TensorFlow 2.21 on a Xeon with AMX: the weight gradients of 3D convolutions are wrong, or the process
+    dies, for wide and flat volumes (4 x 256 x 256, with one thread from 4 x 80 x 80 on). Without AMX they are right.
+    """
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 
 def _typed(name, text, default):
@@ -196,7 +210,11 @@ def describe_template(template_file):
     source = Path(template_file).read_text(encoding="utf-8")
     tree = ast.parse(source)
     lines = [ast.get_docstring(tree) or "", "", "variables, for --set NAME=VALUE:"]
+    groups, group = variable_groups(source), None
     for name, default, comment in template_variables(source):
+        if groups[name] != group:
+            group = groups[name]
+            lines.append(f" {group}:")
         lines.append(f"  {name}={default}")
         lines += [f"      {line}" for line in comment]
     return "\n".join(lines)
@@ -215,19 +233,45 @@ def template_variables(source):
     list of (str, str, list of str)
         Name, default as written, and the lines of the comment above it.
     """
-    start = source.index(VARIABLES_CELL) + len(VARIABLES_CELL)
-    cell = source[start : source.find("\n# %%", start)]
+    cell = _variables_cell(source)
     cell_lines = cell.splitlines()
     variables = []
     for node in ast.parse(cell).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
             comment = []
             for line in reversed(cell_lines[: node.lineno - 1]):
-                if not line.startswith("#"):
+                if not line.startswith("#") or line.startswith(GROUP_TITLE):
                     break
                 comment.insert(0, line.lstrip("# "))
             variables.append((node.targets[0].id, ast.unparse(node.value), comment))
     return variables
+
+
+def variable_groups(source):
+    """Return under which title of the second cell (``# --- Title``) each variable of a template stands.
+
+    Parameters
+    ----------
+    source : str
+        Text of the template.
+
+    Returns
+    -------
+    dict of str to str
+        Title by name; an empty text before the first title.
+    """
+    groups, group = {}, ""
+    for line in _variables_cell(source).splitlines():
+        if line.startswith(GROUP_TITLE):
+            group = line.removeprefix(GROUP_TITLE).strip()
+        elif match := re.match(r"([A-Z][A-Z0-9_]*) *=", line):
+            groups[match[1]] = group
+    return groups
+
+
+def _variables_cell(source):
+    start = source.index(VARIABLES_CELL) + len(VARIABLES_CELL)
+    return source[start : source.find("\n# %%", start)]
 
 
 def say_error(kind, error, trace):

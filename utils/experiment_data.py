@@ -6,6 +6,7 @@ from utils.checks import check_same_size, check_volumes_hold_crop
 from utils.crops import fitting_crop_shape
 from utils.data_folder import load_train_and_test, load_train_and_test_volumes
 from utils.image_set import ImageSet, crop_image_set, split_validation, split_validation_z
+from utils.normalisation import PERCENTILES, measure_intensity_range, readable_range, stretch_each
 
 
 class ExperimentData(NamedTuple):
@@ -17,6 +18,8 @@ class ExperimentData(NamedTuple):
         Complete images or volumes.
     train_crops, validation_crops, test_crops : ImageSet
         Their crops; ``train_crops`` is ``train`` where crops are taken at random later.
+    intensity_range : tuple of float, ZScore or None
+        As stated, or as measured on ``train``; for every later ``intensity_range`` argument.
     """
 
     train: ImageSet
@@ -25,6 +28,7 @@ class ExperimentData(NamedTuple):
     train_crops: ImageSet
     validation_crops: ImageSet
     test_crops: ImageSet
+    intensity_range: tuple | None = None
 
 
 def load_images(
@@ -39,6 +43,8 @@ def load_images(
     z_filter_size=0,
     n_classes=1,
     intensity_range=None,
+    normalisation="dtype",
+    percentiles=PERCENTILES,
 ):
     """Load the images of a data folder, split whole images into training and validation, and crop all parts.
 
@@ -62,8 +68,12 @@ def load_images(
         Above 0 the test images are to be slices of one volume, and images of different sizes are refused.
     n_classes : int
         1: foreground or not; more: number of classes, background included.
-    intensity_range : tuple of float, optional
+    intensity_range : tuple of float or ZScore, optional
         As `utils.intensity.to_unit_range`.
+    normalisation : str
+        One of `utils.normalisation.NORMALISATIONS`: by dtype or stated range, or measured on the training images.
+    percentiles : tuple of float
+        ``(low, high)`` of the normalisations by percentiles, 0 .. 100.
 
     Returns
     -------
@@ -72,14 +82,18 @@ def load_images(
     Raises
     ------
     ValueError
-        As `utils.data_folder.load_train_and_test`, `utils.image_set.split_validation` and
-        `utils.checks.check_same_size`.
+        As `utils.data_folder.load_train_and_test`, `utils.image_set.split_validation`,
+        `utils.checks.check_same_size`, and `readable_range` and `measure_intensity_range` of `utils.normalisation`.
     """
-    stored = {"channels": crop_shape[-1], "n_classes": n_classes, "intensity_range": intensity_range}
-    train, test = load_train_and_test(data_dir, **stored)
+    stored = {"channels": crop_shape[-1], "n_classes": n_classes}
+    stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)
+    train, test = (
+        stretch_each(part, normalisation, percentiles=percentiles) for part in load_train_and_test(data_dir, **stored)
+    )
     if z_filter_size:
         check_same_size(test, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
     train, validation = split_validation(train, validation_split, seed=seed, shuffle=random_validation)
+    measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
     return ExperimentData(
         train,
         validation,
@@ -87,6 +101,7 @@ def load_images(
         train if random_crops else crop_image_set(train, crop_shape, overlap=overlap),
         crop_image_set(validation, crop_shape),
         crop_image_set(test, crop_shape, overlap=overlap),
+        measure_intensity_range(train.x, normalisation, **measured),
     )
 
 
@@ -103,6 +118,8 @@ def load_volumes(
     image_dataset=None,
     mask_dataset=None,
     test_crop_shape=None,
+    normalisation="dtype",
+    percentiles=PERCENTILES,
 ):
     """Load the volumes of a data folder, keep the last slices of each for validation, and cut all parts up.
 
@@ -127,6 +144,8 @@ def load_volumes(
         Names of the arrays in hdf5 and zarr files that hold several.
     test_crop_shape : tuple of int, optional
         Of the test subvolumes, if it is another.
+    normalisation, percentiles
+        As `load_images`.
 
     Returns
     -------
@@ -135,14 +154,21 @@ def load_volumes(
     Raises
     ------
     ValueError
-        As `utils.data_folder.load_train_and_test_volumes`, `utils.image_set.split_validation_z` and
-        `utils.checks.check_volumes_hold_crop`.
+        As `utils.data_folder.load_train_and_test_volumes`, `utils.image_set.split_validation_z`,
+        `utils.checks.check_volumes_hold_crop`, and `readable_range` and `measure_intensity_range` of
+        `utils.normalisation`.
     """
-    stored = {"intensity_range": intensity_range, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
-    train, test = load_train_and_test_volumes(data_dir, channels=crop_shape[-1], n_classes=n_classes, **stored)
+    stored = {"channels": crop_shape[-1], "n_classes": n_classes}
+    stored |= {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)
+    train, test = (
+        stretch_each(part, normalisation, percentiles=percentiles)
+        for part in load_train_and_test_volumes(data_dir, **stored)
+    )
     train, validation = split_validation_z(train, validation_split)
     check_volumes_hold_crop(train, crop_shape, what="what is left to train on")
     validation_shape = fitting_crop_shape(crop_shape, validation.x, divisor)
+    measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
     return ExperimentData(
         train,
         validation,
@@ -150,4 +176,5 @@ def load_volumes(
         train if random_subvolumes else crop_image_set(train, crop_shape, overlap=overlap),
         crop_image_set(validation, validation_shape),
         crop_image_set(test, test_crop_shape or crop_shape, overlap=overlap),
+        measure_intensity_range(train.x, normalisation, **measured),
     )

@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,40 @@ class ImageSet:
         indices = list(indices)
         masks = None if self.y is None else [self.y[i] for i in indices]
         return ImageSet([self.x[i] for i in indices], masks, [self.sources[i] for i in indices], self.mask_values)
+
+    def joined_with(self, other):
+        """Return these images and then those of another set.
+
+        Parameters
+        ----------
+        other : ImageSet
+            With masks if this set has some.
+
+        Returns
+        -------
+        ImageSet
+        """
+        masks = None if self.y is None else self.y + other.y
+        return ImageSet(self.x + other.x, masks, self.sources + other.sources, self.mask_values)
+
+    def renamed(self, prefix):
+        """Return the same images with ``prefix/`` before their names and those of their slices.
+
+        Parameters
+        ----------
+        prefix : str
+            Something that tells where they came from; no file name holds a ``/``, so that none is as another.
+
+        Returns
+        -------
+        ImageSet
+        """
+
+        def new_name(source):
+            slices = {"slices": tuple(map(new_name, source.slices))} if source.slices else {}
+            return source._replace(file=f"{prefix}/{source.file}", **slices)
+
+        return replace(self, sources=[new_name(source) for source in self.sources])
 
     def pieces(self, index):
         """List what of an image or volume is scored and written as one.
@@ -170,3 +204,48 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
             sources.append(Source(f"{stem}{page}{place}{suffix}"))
     masks = None if images.y is None else crop_images(images.y, crop_shape, overlap=overlap)
     return ImageSet(crop_images(images.x, crop_shape, overlap=overlap), masks, sources, images.mask_values)
+
+
+def replicate(images, factor, *, seed):
+    """Take training images or crops several times, or a part of them; no memory is used, arrays are shared.
+
+    Each repetition is augmented in its own way. For a whole number, ``samples_per_image`` of the generators does the
+    same and draws new random crops each time.
+
+    Parameters
+    ----------
+    images : ImageSet
+        What is trained on.
+    factor : float
+        Above 0: how often each image is taken. Of a fraction, so large a share of the images is drawn at random once:
+        1.5 takes all of them and half of them again.
+    seed : int
+        Seed of that choice.
+
+    Returns
+    -------
+    ImageSet
+        In order; to be shuffled in training.
+
+    Raises
+    ------
+    ValueError
+        If the factor is not a number above 0, or nothing is left.
+
+    Examples
+    --------
+    >>> images = ImageSet(list("abcd"), list("ABCD"), [1, 2, 3, 4], (0, 1))
+    >>> replicate(images, 2, seed=0).x
+    ['a', 'b', 'c', 'd', 'a', 'b', 'c', 'd']
+    >>> len(replicate(images, 1.5, seed=0))
+    6
+    """
+    count = round(len(images) * factor) if 0 < factor < math.inf else 0
+    if count < 1:
+        raise ValueError(
+            f"{factor} times {len(images)} training images leaves nothing to train on. Use a number above 0, e.g. 2 or "
+            "1.5; 1 takes each once."
+        )
+    whole, rest = divmod(count, len(images))
+    drawn = np.random.default_rng(seed).choice(len(images), rest, replace=False)
+    return images.subset([*list(range(len(images))) * whole, *np.sort(drawn).tolist()])

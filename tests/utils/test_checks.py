@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.checks import check_crop_shape, check_same_size
+from utils.checks import check_crop_shape, check_exclusive, check_same_size
 from utils.errors import check_choice, raise_problems
 from utils.image_files import Source
 from utils.image_set import ImageSet
@@ -40,3 +40,23 @@ def test_problems_are_counted_and_cut():
         raise_problems("train/", [f"p{number}" for number in range(25)])
     assert str(error.value).startswith("25 problems in train/: p0; p1;") and "and 5 more" in str(error.value)
     raise_problems("train/", [])
+
+
+def test_options_that_exclude_each_other_are_all_said():
+    rules = [
+        ({"A": 4, "B": 0.5}, "both do it", "set one to 0"),
+        ({"A": 4, "C": None}, "never", "nothing"),
+        ({"D": (1, 2), "E": True, "F": "x"}, "three of them", "choose"),
+    ]
+    with pytest.raises(ValueError) as error:
+        check_exclusive(rules)
+    assert str(error.value) == (
+        "2 problems in the variables: A=4 and B=0.5 exclude each other (both do it); set one to 0; "
+        "D=(1, 2) and E=True and F='x' exclude each other (three of them); choose."
+    )
+
+
+@pytest.mark.parametrize("off", [None, False, 0, 0.0, (), ""])
+def test_options_that_are_off_exclude_nothing(off):
+    check_exclusive([({"A": off, "B": 3}, "", ""), ({"A": off, "B": off}, "", "")])
+    check_exclusive([])

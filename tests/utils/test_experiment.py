@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from utils.experiment import apply_overrides, choose_gpus, describe_template, parse_command_line, template_variables
+from utils.experiment import (
+    apply_overrides,
+    choose_gpus,
+    describe_template,
+    parse_command_line,
+    template_variables,
+    variable_groups,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "templates" / "U-Net_2D_template.py"
@@ -92,11 +99,20 @@ def test_variables_are_read_with_their_comments():
     assert template_variables(source) == [("EPOCHS", "3", ["How often"]), ("RATE", "0.5", ["Two", "lines"])]
 
 
+def test_titles_of_groups_are_no_comments():
+    data, network = "# --- Data\n# Size\nA = 3\nB = 4\n", "# --- Network\nC = (\n    5,\n)\n"
+    source = f"# %% Experiment variables\n{data}\n{network}\n# %% Imports\nD = 1\n"
+    assert template_variables(source) == [("A", "3", ["Size"]), ("B", "4", []), ("C", "(5,)", [])]
+    assert variable_groups(source) == {"A": "Data", "B": "Data", "C": "Network"}
+    assert variable_groups("# %% Experiment variables\nA = 1\n\n# %% Imports\n") == {"A": ""}
+
+
 def test_help_shows_docstring_variables_comments_and_defaults():
     text = describe_template(TEMPLATE)
     assert "the reference experiment" in text
     assert "  EPOCHS=360" in text and "  LEARNING_RATE=0.002" in text
     assert "Share of the training images kept for validation" in text
+    assert "\n Data:\n  CROP_SHAPE=" in text and "\n Network:\n  FEATURE_MAPS=" in text and "---" not in text
 
 
 @pytest.mark.parametrize(

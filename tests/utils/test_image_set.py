@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from utils.image_files import Source, VolumeSource
-from utils.image_set import ImageSet, crop_image_set, split_validation, split_validation_z
+from utils.image_set import ImageSet, crop_image_set, replicate, split_validation, split_validation_z
 
 
 def image_set(count, shape=(4, 6, 1)):
@@ -151,3 +151,45 @@ def test_subvolumes_are_named_after_their_corner():
         "b_z00000_y00000_x00000.tif",
     ]
     assert {crop.shape for crop in crops.x + crops.y} == {(5, 6, 8, 1)}
+
+
+# --- joining and repeating
+
+
+def test_joined_sets_keep_images_masks_and_names_together():
+    first, second = image_set(2), image_set(3, shape=(8, 8, 1)).renamed("other")
+    joined = first.joined_with(second)
+    assert joined.x == [*first.x, *second.x] and joined.y == [*first.y, *second.y]
+    assert [str(source) for source in joined.sources] == ["0.png", "1.png", "other/0.png", "other/1.png", "other/2.png"]
+    without = ImageSet(first.x, None, first.sources, ()).joined_with(second)
+    assert without.y is None and len(without) == 5
+
+
+def test_names_of_slices_are_prefixed_too():
+    first, second = volume_set().renamed("v").sources
+    assert first.file == "v/0 to 9" and [part.file for part in first.slices[:2]] == ["v/0.png", "v/1.png"]
+    assert second == VolumeSource("v/b.tif")
+
+
+@pytest.mark.parametrize(("factor", "count"), [(1, 10), (2, 20), (3.0, 30), (1.5, 15), (0.5, 5), (2.25, 22), (0.06, 1)])
+def test_replicated_images_are_taken_equally_often(factor, count):
+    images = image_set(10)
+    many = replicate(images, factor, seed=0)
+    assert len(many) == count and all(any(x is original for original in images.x) for x in many.x)
+    assert all(mask.max() == image.max() % 2 for image, mask in zip(many.x, many.y, strict=True))
+    numbers = np.bincount([int(image.max()) for image in many.x], minlength=10)
+    assert numbers.max() - numbers.min() <= 1
+
+
+def test_seed_decides_which_images_are_taken_once_more():
+    def names(seed):
+        return [source.file for source in replicate(image_set(20), 1.5, seed=seed).sources[20:]]
+
+    assert names(0) == names(0) and names(0) != names(1)
+    assert len({name for seed in range(9) for name in names(seed)}) == 20
+
+
+@pytest.mark.parametrize("factor", [0, -1, 0.01, float("nan"), float("inf")])
+def test_a_factor_that_leaves_nothing_is_refused(factor):
+    with pytest.raises(ValueError, match=rf"{factor} times 10 training images leaves nothing.*Use a number above 0"):
+        replicate(image_set(10), factor, seed=0)

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from utils.intensity import dtype_range, intensity_problem, to_unit_range
+from utils.intensity import (
+    ZScore,
+    black_and_white,
+    dtype_range,
+    from_network_input,
+    intensity_problem,
+    network_scale,
+    to_network_input,
+    to_unit_range,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +88,36 @@ def test_scale_that_is_not_known_is_refused(dtype, intensity_range):
 )
 def test_problem_with_grey_values(image, intensity_range, expected):
     assert intensity_problem(image, intensity_range) == expected
+
+
+# --- what a network sees
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_scores_are_not_cut_off(dtype):
+    scores = to_network_input(np.array([0, 50, 70, 90, 250], dtype), ZScore(0, 200, 70, 20))
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, [-3.5, -1, 0, 1, 9], atol=1e-6)
+
+
+@pytest.mark.parametrize("intensity_range", [None, (20, 90)])
+def test_without_scores_a_network_sees_the_unit_range(intensity_range):
+    image = np.arange(256).astype(np.uint8)
+    seen = to_network_input(image, intensity_range)
+    assert np.array_equal(seen, to_unit_range(image, intensity_range))
+    assert from_network_input(seen, intensity_range) is seen
+
+
+def test_pictures_of_scores_show_black_to_white():
+    score, image = ZScore(0, 200, 70, 20), np.array([0, 50, 200, 220], np.uint8)
+    assert black_and_white(image.dtype, score) == (0, 200)
+    np.testing.assert_allclose(to_unit_range(image, score), [0, 0.25, 1, 1], atol=1e-6)
+    shown = from_network_input(to_network_input(image, score), score)
+    assert shown.dtype == np.float32
+    np.testing.assert_allclose(shown, [0, 0.25, 1, 1], atol=1e-6)
+
+
+def test_scale_of_a_network_needs_no_dtype_range_for_scores():
+    assert network_scale(np.int32, ZScore(-9, 9, 1, 2)) == (1, 3, False)
+    with pytest.raises(ValueError, match="cannot be scaled"):
+        network_scale(np.int32)
