@@ -33,7 +33,7 @@ demo: $(VENV)/requirements.done $(DEMO)/data/test/y
 test: $(VENV)/requirements-test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 bench: $(VENV)/requirements-test.done
 	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done

@@ -2,8 +2,8 @@
 
 import time
 
+from utils.environment import peak_memory_gib
 from utils.prediction import predict_crops
-from utils.run import peak_memory_gib
 
 TIMED_STEPS = 3
 

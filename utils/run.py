@@ -1,18 +1,15 @@
 """The folder of a run: what goes where, the log, the scores, and when a folder may be written to."""
 
-import importlib.metadata
 import shutil
-import subprocess
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from utils.charts import draw_overlays, middle_slice
-from utils.devices import describe_device
+from utils.environment import describe_environment, peak_memory_gib
 from utils.files import read_json, write_csv, write_json
 from utils.image_files import ImageWriter, SavedImages
 from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
@@ -41,19 +38,14 @@ METRIC_LABELS = {
     "dice": "Dice",
     "precision": "Precision",
     "recall": "Recall",
+    "average_precision_50": "Average Precision 0.50",
+    "average_precision_75": "Average Precision 0.75",
+    "mean_matched_score": "Mean Matched Score",
+    "panoptic_quality": "Panoptic Quality",
+    "adapted_rand_error": "Adapted Rand Error",
+    "det": "DET",
 }
 PRINTED_METRICS = ("foreground_iou", "overall_iou")
-PACKAGES = (
-    "keras",
-    "tensorflow",
-    "tensorflow-cpu",
-    "jax",
-    "torch",
-    "numpy",
-    "scipy",
-    "opencv-python-headless",
-    "tifffile",
-)
 # Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the
 # disk space.
 PROBABILITY_STEPS = 4096
@@ -68,6 +60,8 @@ class Run:
         From ``parse_command_line``.
     settings : dict
         Every variable after overrides, from ``apply_overrides``.
+    intensity_range : tuple of float or ZScore, optional
+        Grey values of black and white in pictures, as measured; without it ``INTENSITY_RANGE`` of the settings.
 
     Raises
     ------
@@ -77,10 +71,11 @@ class Run:
         If it is to be resumed with other settings.
     """
 
-    def __init__(self, args, settings):
+    def __init__(self, args, settings, *, intensity_range=None):
         name = f"{args.id}_{args.rid}" + ("_dry_run" if args.dry_run else "")
         self.folder = Path(args.job_dir) / "results" / name
         self.name, self.settings = name, settings
+        self._intensity_range = intensity_range or settings.get("INTENSITY_RANGE")
         self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
         self.checkpoints = self.folder / "checkpoints"
         self._scores, self._image_scores, self._overlays = [], [], {}
@@ -217,14 +212,13 @@ class Run:
             None if images.y is None else pictures(images.y),
             [middle_slice(mask) for mask in shown],
             titles=[str(source) for _, source, _ in pieces],
-            intensity_range=self.settings.get("INTENSITY_RANGE"),
+            intensity_range=self._intensity_range,
         )
 
     def _add_scores(self, protocol, post, names, matrices, losses):
         per_image = [scores_from_confusion(matrix) for matrix in matrices]
         key = {"protocol": protocol, "post": post}
-        suffix = PROTOCOL_LABELS.get(protocol, f"({protocol})")
-        prefix = POST_LABELS.get(post, "" if post == "none" else f"Post-process: {post} - ")
+        prefix, suffix = _label_parts(protocol, post)
         if losses:
             label = f"{prefix}Test loss"
             value = nan_mean(losses)
@@ -239,9 +233,32 @@ class Run:
             if metric in PRINTED_METRICS:
                 print(f"{label}: {value:.4f}", flush=True)
         self._image_scores += [key | {"image": name} | scores for name, scores in zip(names, per_image, strict=True)]
+        self._write_scores()
+        write_csv(self.folder / "scores_per_image.csv", self._image_scores)
+
+    def add_scores(self, protocol, post, scores, *, n):
+        """Print scores that were computed elsewhere and add them to the score tables.
+
+        Parameters
+        ----------
+        protocol, post : str
+            As `evaluate`.
+        scores : dict of str to float
+            By metric.
+        n : int
+            How many images or volumes they are of.
+        """
+        prefix, suffix = _label_parts(protocol, post)
+        for metric, value in scores.items():
+            label = f"{prefix}Test {METRIC_LABELS.get(metric, metric)} {suffix}"
+            row = {"protocol": protocol, "post": post, "metric": metric, "value": float(value), "n": n, "label": label}
+            self._scores.append(row)
+            print(f"{label}: {value:.4f}", flush=True)
+        self._write_scores()
+
+    def _write_scores(self):
         write_json(self.folder / "scores.json", self._scores)
         write_csv(self.folder / "scores.csv", self._scores)
-        write_csv(self.folder / "scores_per_image.csv", self._image_scores)
 
     def finish(self):
         """Write what the run took, print the scores in one table, and name the pictures to look at."""
@@ -253,7 +270,7 @@ class Run:
         if self._scores:
             print(f"\n{'protocol':<12}{'post-processing':<20}{'foreground IoU':>15}{'overall IoU':>13}")
             values = {(row["protocol"], row["post"], row["metric"]): row["value"] for row in self._scores}
-            for protocol, post in dict.fromkeys(key[:2] for key in values):
+            for protocol, post in dict.fromkeys(key[:2] for key in values if key[2] in PRINTED_METRICS):
                 foreground, overall = (values[protocol, post, metric] for metric in PRINTED_METRICS)
                 print(f"{protocol:<12}{post:<20}{foreground:>15.4f}{overall:>13.4f}")
             print(f"\nScores: {self.folder / 'scores.csv'}")
@@ -289,54 +306,10 @@ class _Tee:
         return getattr(self._terminal, name)
 
 
-def describe_environment(code_dir):
-    """Return versions, backend, device, precision and git state.
-
-    Parameters
-    ----------
-    code_dir : str or Path
-        Folder of the repository.
-
-    Returns
-    -------
-    dict
-    """
-    versions = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "git_commit": _git(code_dir, "rev-parse", "HEAD"),
-        "git_dirty": bool(_git(code_dir, "status", "--porcelain")),
-        "versions": versions,
-        "backend": keras.backend.backend(),
-        "device": describe_device(),
-        "precision": keras.mixed_precision.global_policy().name,
-    }
-
-
-def _git(folder, *arguments):
-    if shutil.which("git") is None:
-        return None
-    answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return answer.stdout.strip() or None
-
-
-def peak_memory_gib():
-    """Return the peak memory of this process in GiB, or None where the system does not tell.
-
-    Returns
-    -------
-    float or None
-    """
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 2)
+def _label_parts(protocol, post):
+    """Return what stands before and behind the name of a metric in a label."""
+    prefix = POST_LABELS.get(post, f"Post-process: {post} - ")
+    return prefix, PROTOCOL_LABELS.get(protocol, f"({protocol})")
 
 
 def _as_json(settings):

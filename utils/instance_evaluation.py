@@ -1,0 +1,66 @@
+"""Instances of a run: written, measured and scored in one call, as ``Run.evaluate`` does it with probabilities."""
+
+import numpy as np
+
+from utils.components import connected_components, without_channel
+from utils.det_measure import det_measure
+from utils.files import write_csv
+from utils.image_files import ImageWriter, SavedImages
+from utils.instance_metrics import instance_scores
+from utils.measurements import measure_instances
+
+
+def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_image", post="instances"):
+    """Save instance labels, measure each instance, and score them against the objects of the masks.
+
+    Writes ``images/<protocol>/<post>/labels/<original name>.tif``, int32, and a table of all instances,
+    ``instances.csv``, beside ``scores.csv``, which gets the scores. True instances are the connected components of the
+    masks. Without ground truth it only saves and measures.
+
+    Parameters
+    ----------
+    run : Run
+        Its folder and score tables are written to.
+    images : ImageSet
+        What was predicted; gives names and truth.
+    labels : iterable of numpy.ndarray
+        Instance labels ``(y, x, 1)`` or ``(z, y, x, 1)``, integers, one for each of ``images``; read once.
+    voxel_size_nm : float or sequence of float
+        One for all axes, or ``(y, x)`` or ``(z, y, x)``; nanometres.
+    protocol, post : str
+        Where the labels come from, as in `Run.evaluate`.
+
+    Returns
+    -------
+    SavedImages
+        The labels, read back from disk one by one.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many labels as images, or they differ in size.
+    """
+    folder = run.images / protocol / post / "labels"
+    rows, count = [], 0
+    with ImageWriter([folder], images.sources) as writer:
+        for count, found in enumerate(labels, start=1):
+            if count > len(images) or found.shape[:-1] != images.x[count - 1].shape[:-1]:
+                raise ValueError(f"{post}: labels {count} do not belong to the {len(images)} images.")
+            name = images.sources[count - 1].file
+            rows += [{"image": name} | row for row in measure_instances(found, voxel_size_nm=voxel_size_nm)]
+            for _, place in images.pieces(count - 1):
+                writer.write(np.asarray(found[place], np.int32))
+    if count != len(images):
+        raise ValueError(f"{post}: labels of {count} images for {len(images)}. Give those of each image.")
+    write_csv(run.folder / "instances.csv", rows)
+    saved = SavedImages(folder, images.sources)
+    print(f"{len(rows)} instances in {len(images)} images or volumes, measured in {run.folder / 'instances.csv'}")
+    if images.y is not None:
+        scores = instance_scores(_true_instances(images), saved) | det_measure(_true_instances(images), saved)
+        run.add_scores(protocol, post, scores, n=len(images))
+    return saved
+
+
+def _true_instances(images):
+    for mask in images.y:
+        yield connected_components(without_channel(mask) > 0)[..., np.newaxis]
