@@ -1,10 +1,12 @@
 """What augmented batches in two and three dimensions share: checks, the order of an epoch, random numbers, filling."""
 
+import functools
+
 import keras
 import numpy as np
 
 from generators.probability_map import ProbabilityMap
-from utils.intensity import black_and_white, scale_in_place
+from utils.intensity import black_and_white, network_scale, scale_in_place
 from utils.padding import pad_to
 
 
@@ -90,12 +92,27 @@ class PairBatches(keras.utils.PyDataset):
             for part, arrays in enumerate(self._parts)
         ]
         for place, number in enumerate(chosen):
-            arrays, out = [part[number] for part in self._parts], [part[place] for part in batch]
+            arrays, out = self._arrays(number), [part[place] for part in batch]
             limits = black_and_white(arrays[0].dtype, self.intensity_range)
             options = {"limits": limits, "probability_map": self._maps[number], "out": out}
+            options["draw_partner"] = functools.partial(self._draw_partner, number)
             self.generator.random_sample(arrays, self.crop_shape, rng, **options)
-            scale_in_place(out[0], *limits, clip=self.intensity_range is not None)
+            low, high, clip = network_scale(arrays[0].dtype, self.intensity_range)
+            scale_in_place(out[0], low, high, clip=clip)
         return tuple(batch)
+
+    def _arrays(self, number):
+        return [part[number] for part in self._parts]
+
+    def _draw_partner(self, number, rng):
+        """Draw another image for one to be mixed with (itself if it is the only one).
+
+        Returns its arrays, the grey values of its black and white, and its probability map.
+        """
+        if self._n_arrays > 1:
+            number = (number + 1 + int(rng.integers(self._n_arrays - 1))) % self._n_arrays
+        arrays = self._arrays(number)
+        return arrays, black_and_white(arrays[0].dtype, self.intensity_range), self._maps[number]
 
     def _order(self):
         """Return the numbers of the arrays in the order of the present epoch."""

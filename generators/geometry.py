@@ -113,11 +113,13 @@ class Resampling:
         Upper left ``(y, x)`` of the window in the source.
     shape : tuple of int
         Size ``(y, x)`` of the window and of the output.
+    displacement : sequence of numpy.ndarray, optional
+        float32 ``(2, y, x)``, or of size 1 where constant: what is added to the x and y coordinates in the source.
     """
 
-    def __init__(self, matrix, corner, shape):
+    def __init__(self, matrix, corner, shape, displacement=None):
         (self._top, self._left), (self._height, self._width) = corner, shape
-        self._matrix, self._exact = matrix, is_exact(matrix)
+        self._matrix, self._exact, self._map = matrix, displacement is None and is_exact(matrix), None
         if self._exact:
             return
         # OpenCV is fastest when no pixel comes from outside, so only the part of the source that is needed is handed to
@@ -125,6 +127,16 @@ class Resampling:
         (a, b, shift_x), (c, d, shift_y), _ = matrix.tolist()
         half_y, half_x = (self._height - 1) / 2, (self._width - 1) / 2
         centre_y, centre_x = self._top + half_y + shift_y, self._left + half_x + shift_x
+        if displacement is not None:
+            x, y = np.arange(self._width) - half_x, np.arange(self._height)[:, np.newaxis] - half_y
+            # What is constant along a row is added to its first pixel only.
+            at_x = (b * y + centre_x).astype(np.float32) + displacement[0] + (a * x).astype(np.float32)
+            at_y = (d * y + centre_y).astype(np.float32) + displacement[1] + (c * x).astype(np.float32)
+            self._rows, self._columns = ((math.floor(at.min()), math.ceil(at.max()) + 2) for at in (at_y, at_x))
+            at_x -= np.float32(self._columns[0])
+            at_y -= np.float32(self._rows[0])
+            self._map = at_x, at_y
+            return
         reach_y, reach_x = abs(c) * half_x + abs(d) * half_y, abs(a) * half_x + abs(b) * half_y
         self._rows = math.floor(centre_y - reach_y) - 1, math.ceil(centre_y + reach_y) + 3
         self._columns = math.floor(centre_x - reach_x) - 1, math.ceil(centre_x + reach_x) + 3
@@ -163,9 +175,13 @@ class Resampling:
         part = _cut(image, self._rows, self._columns, BORDERS[fill_mode], (cval,) * image.shape[-1])
         if not nearest or part.dtype not in WARPED_DTYPES:
             part = part.astype(np.float32)  # on the whole faster than interpolating 8-bit numbers, and more exact
-        flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+        interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
         target = out if part.dtype == out.dtype else np.empty(out.shape, part.dtype)
-        cv2.warpAffine(part, self._to_part, (self._width, self._height), flags=flags, dst=target)
+        if self._map is None:
+            flags = interpolation | cv2.WARP_INVERSE_MAP
+            cv2.warpAffine(part, self._to_part, (self._width, self._height), flags=flags, dst=target)
+        else:
+            cv2.remap(part, *self._map, interpolation, dst=target)
         if target is not out:
             out[...] = target
         return out

@@ -1,22 +1,26 @@
 """Augmented batches of images and masks in two dimensions."""
 
+import dataclasses
+
 import numpy as np
 
 from generators.batches import PairBatches
-from generators.geometry import FILL_MODES, Resampling, rotation, scale, shear, shift
-from generators.intensity_transforms import change_brightness
-from generators.options import check_numbers, number_range, zoom_factors
+from generators.geometry import Resampling, rotation, scale, shear, shift
+from generators.pair_generator import PairGenerator
 from generators.probability_map import random_corner
-from utils.errors import check_choice
+from generators.streams import Streams
 
 RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
 
 
-class ImageDataGenerator:
-    """Draw random transforms for images and masks, under Keras' own option names.
+@dataclasses.dataclass(kw_only=True, eq=False)
+class ImageDataGenerator(PairGenerator):
+    """Draw random transforms for images and masks; what Keras has too has Keras' names.
 
     One geometry is composed per sample and resampled once: image and weights linearly, mask by nearest neighbour.
     Flips and right-angle turns alone move pixels without resampling. Images keep their stored dtype until then.
+    Grey values change in the image alone. A range is a tuple ``(low, high)`` that a strength is drawn from, uniformly;
+    None or 0 switches the transform off.
 
     Parameters
     ----------
@@ -28,8 +32,56 @@ class ImageDataGenerator:
         Degrees; uniform in +-range.
     zoom_range : float or tuple of float
         ``(low, high)``, or z for ``(1 - z, 1 + z)``; one factor for both axes. As in Keras a factor below 1 magnifies.
-    brightness_range : tuple of float, optional
-        ``(low, high)``: grey values are multiplied by a factor drawn from it and clipped. Masks are left alone.
+    elastic_alpha : tuple of float
+        Range of the strength of a random displacement, which is its root mean square in pixels along y and x. Above a
+        third of ``elastic_sigma`` tissue begins to fold over.
+    elastic_sigma : float
+        Standard deviation, in pixels, of the Gaussian that makes the displacement smooth.
+    misalignment : tuple of int
+        Range of the whole pixels by which all rows from a random one on move, left or right, with mask and weights.
+    misalignment_rotation : float
+        Share of the misalignments that turn these rows about the centre of the sample instead; corners go so far.
+    blur_sigma : tuple of float
+        Range of the standard deviation, in pixels, of a Gaussian blur.
+    median_size : tuple of int
+        Range of the side, in pixels, of the square of a median filter; an odd number of it is drawn.
+    motion_length : tuple of int
+        Range of the length, in pixels, of a blur along a line of any direction.
+    brightness_range : tuple of float
+        Range of the factor of the grey values.
+    contrast_range : tuple of float
+        Range of the factor of the distances of the grey values from their mean.
+    gamma : tuple of float
+        Range of the power that grey values, scaled to 0 .. 1, are raised to; above 1 is darker.
+    noise_std : tuple of float
+        Range of the standard deviation of Gaussian noise, as a fraction of the grey value range.
+    dropout : tuple of float
+        Range of the share of single pixels that turn black.
+    missing_sections : tuple of float
+        Range of the share of the image that is lost, in a band from one side to the opposite one.
+    missing_fill : float or str
+        What is there instead: 0 for black to 1 for white, or ``mean`` of the image.
+    cutmix_size : tuple of float
+        Range of the size, as a share of height and width, of a box that is taken, with mask and weights, from another
+        image augmented alike.
+    cutblur_size : tuple of float
+        Range of the size, as above, of a box that is shown at a lower resolution.
+    cutblur_factor : tuple of int
+        Range of how many pixels then become one, along both axes.
+    cutblur_inside : bool
+        False: every second time the box stays sharp and all around it is changed.
+    cutnoise_size : tuple of float
+        Range of the size, as above, of boxes with uniform noise.
+    cutnoise_strength : tuple of float
+        Range of the largest value of this noise, as a fraction of the grey value range.
+    cutout_size : tuple of float
+        Range of the size, as above, of boxes that are filled.
+    cutout_fill : float or str
+        With what: as ``missing_fill``.
+    cutout_mask : bool
+        Whether the mask becomes 0 there.
+    cut_count : tuple of int
+        Range of how many boxes are filled or made noisy.
     fill_mode : str
         ``reflect`` (``dcba|abcd|dcba``), ``nearest``, ``constant`` or ``wrap``, for what comes from outside the image.
     cval : float
@@ -39,8 +91,10 @@ class ImageDataGenerator:
     rotation90 : bool
         Turn by 0, 90, 180 or 270 degrees, each with probability 0.25. Needs square crops.
     probability : float
-        Probability that a sample gets the transforms that resample it (rotation, shifts, shear, zoom) and the
-        brightness; flips and right-angle turns keep their own.
+        Probability that a sample gets the transforms that resample it (rotation, shifts, shear, zoom, elastic), and, by
+        itself, of each other transform; flips and right-angle turns keep their own.
+    probabilities : dict of str to float, optional
+        Probabilities of their own, by the option that switches the transform on, e.g. ``{"cutmix_size": 0.2}``.
 
     Raises
     ------
@@ -55,37 +109,13 @@ class ImageDataGenerator:
     ([(2, 64, 64, 1), (2, 64, 64, 1)], 2)
     """
 
-    def __init__(
-        self,
-        *,
-        rotation_range=0.0,
-        width_shift_range=0.0,
-        height_shift_range=0.0,
-        shear_range=0.0,
-        zoom_range=0.0,
-        brightness_range=None,
-        fill_mode="reflect",
-        cval=0.0,
-        horizontal_flip=False,
-        vertical_flip=False,
-        rotation90=False,
-        probability=1.0,
-    ):
-        check_choice("FILL_MODE", fill_mode, FILL_MODES)
-        check_numbers(
-            rotation_range=(rotation_range, 0, 360),
-            width_shift_range=(width_shift_range, 0, 1),
-            height_shift_range=(height_shift_range, 0, 1),
-            shear_range=(shear_range, 0, 89),
-            probability=(probability, 0, 1),
-        )
-        self.zoom_range = zoom_factors(zoom_range)
-        self.brightness_range = number_range("brightness_range", brightness_range, example=(0.8, 1.2))
-        self.rotation_range, self.shear_range = rotation_range, shear_range
-        self.width_shift_range, self.height_shift_range = width_shift_range, height_shift_range
-        self.fill_mode, self.cval = fill_mode, cval
-        self.horizontal_flip, self.vertical_flip, self.rotation90 = horizontal_flip, vertical_flip, rotation90
-        self.probability = probability
+    def __post_init__(self):
+        super().__post_init__()
+        # Drawn with the geometry, as it always was, so that seeds of earlier runs keep their samples.
+        self.brightness_range = self.intensity_ranges["brightness_range"]
+        self.intensity_ranges["brightness_range"] = None
+        others = (self.elastic_alpha, self.sections["misalignment"], *self.intensity_ranges.values())
+        self._needs_streams = self._has_later_changes or any(others)
 
     def flow(
         self,
@@ -158,7 +188,7 @@ class ImageDataGenerator:
         )
 
     def random_matrix(self, rng, shape):
-        """Draw the geometry of one sample.
+        """Draw flips, turns, zoom, shear, rotation and shift of one sample.
 
         Parameters
         ----------
@@ -169,19 +199,21 @@ class ImageDataGenerator:
 
         Returns
         -------
-        numpy.ndarray
+        matrix : numpy.ndarray
             ``(3, 3)``, see ``generators.geometry``.
+        chance : float
+            0 to 1; the sample is resampled if it is below the probability.
         """
         # All numbers are drawn whether or not they are used, so that one option does not change the draws of another.
         angle, lean, down, right = (2 * number - 1 for number in rng.random(4).tolist())
-        zoom, flip_up, flip_left, turn, resampled = rng.random(5).tolist()
+        zoom, flip_up, flip_left, turn, chance = rng.random(5).tolist()
         matrix = RIGHT_ANGLE_TURNS[int(4 * turn) if self.rotation90 else 0]
         mirror_y = -1.0 if self.vertical_flip and flip_up < 0.5 else 1.0
         mirror_x = -1.0 if self.horizontal_flip and flip_left < 0.5 else 1.0
         if mirror_y < 0 or mirror_x < 0:
             matrix = scale(mirror_y, mirror_x) @ matrix
-        if resampled >= self.probability:
-            return matrix
+        if chance >= self.probability:
+            return matrix, chance
         low, high = self.zoom_range
         if low != 1 or high != 1:
             factor = low + (high - low) * zoom
@@ -193,61 +225,35 @@ class ImageDataGenerator:
         if self.height_shift_range or self.width_shift_range:
             pixels = down * self.height_shift_range * shape[0], right * self.width_shift_range * shape[1]
             matrix = shift(*pixels) @ matrix
-        return matrix
+        return matrix, chance
 
-    def random_brightness(self, image, rng, limits):
-        """Multiply the grey values of an image by a random factor and clip them, in place.
-
-        Parameters
-        ----------
-        image : numpy.ndarray
-            ``(y, x, c)``, float32; changed.
-        rng : numpy.random.Generator
-            Source of randomness.
-        limits : tuple of float
-            Grey values of black and white.
-        """
-        if self.brightness_range is None:
-            return
-        factor, applied = rng.uniform(*self.brightness_range), rng.random() < self.probability
-        if applied:
-            change_brightness(image, factor, limits)
-
-    def random_sample(self, arrays, crop_shape, rng, *, limits, probability_map=None, out=None):
-        """Draw one augmented sample.
-
-        Parameters
-        ----------
-        arrays : sequence of numpy.ndarray
-            Image ``(y, x, c)``, mask ``(y, x, 1)`` and, if there is one, weight map ``(y, x, 1)``.
-        crop_shape : tuple of int
-            ``(y, x, ...)`` of the sample; no larger than the image.
-        rng : numpy.random.Generator
-            Source of randomness.
-        limits : tuple of float
-            Grey values of black and white, from ``black_and_white``.
-        probability_map : ProbabilityMap, optional
-            Of the mask.
-        out : sequence of numpy.ndarray, optional
-            Where to write image (float32), mask (in its dtype) and weight map (float32), C-contiguous.
-
-        Returns
-        -------
-        list of numpy.ndarray
-            Image, mask and weight map of the size of the crop; grey values are not scaled yet.
-        """
-        shape = tuple(crop_shape[:2])
+    def _resampled(self, arrays, shape, rng, *, probability_map, out=None):
+        """Draw a crop and its geometry; return image, mask and weights through it, and the streams of the sample."""
         corner = random_corner(arrays[0].shape[:2], shape, rng, probability_map)
-        resampling = Resampling(self.random_matrix(rng, shape), corner, shape)
-        out = out or [None] * len(arrays)
-        image = resampling.apply(arrays[0], nearest=False, fill_mode=self.fill_mode, cval=self.cval, out=out[0])
-        mask = resampling.apply(arrays[1], nearest=True, fill_mode=self.fill_mode, out=out[1])
-        weights = [
-            resampling.apply(array, nearest=False, fill_mode=self.fill_mode, out=target)
-            for array, target in zip(arrays[2:], out[2:], strict=True)
+        matrix, chance = self.random_matrix(rng, shape)
+        streams = displacement = None
+        if self._needs_streams:
+            streams = Streams(rng.spawn(1)[0])
+            displacement = self._displacement(shape, matrix, streams, chance=chance)
+        resampling = Resampling(matrix, corner, shape, displacement)
+        sample = [
+            resampling.apply(
+                array,
+                nearest=part == 1,
+                fill_mode=self.fill_mode,
+                cval=self.cval if part == 0 else 0.0,
+                out=target,
+            )
+            for part, (array, target) in enumerate(zip(arrays, out or [None] * len(arrays), strict=True))
         ]
-        self.random_brightness(image, rng, limits)
-        return [image, mask, *weights]
+        return sample, streams
+
+    def _draw_brightness(self, rng):
+        """Return the factor of the brightness, or None for no change."""
+        if self.brightness_range is None:
+            return None
+        factor, chance = rng.uniform(*self.brightness_range), rng.random()
+        return factor if chance < self.probability_of["brightness_range"] else None
 
 
 class ImageBatches(PairBatches):

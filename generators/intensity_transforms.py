@@ -1,16 +1,64 @@
 """Random changes of grey values; masks are never touched.
 
-Images are float32 ``(..., y, x, c)``, C-contiguous, in their stored units, and changed in place. ``limits`` are the
-grey values of black and white, at which the results are cut off.
+Images are float32 ``(y, x, c)`` or ``(z, y, x, c)``, C-contiguous, in their stored units, and changed in place.
+``limits`` are the grey values of black and white, at which the results are cut off.
 """
 
 import cv2
 import numpy as np
 
-INTENSITY_OPTIONS = ("blur_sigma", "brightness_range", "contrast_range", "gamma", "noise_std")
+from generators.options import number_range, whole_range
+
+# Those that came later draw from a generator of their own, so that seeds of earlier runs keep their samples.
+FIRST_OPTIONS = ("blur_sigma", "brightness_range", "contrast_range", "gamma", "noise_std")
+LATER_OPTIONS = ("median_size", "motion_length", "dropout")
+INTENSITY_OPTIONS = FIRST_OPTIONS + LATER_OPTIONS
+# Of strengths that are whole numbers, the distance from one to the next.
+STEPS = {"median_size": 2, "motion_length": 1}
 
 
-def blur(image, sigma):
+def intensity_ranges(
+    *, blur_sigma, median_size, motion_length, brightness_range, contrast_range, gamma, noise_std, dropout
+):
+    """Return the ranges that strengths are drawn from, checked.
+
+    Parameters
+    ----------
+    blur_sigma, median_size, motion_length, brightness_range, contrast_range, gamma, noise_std, dropout
+        As ``ImageDataGenerator``: tuples ``(low, high)``, or None or 0 for off.
+
+    Returns
+    -------
+    dict of str to tuple of float or None
+        For each of ``INTENSITY_OPTIONS``.
+
+    Raises
+    ------
+    ValueError
+        If a range is out of what is possible; the message gives it.
+    """
+    return {
+        "blur_sigma": number_range("blur_sigma", blur_sigma, example=(0.5, 1.5), zero_allowed=True),
+        "median_size": _odd_range("median_size", median_size),
+        "motion_length": whole_range("motion_length", motion_length, example=(3, 8)),
+        "brightness_range": number_range("brightness_range", brightness_range, example=(0.8, 1.2)),
+        "contrast_range": number_range("contrast_range", contrast_range, example=(0.8, 1.2)),
+        "gamma": number_range("gamma", gamma, example=(0.8, 1.25)),
+        "noise_std": number_range("noise_std", noise_std, example=(0, 0.1), zero_allowed=True),
+        "dropout": number_range("dropout", dropout, example=(0, 0.1), zero_allowed=True, highest=1),
+    }
+
+
+def _odd_range(name, value):
+    """Return ``(low, high)`` with both ends odd, checked, or None for off."""
+    pair = whole_range(name, value, example=(3, 5))
+    odd = pair and (pair[0] | 1, (pair[1] - 1) | 1)  # the first odd number from low up, from high down
+    if odd and odd[0] > odd[1]:
+        raise ValueError(f"{name} is {pair}; sizes are odd, and none lies from low to high. Take e.g. (3, 5).")
+    return odd
+
+
+def blur(image, sigma, *, isotropic=False):
     """Smooth in the y-x plane with a Gaussian.
 
     Parameters
@@ -19,9 +67,88 @@ def blur(image, sigma):
         Changed.
     sigma : float
         Standard deviation in pixels, above 0.
+    isotropic : bool
+        Of a volume: smooth along z too.
     """
     for plane in image.reshape(-1, *image.shape[-3:]):
         cv2.GaussianBlur(plane, (0, 0), sigma, dst=plane, borderType=cv2.BORDER_REFLECT)
+    if isotropic and image.ndim == 4:
+        columns, taps = image.reshape(len(image), -1), 2 * round(4 * sigma) + 1  # as many as OpenCV takes above
+        cv2.GaussianBlur(columns, (1, taps), sigma, dst=columns, borderType=cv2.BORDER_REFLECT)
+
+
+def median_blur(image, size, limits):
+    """Replace each pixel by the median of a square about it, in the y-x plane.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Changed; beyond the border its last pixels are repeated.
+    size : int
+        Pixels along a side of the square, odd.
+    limits : tuple of float
+        Grey values of black and white. Squares of more than 5 pixels tell 256 steps between them apart.
+    """
+    low, step = limits[0], (limits[1] - limits[0]) / 255
+    for plane in image.reshape(-1, *image.shape[-3:]):
+        for channel in range(plane.shape[-1]):
+            values = np.ascontiguousarray(plane[..., channel])
+            if size <= 5:
+                plane[..., channel] = cv2.medianBlur(values, size)
+                continue
+            steps = np.clip(np.rint((values - low) / step), 0, 255).astype(np.uint8)
+            plane[..., channel] = cv2.medianBlur(steps, size) * np.float32(step) + np.float32(low)
+
+
+def line_kernel(length, direction):
+    """Return the weights of a motion: so many points of a line, one pixel apart and about the centre of the kernel.
+
+    Parameters
+    ----------
+    length : int
+        Number of points; between pixels each is shared by its neighbours, linearly.
+    direction : sequence of float
+        ``(z, y, x)`` of the line, of any length.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``(z, y, x)``, each size odd; the sum is 1.
+
+    Examples
+    --------
+    >>> line_kernel(4, (0, 0, 1)).tolist()
+    [[[0.125, 0.25, 0.25, 0.25, 0.125]]]
+    """
+    step = np.asarray(direction, float) / np.linalg.norm(direction)
+    points = np.outer(np.arange(length) - (length - 1) / 2, step).round(6)
+    reach = np.ceil(np.abs(points).max(axis=0)).astype(int)
+    kernel = np.zeros(2 * reach + 1)
+    first = np.floor(points).astype(int)
+    for corner in np.ndindex(2, 2, 2):  # the eight pixels about each point
+        weights = np.where(corner, points - first, first + 1 - points).prod(axis=1)
+        inside = weights > 0
+        np.add.at(kernel, tuple((first + reach + corner)[inside].T), weights[inside])
+    return (kernel / length).astype(np.float32)
+
+
+def motion_blur(image, kernel):
+    """Smear along a line.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Changed; mirrored beyond its border.
+    kernel : numpy.ndarray
+        ``(z, y, x)``, from ``line_kernel``; one of depth 1 leaves the slices of a volume apart.
+    """
+    volume = image if image.ndim == 4 else image[np.newaxis]
+    reach = len(kernel) // 2
+    slices = np.pad(volume, ((reach, reach), (0, 0), (0, 0), (0, 0)), mode="symmetric") if reach else volume.copy()
+    volume[...] = 0
+    for z, weights in enumerate(kernel):
+        for target, source in zip(volume, slices[z : z + len(volume)], strict=True):
+            target += cv2.filter2D(source, -1, weights, borderType=cv2.BORDER_REFLECT).reshape(target.shape)
 
 
 def change_brightness(image, factor, limits):
@@ -99,7 +226,25 @@ def add_noise(image, deviation, limits, rng):
     np.clip(image, *limits, out=image)
 
 
-def change_intensity(image, ranges, rng, *, limits, probability):
+def drop_pixels(image, share, limits, rng):
+    """Make single pixels black, all their channels, independently of each other.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Changed.
+    share : float
+        Expected share of black pixels, 0 to 1.
+    limits : tuple of float
+        Grey values of black and white.
+    rng : numpy.random.Generator
+        Source of randomness.
+    """
+    dead = rng.random((*image.shape[:-1], 1), dtype=np.float32) < share
+    np.copyto(image, np.float32(limits[0]), where=dead)
+
+
+def change_intensity(image, ranges, streams, *, limits, probabilities, isotropic=False):
     """Change the grey values of one image at random.
 
     Parameters
@@ -108,22 +253,28 @@ def change_intensity(image, ranges, rng, *, limits, probability):
         Changed.
     ranges : dict of str to tuple of float or None
         For each of ``INTENSITY_OPTIONS`` the range ``(low, high)`` that its strength is drawn from, or None for off.
-    rng : numpy.random.Generator
-        Source of randomness.
+    streams : Streams
+        Sources of randomness.
     limits : tuple of float
         Grey values of black and white.
-    probability : float
+    probabilities : dict of str to float
         Of each change, by itself.
+    isotropic : bool
+        Of a volume: blur and motion go along z too.
     """
-    # Numbers are drawn for all, used or not, so that one option does not change the draws of another.
-    drawn = dict.fromkeys(INTENSITY_OPTIONS)
-    for name, (fraction, chance) in zip(drawn, rng.random((len(drawn), 2)).tolist(), strict=True):
-        if ranges[name] is not None and chance < probability:
-            low, high = ranges[name]
-            drawn[name] = low + (high - low) * fraction
+    rng = streams["intensity"]
+    drawn = _draw_strengths(FIRST_OPTIONS, ranges, rng, probabilities)
+    if any(ranges[name] for name in LATER_OPTIONS):
+        later = streams["later_intensity"]
+        drawn |= _draw_strengths(LATER_OPTIONS, ranges, later, probabilities)
+        z, y, x = later.standard_normal(3)  # a direction, none more likely than another
     # In the order of the way through the microscope: optics, detector, noise.
     if drawn["blur_sigma"]:
-        blur(image, drawn["blur_sigma"])
+        blur(image, drawn["blur_sigma"], isotropic=isotropic)
+    if drawn.get("median_size"):
+        median_blur(image, drawn["median_size"], limits)
+    if drawn.get("motion_length"):
+        motion_blur(image, line_kernel(drawn["motion_length"], (z if isotropic else 0, y, x)))
     if drawn["brightness_range"]:
         change_brightness(image, drawn["brightness_range"], limits)
     if drawn["contrast_range"]:
@@ -132,3 +283,17 @@ def change_intensity(image, ranges, rng, *, limits, probability):
         change_gamma(image, drawn["gamma"], limits)
     if drawn["noise_std"]:
         add_noise(image, drawn["noise_std"], limits, rng)
+    if drawn.get("dropout"):
+        drop_pixels(image, drawn["dropout"], limits, later)
+
+
+def _draw_strengths(names, ranges, rng, probabilities):
+    """Return the strength of each change, None for those that do not happen."""
+    # Numbers are drawn for all, used or not, so that one option does not change the draws of another.
+    drawn = dict.fromkeys(names)
+    for name, (fraction, chance) in zip(names, rng.random((len(names), 2)).tolist(), strict=True):
+        if ranges[name] is not None and chance < probabilities[name]:
+            low, high = ranges[name]
+            step = STEPS.get(name)
+            drawn[name] = low + (step * int(fraction * ((high - low) // step + 1)) if step else (high - low) * fraction)
+    return drawn

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from utils.errors import check_choice
+
 
 def check_numbers(**numbers):
     """Check that options lie in their ranges.
@@ -25,7 +27,7 @@ def check_numbers(**numbers):
             raise ValueError(f"{name} is {value}; it must be from {low} to {high}.")
 
 
-def number_range(name, value, *, example, zero_allowed=False):
+def number_range(name, value, *, example, zero_allowed=False, highest=None, required=False):
     """Return the range that a number is drawn from, checked.
 
     Parameters
@@ -38,6 +40,10 @@ def number_range(name, value, *, example, zero_allowed=False):
         A sensible range, for the message.
     zero_allowed : bool
         Whether ``low`` may be 0.
+    highest : float, optional
+        What ``high`` may be at most.
+    required : bool
+        Whether the option cannot be switched off.
 
     Returns
     -------
@@ -47,16 +53,139 @@ def number_range(name, value, *, example, zero_allowed=False):
     Raises
     ------
     ValueError
-        If it is no pair, ``low`` is too small or ``high`` below it.
+        If it is no pair, ``low`` is too small, or ``high`` below it or too large.
+
+    Examples
+    --------
+    >>> number_range("gamma", (0.8, 1.25), example=(0.8, 1.25))
+    (0.8, 1.25)
     """
-    if value is None or (np.isscalar(value) and value == 0):
+    if not required and _is_off(value):
         return None
-    pair = value if np.isscalar(value) else tuple(value)
-    fits = not np.isscalar(pair) and len(pair) == 2 and pair[0] <= pair[1]
-    if not (fits and (pair[0] >= 0 if zero_allowed else pair[0] > 0)):
-        sign = "<=" if zero_allowed else "<"
-        raise ValueError(f"{name} is {pair}; it must be (low, high) with 0 {sign} low <= high, e.g. {example}.")
-    return pair if pair[1] else None
+    pair = tuple(value) if np.iterable(value) else value
+    fits = _is_pair(pair) and (pair[0] >= 0 if zero_allowed else pair[0] > 0)
+    if not fits or (highest is not None and pair[1] > highest):
+        sign, limit = "<=" if zero_allowed else "<", "" if highest is None else f" <= {highest}"
+        raise ValueError(f"{name} is {pair}; it must be (low, high) with 0 {sign} low <= high{limit}, e.g. {example}.")
+    return pair if pair[1] or required else None
+
+
+def whole_range(name, value, *, example, lowest=1, required=False):
+    """Return the range that a whole number is drawn from, both ends included, checked.
+
+    Parameters
+    ----------
+    name : str
+        The option, for the message.
+    value : tuple of int, 0 or None
+        ``(low, high)``; 0, ``(0, 0)`` and None switch the option off.
+    example : tuple of int
+        A sensible range, for the message.
+    lowest : int
+        What ``low`` must be at least.
+    required : bool
+        Whether the option cannot be switched off.
+
+    Returns
+    -------
+    tuple of int or None
+        None when the option is off.
+
+    Raises
+    ------
+    ValueError
+        If it is no pair of whole numbers, ``low`` is too small or ``high`` below it.
+
+    Examples
+    --------
+    >>> whole_range("cutblur_factor", (2, 8), example=(2, 8), lowest=2)
+    (2, 8)
+    """
+    if not required and _is_off(value):
+        return None
+    pair = tuple(value) if np.iterable(value) else value
+    if not (_is_pair(pair) and pair[0] >= lowest and all(number == int(number) for number in pair)):
+        raise ValueError(
+            f"{name} is {pair}; it must be two whole numbers (low, high) with {lowest} <= low <= high, e.g. {example}."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _is_off(value):
+    """Return whether a range is None, 0 or (0, 0)."""
+    return value is None or (tuple(value) == (0, 0) if np.iterable(value) else value == 0)
+
+
+def _is_pair(pair):
+    return np.iterable(pair) and len(pair) == 2 and pair[0] <= pair[1] < np.inf
+
+
+def fill_value(name, value, words):
+    """Return what a lost part of an image is filled with, checked.
+
+    Parameters
+    ----------
+    name : str
+        The option, for the message.
+    value : float or str
+        0 for black to 1 for white, or one of the words.
+    words : tuple of str
+        What else is possible.
+
+    Returns
+    -------
+    float or str
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> fill_value("cutout_fill", "mean", ("mean",))
+    'mean'
+    """
+    if not (value in words if isinstance(value, str) else np.isscalar(value) and 0 <= value <= 1):
+        raise ValueError(
+            f"{name} is {value!r}; it must be a number from 0 (black) to 1 (white) or one of {list(words)}."
+        )
+    return value
+
+
+def each_probability(probability, probabilities, names):
+    """Return the probability of each transform, checked.
+
+    Parameters
+    ----------
+    probability : float
+        Of those without one of their own.
+    probabilities : dict of str to float or None
+        Of some, by the option that switches the transform on.
+    names : tuple of str
+        All these options.
+
+    Returns
+    -------
+    dict of str to float
+
+    Raises
+    ------
+    ValueError
+        If ``probabilities`` is no dictionary, a name in it unknown or a probability not from 0 to 1.
+
+    Examples
+    --------
+    >>> each_probability(1.0, {"dropout": 0.5}, ("gamma", "dropout"))
+    {'gamma': 1.0, 'dropout': 0.5}
+    """
+    if not isinstance(probabilities, dict | None):
+        raise ValueError(f"probabilities is {probabilities!r}; it must be a dictionary, e.g. {{{names[0]!r}: 0.5}}.")
+    probabilities = probabilities or {}
+    for name, own in probabilities.items():
+        check_choice("the name in probabilities", name, names)
+        check_numbers(**{f"probabilities[{name!r}]": (own, 0, 1)})
+    return dict.fromkeys(names, probability) | probabilities
 
 
 def zoom_factors(zoom_range):

@@ -1,23 +1,28 @@
 """Augmented batches of volumes and masks in three dimensions."""
 
+import dataclasses
+
 import numpy as np
 
 from generators.batches import PairBatches
-from generators.geometry import FILL_MODES, rotation, shear
-from generators.intensity_transforms import change_intensity
-from generators.options import check_numbers, number_range, zoom_factors
+from generators.geometry import rotation, shear
+from generators.options import check_numbers
+from generators.pair_generator import PairGenerator
 from generators.probability_map import random_corner
-from generators.voxel_geometry import in_space, right_angle_turn, scale_in_space, shift_in_space, smooth_noise
+from generators.streams import Streams
+from generators.voxel_geometry import in_space, right_angle_turn, scale_in_space, shift_in_space
 from generators.voxel_resampling import volume_resampling
-from utils.errors import check_choice
 
 
-class VoxelDataGenerator:
+@dataclasses.dataclass(kw_only=True, eq=False)
+class VoxelDataGenerator(PairGenerator):
     """Draw random transforms for volumes and masks, under the option names of ``ImageDataGenerator``.
 
     One geometry is composed per sample and resampled once: image and weights linearly, mask by nearest neighbour.
-    Flips and right-angle turns alone move voxels without resampling. Unless voxels are said to be isotropic, z is never
-    mixed with y or x: every slice of a sample comes from one slice of the volume.
+    Flips and right-angle turns alone move voxels without resampling. Grey values change in the volume alone. Unless
+    voxels are said to be isotropic, z is never mixed with y or x: every slice of a sample comes from one slice of the
+    volume. A range is a tuple ``(low, high)`` that a strength is drawn from, uniformly; None or 0 switches the
+    transform off.
 
     Parameters
     ----------
@@ -32,20 +37,58 @@ class VoxelDataGenerator:
         ``(low, high)``, or z for ``(1 - z, 1 + z)``; one factor for y and x, with ``isotropic`` for z too. As in Keras
         a factor below 1 magnifies.
     elastic_alpha : tuple of float
-        ``(low, high)`` of the strength of a random displacement, which is its root mean square in pixels along y and x,
-        with ``isotropic`` along z too. Above a third of ``elastic_sigma`` tissue begins to fold over. 0: off.
+        Range of the strength of a random displacement, which is its root mean square in pixels along y and x, with
+        ``isotropic`` along z too. Above a third of ``elastic_sigma`` tissue begins to fold over.
     elastic_sigma : float
         Standard deviation, in pixels, of the Gaussian that makes the displacement smooth along all three axes.
-    blur_sigma : tuple of float, optional
-        ``(low, high)`` of the standard deviation, in pixels, of a Gaussian blur in the y-x plane.
-    brightness_range : tuple of float, optional
-        ``(low, high)``: grey values are multiplied by a factor drawn from it and clipped.
-    contrast_range : tuple of float, optional
-        ``(low, high)``: the distances of the grey values from their mean are multiplied by a factor.
-    gamma : tuple of float, optional
-        ``(low, high)`` of the power that grey values, scaled to 0 .. 1, are raised to; above 1 is darker.
-    noise_std : tuple of float, optional
-        ``(low, high)`` of the standard deviation of Gaussian noise, as a fraction of the grey value range.
+    misalignment : tuple of int
+        Range of the whole pixels by which one section (slip) or all from a random one on (translation) move, in any
+        direction in the y-x plane, with mask and weights.
+    misalignment_rotation : float
+        Share of the misalignments that turn these sections about their centre instead; corners go so far.
+    blur_sigma : tuple of float
+        Range of the standard deviation, in pixels, of a Gaussian blur in the y-x plane, with ``isotropic`` along z too.
+    median_size : tuple of int
+        Range of the side, in pixels, of the square in the y-x plane of a median filter; an odd number of it is drawn.
+    motion_length : tuple of int
+        Range of the length, in pixels, of a blur along a line of any direction in the y-x plane, with ``isotropic`` in
+        space.
+    brightness_range : tuple of float
+        Range of the factor of the grey values.
+    contrast_range : tuple of float
+        Range of the factor of the distances of the grey values from their mean.
+    gamma : tuple of float
+        Range of the power that grey values, scaled to 0 .. 1, are raised to; above 1 is darker.
+    noise_std : tuple of float
+        Range of the standard deviation of Gaussian noise, as a fraction of the grey value range.
+    dropout : tuple of float
+        Range of the share of single voxels that turn black.
+    missing_sections : tuple of float
+        Range of the share of the sections that are lost, at least one and never all.
+    missing_fill : float or str
+        What is there instead: 0 for black to 1 for white, ``mean`` of the volume, or ``neighbour``, the nearest section
+        that is left.
+    cutmix_size : tuple of float
+        Range of the size, as a share of depth, height and width, of a box that is taken, with mask and weights, from
+        another volume augmented alike.
+    cutblur_size : tuple of float
+        Range of the size, as above, of a box that is shown at a lower resolution.
+    cutblur_factor : tuple of int
+        Range of how many pixels then become one, along y and x, with ``isotropic`` along z too.
+    cutblur_inside : bool
+        False: every second time the box stays sharp and all around it is changed.
+    cutnoise_size : tuple of float
+        Range of the size, as above, of boxes with uniform noise.
+    cutnoise_strength : tuple of float
+        Range of the largest value of this noise, as a fraction of the grey value range.
+    cutout_size : tuple of float
+        Range of the size, as above, of boxes that are filled.
+    cutout_fill : float or str
+        With what: 0 for black to 1 for white, or ``mean`` of the volume.
+    cutout_mask : bool
+        Whether the mask becomes 0 there.
+    cut_count : tuple of int
+        Range of how many boxes are filled or made noisy.
     fill_mode : str
         ``reflect`` (``dcba|abcd|dcba``), ``nearest``, ``constant`` or ``wrap``, for what comes from outside the volume.
     cval : float
@@ -58,8 +101,10 @@ class VoxelDataGenerator:
     isotropic : bool
         Voxels are as deep as high and wide, and so may be turned about all axes.
     probability : float
-        Probability that a sample gets the transforms that resample it (rotation, shifts, shear, zoom, elastic), and,
-        by itself, of each change of grey values; flips and right-angle turns keep their own.
+        Probability that a sample gets the transforms that resample it (rotation, shifts, shear, zoom, elastic), and, by
+        itself, of each other transform; flips and right-angle turns keep their own.
+    probabilities : dict of str to float, optional
+        Probabilities of their own, by the option that switches the transform on, e.g. ``{"cutmix_size": 0.2}``.
 
     Raises
     ------
@@ -75,55 +120,16 @@ class VoxelDataGenerator:
     ([(2, 8, 32, 32, 1), (2, 8, 32, 32, 1)], 2)
     """
 
-    def __init__(
-        self,
-        *,
-        rotation_range=0.0,
-        width_shift_range=0.0,
-        height_shift_range=0.0,
-        depth_shift_range=0.0,
-        shear_range=0.0,
-        zoom_range=0.0,
-        elastic_alpha=0.0,
-        elastic_sigma=10.0,
-        blur_sigma=None,
-        brightness_range=None,
-        contrast_range=None,
-        gamma=None,
-        noise_std=None,
-        fill_mode="reflect",
-        cval=0.0,
-        horizontal_flip=False,
-        vertical_flip=False,
-        z_flip=False,
-        rotation90=False,
-        isotropic=False,
-        probability=1.0,
-    ):
-        check_choice("FILL_MODE", fill_mode, FILL_MODES)
-        check_numbers(
-            rotation_range=(rotation_range, 0, 360),
-            width_shift_range=(width_shift_range, 0, 1),
-            height_shift_range=(height_shift_range, 0, 1),
-            depth_shift_range=(depth_shift_range, 0, 1),
-            shear_range=(shear_range, 0, 89),
-            elastic_sigma=(elastic_sigma, 1, 1000),
-            probability=(probability, 0, 1),
-        )
-        self.rotation_range, self.shear_range, self.zoom_range = rotation_range, shear_range, zoom_factors(zoom_range)
-        self.shift_ranges = depth_shift_range, height_shift_range, width_shift_range
-        self.elastic_alpha = number_range("elastic_alpha", elastic_alpha, example=(1, 3), zero_allowed=True)
-        self.elastic_sigma = elastic_sigma
-        self.intensity_ranges = {
-            "blur_sigma": number_range("blur_sigma", blur_sigma, example=(0.5, 1.5), zero_allowed=True),
-            "brightness_range": number_range("brightness_range", brightness_range, example=(0.8, 1.2)),
-            "contrast_range": number_range("contrast_range", contrast_range, example=(0.8, 1.2)),
-            "gamma": number_range("gamma", gamma, example=(0.8, 1.25)),
-            "noise_std": number_range("noise_std", noise_std, example=(0, 0.1), zero_allowed=True),
-        }
-        self.fill_mode, self.cval = fill_mode, cval
-        self.flips = z_flip, vertical_flip, horizontal_flip
-        self.rotation90, self.isotropic, self.probability = rotation90, isotropic, probability
+    depth_shift_range: float = 0.0
+    z_flip: bool = False
+    isotropic: bool = False
+    n_axes = 3
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_numbers(depth_shift_range=(self.depth_shift_range, 0, 1))
+        self.shift_ranges = self.depth_shift_range, self.height_shift_range, self.width_shift_range
+        self.flips = self.z_flip, self.vertical_flip, self.horizontal_flip
 
     def flow(
         self,
@@ -195,45 +201,24 @@ class VoxelDataGenerator:
             workers=workers,
         )
 
-    def random_sample(self, arrays, crop_shape, rng, *, limits, probability_map=None, out=None):
-        """Draw one augmented sample.
-
-        Parameters
-        ----------
-        arrays : sequence of numpy.ndarray
-            Volume ``(z, y, x, c)``, mask ``(z, y, x, 1)`` and, if there is one, weight map ``(z, y, x, 1)``.
-        crop_shape : tuple of int
-            ``(z, y, x, ...)`` of the sample; no larger than the volume.
-        rng : numpy.random.Generator
-            Source of randomness.
-        limits : tuple of float
-            Grey values of black and white, from ``black_and_white``.
-        probability_map : ProbabilityMap, optional
-            Of the mask.
-        out : sequence of numpy.ndarray, optional
-            Where to write volume (float32), mask (in its dtype) and weight map (float32), C-contiguous.
-
-        Returns
-        -------
-        list of numpy.ndarray
-            Volume, mask and weight map of the size of the crop; grey values are not scaled yet.
-        """
-        # Each part draws from a generator of its own, so that one option does not change the draws of another.
-        place, turns, chance, affine, elastic, intensity = rng.spawn(6)
-        shape, sizes = tuple(crop_shape[:3]), arrays[0].shape[:3]
+    def _resampled(self, arrays, shape, rng, *, probability_map, out=None):
+        """Draw a subvolume and its geometry; return volume, mask and weights through it, and the sample's streams."""
+        # What came first draws from generators spawned for it, so that seeds of earlier runs keep their samples.
+        place, turns, chances, affine, elastic, intensity = rng.spawn(6)
+        sizes = arrays[0].shape[:3]
         corner = random_corner(sizes, shape, place, probability_map)
-        matrix, displacement = self._orientation(turns, shape), None
-        if chance.random() < self.probability:
+        matrix, chance = self._orientation(turns, shape), chances.random()
+        streams = Streams(chances, elastic_alpha=elastic, intensity=intensity)
+        if chance < self.probability:
             matrix = self._affine(affine, shape) @ matrix
-            displacement = self._displacement(elastic, shape)
+        displacement = self._displacement(shape, matrix, streams, chance=chance)
         options = {"displacement": displacement, "fill_mode": self.fill_mode}
         resampling = volume_resampling(matrix, corner, shape, sizes, **options)
         sample = [
             resampling.apply(array, nearest=part == 1, cval=self.cval if part == 0 else 0.0, out=target)
             for part, (array, target) in enumerate(zip(arrays, out or [None] * len(arrays), strict=True))
         ]
-        change_intensity(sample[0], self.intensity_ranges, intensity, limits=limits, probability=self.probability)
-        return sample
+        return sample, streams
 
     def _orientation(self, rng, shape):
         """Draw flips and right-angle turns."""
@@ -257,14 +242,6 @@ class VoxelDataGenerator:
             matrix = in_space(rotation(about_x * self.rotation_range), (1, 2)) @ matrix
         deep, down, right = np.multiply(moves, np.multiply(self.shift_ranges, shape)).tolist()
         return shift_in_space(deep if self.isotropic else round(deep), down, right) @ matrix
-
-    def _displacement(self, rng, shape):
-        """Draw the elastic displacement, arrays ``(z, y, x)`` along x, y and perhaps z, or None."""
-        if self.elastic_alpha is None:
-            return None
-        alpha = rng.uniform(*self.elastic_alpha)
-        n_axes = 3 if self.isotropic else 2
-        return [smooth_noise(rng, shape, self.elastic_sigma, strength=alpha) for _ in range(n_axes)]
 
 
 class VolumeBatches(PairBatches):

@@ -4,6 +4,7 @@ Matrices are 4x4 and act on ``(x, y, z, 1)`` with the origin at the centre of th
 ``generators.geometry`` is their part in the y-x plane; they say where in the source an output voxel comes from.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -148,6 +149,7 @@ def smooth_noise(rng, shape, sigma, *, strength=1.0):
     return noise
 
 
+@functools.lru_cache(maxsize=64)
 def _bells(length, sigma, reach=4):
     """Return the weight of each grid point for each position along an axis, ``(positions, grid points)``."""
     grid = np.arange(-reach, math.ceil((length - 1) / sigma) + reach + 1)

@@ -1,18 +1,22 @@
 """Resampling of volumes: one geometry, a matrix and perhaps a displacement, for image, mask and weights of a sample.
 
-Whatever leaves z alone is resampled slice by slice with OpenCV, several times as fast as in space with SciPy.
+OpenCV resamples images only, but several times as fast as SciPy volumes. Whatever leaves z alone is done slice by
+slice; for the rest the slices are laid out as one image, of which two places make one in space.
 """
 
 import math
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from generators.geometry import BORDERS, WARPED_DTYPES
 from generators.voxel_geometry import is_exact_in_space, keeps_slices
 
-SCIPY_MODES = {"reflect": "reflect", "nearest": "nearest", "constant": "grid-constant", "wrap": "grid-wrap"}
+PAD_MODES = {"reflect": "symmetric", "nearest": "edge", "constant": "constant", "wrap": "wrap"}
+# OpenCV takes no image with longer sides.
+LONGEST_SIDE = 2**15 - 2
+# So many take few calls and stay in the cache of a processor.
+PIXELS_AT_ONCE = 50_000
 
 
 def volume_resampling(matrix, corner, shape, source_shape, *, displacement=None, fill_mode="reflect"):
@@ -105,7 +109,7 @@ class SlicewiseResampling(VolumeResampling):
         z = matrix[2, 2] * _centred(shape[0]) + matrix[2, 3] + (shape[0] - 1) / 2 + corner[0]
         self._slices = [slice_inside(round(place), source_shape[0], fill_mode) for place in z]
         x, y = _positions(matrix, corner, shape, displacement, n_axes=2)
-        columns, rows = _needed(x, source_shape[2]), _needed(y, source_shape[1])
+        (columns, _), (rows, _) = _needed(x, source_shape[2]), _needed(y, source_shape[1])
         x -= columns.start
         y -= rows.start
         self._part = rows, columns
@@ -131,19 +135,101 @@ class SpatialResampling(VolumeResampling):
 
     def __init__(self, matrix, corner, shape, source_shape, displacement, fill_mode):
         super().__init__(shape)
-        self._mode = SCIPY_MODES[fill_mode]
-        self._positions = np.stack(_positions(matrix, corner, shape, displacement, n_axes=3)[::-1])  # z, y, x
-        self._part = tuple(_needed(place, size) for place, size in zip(self._positions, source_shape, strict=True))
-        self._positions -= np.array([part.start for part in self._part], np.float32).reshape(3, 1, 1, 1)
+        self._positions = _positions(matrix, corner, shape, displacement, n_axes=3)[::-1]  # z, y, x
+        needed = [_needed(place, length) for place, length in zip(self._positions, source_shape, strict=True)]
+        self._part = tuple(part for part, _ in needed)
+        # Along axes that are left the part is continued by one voxel, which is as far as folded places go.
+        self._margins = [(0, 0) if inside else (1, 2) for _, inside in needed] + [(0, 0)]
+        self._pad_mode = PAD_MODES[fill_mode]
+        for place, (part, inside) in zip(self._positions, needed, strict=True):
+            place -= np.float32(part.start)
+            if not inside:
+                _fold(place, part.stop - part.start, fill_mode)
+                place += 1
 
     def _fill(self, out, volume, nearest, cval):
         part = volume[self._part]
-        if part.dtype == np.float16:  # SciPy knows all other dtypes
+        if any(after for _, after in self._margins):
+            options = {"constant_values": cval} if self._pad_mode == "constant" else {}
+            part = np.pad(part, self._margins, mode=self._pad_mode, **options)
+        if not nearest or part.dtype not in WARPED_DTYPES:
             part = part.astype(np.float32)
-        options = {"order": 0 if nearest else 1, "mode": self._mode, "cval": cval, "prefilter": False}
-        options["output"] = part.dtype if nearest else np.float32
-        for channel in range(volume.shape[-1]):
-            out[..., channel] = ndimage.map_coordinates(part[..., channel], self._positions, **options)
+        slices = LaidOut(part)
+        at_once = max(1, PIXELS_AT_ONCE // math.prod(self._shape[1:]))
+        for first in range(0, self._shape[0], at_once):
+            block = slice(first, first + at_once)
+            z, y, x = (place[block].reshape(-1, self._shape[2]) for place in self._positions)
+            if nearest:
+                found = slices.look_up(*(np.floor(place + np.float32(0.5)) for place in (z, y, x)), cv2.INTER_NEAREST)
+            else:
+                below = np.floor(z)
+                found = slices.look_up(below, y, x, cv2.INTER_LINEAR)
+                above = slices.look_up(below + 1, y, x, cv2.INTER_LINEAR)
+                above -= found
+                above *= (z - below)[..., np.newaxis]
+                found += above
+            out[block] = found.reshape(out[block].shape)
+
+
+class LaidOut:
+    """The slices of a volume as one image, below each other, in as many columns as needed.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray
+        ``(z, y, x, c)``, of a dtype that OpenCV resamples.
+    """
+
+    def __init__(self, volume):
+        depth, self._height, self._width, channels = volume.shape
+        self._per_column = min(depth, LONGEST_SIDE // self._height)
+        self._columns = -(-depth // self._per_column)
+        if self._columns > 1:
+            rest = self._columns * self._per_column - depth
+            volume = np.pad(volume, ((0, rest), (0, 0), (0, 0), (0, 0)))
+            volume = volume.reshape(self._columns, -1, self._width, channels).swapaxes(0, 1)
+        image = np.ascontiguousarray(volume)
+        self._image = image.reshape(self._per_column * self._height, self._columns * self._width, channels)
+
+    def look_up(self, z, y, x, interpolation):
+        """Return what stands at places in the slices.
+
+        Parameters
+        ----------
+        z, y, x : numpy.ndarray
+            float32 ``(rows, columns)``: whole numbers of slices, and where in them.
+        interpolation : int
+            That of OpenCV.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(rows, columns, c)``.
+        """
+        if self._columns > 1:
+            column = np.floor((z + np.float32(0.5)) / np.float32(self._per_column))
+            x = x + column * np.float32(self._width)
+            z = z - column * np.float32(self._per_column)
+        row = z * np.float32(self._height)
+        row += y
+        found = cv2.remap(self._image, x, row, interpolation, borderMode=cv2.BORDER_REPLICATE)
+        return found.reshape(*z.shape, -1)
+
+
+def _fold(place, length, fill_mode):
+    """Put places outside an axis, in place, where inside or at most one voxel beside it their value stands."""
+    if fill_mode == "wrap":
+        place -= np.float32(length) * np.floor(place / np.float32(length))
+    elif fill_mode == "reflect":
+        place += np.float32(0.5)
+        if place.min() < -length or place.max() > 2 * length:
+            place -= np.float32(2 * length) * np.floor(place / np.float32(2 * length))
+        np.abs(place, out=place)  # the mirror at the beginning, then that at the end
+        np.subtract(np.float32(length), place, out=place)
+        np.abs(place, out=place)
+        np.subtract(np.float32(length - 0.5), place, out=place)
+    else:
+        np.clip(place, -1, length, out=place)
 
 
 def slice_inside(place, length, fill_mode):
@@ -184,19 +270,25 @@ def _positions(matrix, corner, shape, displacement, n_axes):
     Without z and displacement all slices are alike and one is returned.
     """
     corner, shape = corner[::-1], shape[::-1]  # x, y, z
-    centred = np.ix_(*(_centred(length) for length in shape[::-1]))[::-1]
     positions = []
     for axis in range(n_axes):
-        place = sum(matrix[axis, other] * centred[other] for other in range(n_axes))
-        place = (place + matrix[axis, 3] + (shape[axis] - 1) / 2 + corner[axis]).astype(np.float32)
+        x, y, z = (matrix[axis, other] * _centred(shape[other]) for other in range(3))
+        constant = matrix[axis, 3] + (shape[axis] - 1) / 2 + corner[axis]
+        if n_axes == 3:
+            rows = (z + constant)[:, np.newaxis, np.newaxis] + y[:, np.newaxis]
+            place = rows.astype(np.float32) + x.astype(np.float32)
+        else:
+            place = (constant + y[np.newaxis, :, np.newaxis] + x).astype(np.float32)
         positions.append(place if displacement is None else place + displacement[axis])
     return positions
 
 
 def _needed(positions, length):
-    """Return the part of an axis that is enough to interpolate at the positions.
+    """Return the part of an axis that is enough to interpolate at the positions, and whether they all lie on it.
 
     All of it where they leave the axis: the fill mode may ask for any of it.
     """
-    first, last = math.floor(positions.min()), math.ceil(positions.max())
-    return slice(first, last + 1) if first >= 0 and last < length else slice(0, length)
+    lowest, highest = float(positions.min()), float(positions.max())
+    if lowest < 0 or math.ceil(highest) >= length:
+        return slice(0, length), lowest >= 0 and highest <= length - 1
+    return slice(math.floor(lowest), math.ceil(highest) + 1), True

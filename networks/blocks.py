@@ -282,7 +282,7 @@ def probability(scores):
     return layers.Activation(activation, dtype="float32", name="probability")(scores)
 
 
-def classifier(x, n_classes, name="probability", use_bias=True):
+def classifier(x, n_classes, name="probability", use_bias=True, activation=None):
     """End a network with probabilities in float32: a sigmoid channel, or a softmax over several.
 
     Parameters
@@ -295,6 +295,8 @@ def classifier(x, n_classes, name="probability", use_bias=True):
         Name of the output.
     use_bias : bool
         Add a bias to the scores.
+    activation : str, optional
+        ``sigmoid`` for independent channels, such as instance targets, instead of classes.
 
     Returns
     -------
@@ -302,6 +304,6 @@ def classifier(x, n_classes, name="probability", use_bias=True):
         ``(n, ..., n_classes)``, float32, 0 .. 1.
     """
     # In float32 also under mixed precision: a bfloat16 number has three digits.
-    activation = "sigmoid" if n_classes == 1 else "softmax"
+    activation = activation or ("sigmoid" if n_classes == 1 else "softmax")
     options = {"activation": activation, "use_bias": use_bias, "dtype": "float32", "name": name}
     return convolution(x, n_classes, size=1, **options)

@@ -18,6 +18,7 @@ def u_shape(
     first_block=None,
     bottleneck=None,
     gate=None,
+    output_activation=None,
 ):
     """Build a U-Net: blocks and poolings down, transposed convolutions, concatenated skips and blocks up.
 
@@ -39,6 +40,8 @@ def u_shape(
         Another block at the very beginning, and at the bottom.
     gate : callable, optional
         ``gate(skip, x, filters)`` gives what is concatenated with the upsampled ``x`` instead of the skip.
+    output_activation : str, optional
+        As `classifier`.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def u_shape(
             x = CropTo()([x, skip])
         joined = layers.Concatenate()([x, skip if gate is None else gate(skip, x, filters)])
         x = block(joined, filters, dropout_rate=rate)
-    return keras.Model(inputs, classifier(x, n_classes), name=name)
+    return keras.Model(inputs, classifier(x, n_classes, activation=output_activation), name=name)
 
 
 def strides_with_z(depth, z_down):

@@ -16,6 +16,7 @@ def U_Net_2D(  # noqa: N802 - published name
     batch_norm=False,
     k_init="he_normal",
     n_classes=1,
+    output_activation=None,
 ):
     """Build the 2D U-Net of the study (Ronneberger et al. 2015, figure 1): 1,940,817 parameters at the defaults.
 
@@ -45,6 +46,8 @@ def U_Net_2D(  # noqa: N802 - published name
         Kernel initialiser of the 3x3 convolutions.
     n_classes : int
         1: sigmoid; more: softmax over the classes, background included.
+    output_activation : str, optional
+        ``sigmoid`` for independent channels, such as instance targets, instead of classes.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def U_Net_2D(  # noqa: N802 - published name
     options = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
     block = partial(convolution_block, **options)
     levels = {"feature_maps": feature_maps, "drop_values": drop_values, "strides": [(2, 2)] * depth}
-    return u_shape("U_Net_2D", image_shape, block, **levels, n_classes=n_classes)
+    return u_shape("U_Net_2D", image_shape, block, **levels, n_classes=n_classes, output_activation=output_activation)
 
 
 def U_Net_3D(  # noqa: N802 - published name
@@ -79,6 +82,7 @@ def U_Net_3D(  # noqa: N802 - published name
     k_init="he_normal",
     z_down=2,
     n_classes=1,
+    output_activation=None,
 ):
     """Build the 3D U-Net of the study (Cicek et al. 2016, arXiv 1606.06650): 5,599,713 parameters at the defaults.
 
@@ -90,7 +94,7 @@ def U_Net_3D(  # noqa: N802 - published name
     image_shape : tuple of int or None
         ``(z, y, x, c)``; z, y and x may be None, and any size goes: what a pooling rounds up is cut off again behind
         the upsampling.
-    activation, spatial_dropout, batch_norm, k_init, n_classes
+    activation, spatial_dropout, batch_norm, k_init, n_classes, output_activation
         As `U_Net_2D`.
     feature_maps : sequence of int
         Feature maps of each level, ``depth + 1`` values, the bottleneck last.
@@ -121,4 +125,4 @@ def U_Net_3D(  # noqa: N802 - published name
     options = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
     block = partial(convolution_block, **options)
     levels = {"feature_maps": feature_maps, "drop_values": drop_values, "strides": strides_with_z(depth, z_down)}
-    return u_shape("U_Net_3D", image_shape, block, **levels, n_classes=n_classes)
+    return u_shape("U_Net_3D", image_shape, block, **levels, n_classes=n_classes, output_activation=output_activation)

@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # The first column of rows that each table must have.
 ROWS = {
     "augmentation": ("generators.image_data_generator", "Keras' old ImageDataGenerator"),
+    "augmentation_transforms": ("elastic", "rotation in space", "cutblur", "missing sections"),
     "voxel_augmentation": ("generators.voxel_data_generator", "scipy.ndimage, map_coordinates"),
     "training_step": ("ours, auto, no dropout", "ours, float32, published dropout", "PyTorch, float32"),
     "prediction": ("crops, 50 % overlap, ensemble", "full images, ensemble", "blended, ensemble"),
@@ -17,6 +18,8 @@ ROWS = {
     "volume_memory": ("one subvolume", "overlap 50 %", "blended"),
     "post_processing": ("spurious_filter", "watershed_refinement", "remove_small_objects", "Oztel et al. (2017)"),
     "memory": ("blended", "full image, ensemble"),
+    "inference_speed": ("bare network, crops", "full images"),
+    "stochastic_downsampling": ("forward, training, 2x8x8x3", "training step, 1x4x8x8x3", "inference, 2x4x4x5"),
 }
 
 

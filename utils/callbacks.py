@@ -1,5 +1,6 @@
-"""What happens around an epoch: best weights, early stopping, resuming, history, progress and charts."""
+"""What happens around an epoch: best weights, stopping, resuming, history, lower rates, progress and charts."""
 
+import importlib.util
 import math
 import time
 from pathlib import Path
@@ -176,6 +177,52 @@ def _dropout_seeds(model):
     return [layer.seed_generator.state for layer in model.layers if hasattr(layer, "seed_generator")]
 
 
+class ReduceOnPlateau(keras.callbacks.Callback):
+    """Lower the learning rate when the monitored value has not become better for some epochs.
+
+    What it needs to know, which epoch was the best and since when the present rate holds, it reads at the beginning
+    of an epoch from the history that `Checkpoints` keeps: a training that was killed and resumed lowers the rate at
+    the same epochs as one that was not. Keras' own ``ReduceLROnPlateau`` forgets both.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+        Holds the history and the best epoch.
+    patience : int
+        Epochs without improvement, at the present rate, after which it is lowered.
+    factor : float
+        By which it is multiplied; above 0, below 1.
+    lowest : float
+        The rate does not fall below.
+
+    Raises
+    ------
+    ValueError
+        If the patience or the factor makes no sense.
+    """
+
+    def __init__(self, checkpoints, *, patience=20, factor=0.1, lowest=1e-7):
+        super().__init__()
+        if patience < 1 or not 0 < factor < 1:
+            raise ValueError(
+                f"PLATEAU_PATIENCE is {patience}, the factor {factor}; wanted at least 1 epoch and a factor between 0 "
+                "and 1, e.g. 20 and 0.1."
+            )
+        self.checkpoints, self.patience, self.factor, self.lowest = checkpoints, patience, factor, lowest
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Lower the rate if it is time."""
+        rates = [row["learning_rate"] for row in self.checkpoints.history]
+        if not rates:
+            return
+        changed = [number for number, rate in enumerate(rates, start=1) if rate != rates[-1]]
+        waited = len(rates) - max(self.checkpoints.best_epoch, *changed[-1:], 0)
+        reduced = max(rates[-1] * self.factor, self.lowest)
+        if waited >= self.patience and reduced < rates[-1]:
+            self.model.optimizer.learning_rate = reduced
+            print(f"No better {self.checkpoints.monitor} in {waited} epochs: the learning rate becomes {reduced:.3g}.")
+
+
 class Progress(keras.callbacks.Callback):
     """One bar over the whole training with the time left; one line an epoch where the output is a file.
 
@@ -241,3 +288,31 @@ class ProgressChart(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Draw."""
         draw_history(self.path, self.checkpoints.history, best_epoch=self.checkpoints.best_epoch)
+
+
+def tensorboard(folder):
+    """Return a callback that writes losses, metrics and learning rate for TensorBoard.
+
+    Look at them with ``tensorboard --logdir FOLDER``, which may also be a folder with many runs.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the run; ``tensorboard/`` in it gets the logs, an interrupted training adds to them.
+
+    Returns
+    -------
+    keras.callbacks.TensorBoard
+
+    Raises
+    ------
+    ValueError
+        If a package is missing.
+    """
+    missing = [package for package in ("tensorflow", "tensorboard") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"TensorBoard logs need the package {' and '.join(missing)}, whatever the backend. Install it with "
+            f"'pip install {' '.join(missing)}', or train without them."
+        )
+    return keras.callbacks.TensorBoard(Path(folder) / "tensorboard", write_graph=False)

@@ -5,7 +5,7 @@ import numpy as np
 from utils.crops import crop_grid
 from utils.files import atomic_path
 from utils.image_files import write_pairs
-from utils.intensity import to_unit_range
+from utils.intensity import from_network_input, to_unit_range
 from utils.padding import per_axis
 
 TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (0.1, 0.8, 0.2), (0.9, 0.1, 0.1), (0.2, 0.4, 1.0)
@@ -119,7 +119,7 @@ def _outline(panel, mask):
 
 
 def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None):
-    """Draw where the crops of an image lie; the tint shows how many crops cover a pixel.
+    """Draw where the crops of an image lie; tint and colour bar show how many crops cover a pixel.
 
     Parameters
     ----------
@@ -143,9 +143,14 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
     coverage = np.zeros(image.shape[:2], int)
     for y, x in corners:
         coverage[y : y + crop_shape[0], x : x + crop_shape[1]] += 1
-        panel.add_patch(Rectangle((x, y), crop_shape[1], crop_shape[0], fill=False, edgecolor="white", linewidth=1))
+        panel.add_patch(
+            Rectangle((x - 0.5, y - 0.5), crop_shape[1], crop_shape[0], fill=False, edgecolor="white", linewidth=1)
+        )
     panel.imshow(_displayed(to_unit_range(image, intensity_range)), cmap="gray", vmin=0, vmax=1)
-    panel.imshow(np.ma.masked_equal(coverage, 1), cmap="autumn_r", alpha=0.3, vmin=1, vmax=4)
+    if coverage.max() > 1:
+        tint = panel.imshow(np.ma.masked_equal(coverage, 1), cmap="autumn_r", alpha=0.4, vmin=1, vmax=coverage.max())
+        ticks = np.unique(np.linspace(1, coverage.max(), min(coverage.max(), 9)).round())
+        figure.colorbar(tint, ax=panel, ticks=ticks, label="crops that cover a pixel (1: no tint)")
     panel.set_title(f"{len(corners)} crops, pixels covered {coverage.min()} to {coverage.max()} times")
     panel.axis("off")
     _save(figure, path)
@@ -172,6 +177,7 @@ def draw_checks(folder, data, batches, *, overlap=0.0):
     draw_crop_grid(folder / "crops.png", data.train.x[0], batches.crop_shape, overlap=overlap, **grey)
     draw_pairs(folder / "training_crops.png", data.train_crops.x, data.train_crops.y, **grey)
     images, masks = batches.sample(12)
+    images = from_network_input(images, batches.intensity_range)
     draw_pairs(folder / "augmented_pairs.png", images, masks)
     if images.ndim == 5:
         write_pairs(folder / "augmented_pairs", images, masks)

@@ -1,9 +1,10 @@
-"""GPUs, number precision and compilation: what depends on the machine. The only module that imports a backend."""
+"""GPUs, precision, compilation, gradients: what depends on machine or backend. The only module that imports one."""
 
 import platform
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from utils.errors import check_choice
 
@@ -91,6 +92,46 @@ def make_deterministic():
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+def gradient(function, x):
+    """Return the gradient of a function with one number as result.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a tensor like x and returns a scalar tensor; made of Keras layers and ``keras.ops``.
+    x : numpy.ndarray
+        float32, where the gradient is taken.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape of x, float32; zeros where the function does not depend on x.
+
+    Examples
+    --------
+    >>> gradient(lambda x: keras.ops.sum(x**2), np.array([1.0, 3.0], np.float32)).tolist()
+    [2.0, 6.0]
+    """
+    backend, x = keras.backend.backend(), keras.ops.convert_to_tensor(x, "float32")
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        found = tape.gradient(value, x, unconnected_gradients="zero")
+    elif backend == "jax":
+        import jax
+
+        found = jax.grad(function)(x)
+    else:
+        import torch
+
+        x = x.detach().requires_grad_(True)
+        found = torch.autograd.grad(function(x), x, materialize_grads=True)[0]
+    return np.array(keras.ops.convert_to_numpy(found))
 
 
 def describe_device():

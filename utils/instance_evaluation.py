@@ -14,7 +14,7 @@ def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_
     """Save instance labels, measure each instance, and score them against the objects of the masks.
 
     Writes ``images/<protocol>/<post>/labels/<original name>.tif``, int32, and a table of all instances,
-    ``instances.csv``, beside ``scores.csv``, which gets the scores. True instances are the connected components of the
+    ``<post>.csv``, beside ``scores.csv``, which gets the scores. True instances are the connected components of the
     masks. Without ground truth it only saves and measures.
 
     Parameters
@@ -52,9 +52,10 @@ def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_
                 writer.write(np.asarray(found[place], np.int32))
     if count != len(images):
         raise ValueError(f"{post}: labels of {count} images for {len(images)}. Give those of each image.")
-    write_csv(run.folder / "instances.csv", rows)
+    table = run.folder / f"{post}.csv"
+    write_csv(table, rows)
     saved = SavedImages(folder, images.sources)
-    print(f"{len(rows)} instances in {len(images)} images or volumes, measured in {run.folder / 'instances.csv'}")
+    print(f"{len(rows)} instances in {len(images)} images or volumes, measured in {table}")
     if images.y is not None:
         scores = instance_scores(_true_instances(images), saved) | det_measure(_true_instances(images), saved)
         run.add_scores(protocol, post, scores, n=len(images))

@@ -123,7 +123,8 @@ class ForegroundIoU(keras.metrics.Metric):
     """Foreground IoU pooled over all pixels of an epoch, for ``model.compile(metrics=[...])``.
 
     The foreground is every class but 0. Truth ``(n, y, x, 1)`` with classes; prediction ``(n, y, x, 1)`` probability or
-    ``(n, y, x, classes)``. An epoch without any foreground, true or predicted, gives NaN.
+    ``(n, y, x, classes)``. Of independent channels, in truth and prediction, the first is the foreground. An epoch
+    without any foreground, true or predicted, gives NaN.
 
     Parameters
     ----------
@@ -141,6 +142,8 @@ class ForegroundIoU(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch; weights do not change which pixels are right, so they are not used."""
+        if y_true.shape[-1] > 1:
+            y_true, y_pred = y_true[..., :1], y_pred[..., :1]
         if y_pred.shape[-1] == 1:
             predicted = y_pred > self.threshold
         else:

@@ -5,30 +5,46 @@ import math
 import keras
 from keras import ops
 
+from utils.adabound import AdaBound
 from utils.errors import check_choice
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = (None, "one_cycle", "step")
+OPTIMIZERS = ("sgd", "adam", "adamw", "adabound")
+SCHEDULES = (None, "one_cycle", "cosine", "step", "plateau")
 # Of the training, after which the step schedule divides the rate by ten (Cheng et al. 2017).
 STEPS_AT = (0.5, 0.75)
 
 
-def get_optimizer(name, *, learning_rate, schedule=None, total_steps=None, momentum=0.99):
+def get_optimizer(
+    name,
+    *,
+    learning_rate,
+    schedule=None,
+    total_steps=None,
+    momentum=0.99,
+    warm_up=0.0,
+    final_learning_rate=0.1,
+):
     """Return an optimizer by name.
 
     Parameters
     ----------
     name : str
-        ``sgd``, ``adam`` or ``adamw`` (decoupled weight decay 0.01 on kernels, none on
-        biases and normalisation).
+        ``sgd``, ``adam``, ``adamw`` (decoupled weight decay 0.01 on kernels, none on biases and normalisation) or
+        ``adabound`` (`utils.adabound.AdaBound`).
     learning_rate : float
         Constant rate, or the highest of the schedule.
     schedule : str or None
-        ``one_cycle``, ``step`` (a tenth after half of the steps, a hundredth after three quarters) or None.
+        ``one_cycle`` (`OneCycle`), ``cosine`` (falls to 0 along half a cosine, Loshchilov and Hutter 2016, arXiv
+        1608.03983, eq. 5), ``step`` (a tenth after half of the steps, a hundredth after three quarters), ``plateau``
+        (constant here; `utils.callbacks.ReduceOnPlateau` lowers it) or None.
     total_steps : int, optional
-        Steps of the whole training; needed by a schedule.
+        Steps of the whole training; needed by all schedules but ``plateau``.
     momentum : float
         Of ``sgd``; 0.99 as published with the study.
+    warm_up : float
+        Of ``cosine``: fraction of the steps in which the rate first rises, linearly from a 25th; 0 .. 1, 1 excluded.
+    final_learning_rate : float
+        Of ``adabound``: rate of the SGD that it becomes.
 
     Returns
     -------
@@ -37,30 +53,51 @@ def get_optimizer(name, *, learning_rate, schedule=None, total_steps=None, momen
     Raises
     ------
     ValueError
-        If a name is unknown or the learning rate is not positive.
+        If a name is unknown, a rate is not positive, or the steps are missing.
+
+    Examples
+    --------
+    >>> get_optimizer("sgd", learning_rate=0.002).momentum
+    0.99
     """
     check_choice("OPTIMIZER", name, OPTIMIZERS)
     check_choice("SCHEDULE", schedule, SCHEDULES)
-    if learning_rate <= 0:
-        raise ValueError(f"LEARNING_RATE is {learning_rate}; it must be above 0, e.g. 0.002.")
-    if schedule is not None and not total_steps:
+    for variable, rate in (("LEARNING_RATE", learning_rate), ("FINAL_LEARNING_RATE", final_learning_rate)):
+        if rate <= 0:
+            raise ValueError(f"{variable} is {rate}; it must be above 0, e.g. 0.002.")
+    if schedule not in (None, "plateau") and not total_steps:
         raise ValueError(
             f"SCHEDULE {schedule!r} needs total_steps, the steps of the whole training; got {total_steps}."
         )
-    rate = learning_rate
-    if schedule == "one_cycle":
-        rate = OneCycle(learning_rate, total_steps)
-    elif schedule == "step":
-        steps = [round(share * total_steps) for share in STEPS_AT]
-        rates = [learning_rate * 0.1**number for number in range(len(steps) + 1)]
-        rate = keras.optimizers.schedules.PiecewiseConstantDecay(steps, rates)
+    if not 0 <= warm_up < 1:
+        raise ValueError(f"WARM_UP is {warm_up}; wanted a fraction of the training, at least 0 and below 1, e.g. 0.05.")
+    rate = _scheduled(schedule, learning_rate, total_steps, warm_up)
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=momentum)
     if name == "adam":
         return keras.optimizers.Adam(rate)
+    if name == "adabound":
+        return AdaBound(rate, final_learning_rate, base_learning_rate=learning_rate)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _scheduled(schedule, learning_rate, total_steps, warm_up):
+    """Return the learning rate as a schedule, or as it is."""
+    if schedule == "one_cycle":
+        return OneCycle(learning_rate, total_steps)
+    if schedule == "cosine":
+        rising = round(warm_up * total_steps)
+        if not rising:
+            return keras.optimizers.schedules.CosineDecay(learning_rate, total_steps)
+        start, falling = learning_rate / 25, max(1, total_steps - rising)
+        return keras.optimizers.schedules.CosineDecay(start, falling, warmup_target=learning_rate, warmup_steps=rising)
+    if schedule == "step":
+        steps = [round(share * total_steps) for share in STEPS_AT]
+        rates = [learning_rate * 0.1**number for number in range(len(steps) + 1)]
+        return keras.optimizers.schedules.PiecewiseConstantDecay(steps, rates)
+    return learning_rate
 
 
 @keras.saving.register_keras_serializable("em_image_segmentation")

@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 
 from utils.crops import iterate_crops, merge_crops, spline_window
-from utils.intensity import to_unit_range
+from utils.intensity import to_network_input
 from utils.orientations import count_orientations, orient, restore
 from utils.padding import pad, pad_to_multiple
 
@@ -29,7 +29,7 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     batch_size : int
         Images per call. The last batch is filled up, so that one shape is compiled.
     intensity_range : tuple of float, optional
-        As ``to_unit_range``.
+        As ``to_network_input``.
 
     Yields
     ------
@@ -44,7 +44,7 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     >>> [p.shape for p in predict_each(model, [image])]
     [(16, 16, 1)]
     """
-    scaled = (to_unit_range(image, intensity_range) for image in images)
+    scaled = (to_network_input(image, intensity_range) for image in images)
     if not ensemble:
         yield from _predict_tiles(model, scaled, batch_size)
         return
@@ -93,7 +93,7 @@ def predict_crops(
     batch_size : int
         Crops per call.
     intensity_range : tuple of float, optional
-        As ``to_unit_range``.
+        As ``to_network_input``.
 
     Yields
     ------
@@ -127,7 +127,7 @@ def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True,
     batch_size : int
         Crops per call.
     intensity_range : tuple of float, optional
-        As ``to_unit_range``.
+        As ``to_network_input``.
 
     Yields
     ------
@@ -157,7 +157,7 @@ def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_
     ensemble : bool
         Average the orientations.
     intensity_range : tuple of float, optional
-        As ``to_unit_range``.
+        As ``to_network_input``.
 
     Yields
     ------

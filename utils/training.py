@@ -2,7 +2,7 @@
 
 import keras
 
-from utils.callbacks import Checkpoints, Progress, ProgressChart, load_weights
+from utils.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights
 from utils.devices import make_deterministic, set_precision, use_jit
 from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
@@ -36,11 +36,16 @@ def compile_network(
     steps,
     schedule=None,
     momentum=0.99,
+    warm_up=0.0,
+    final_learning_rate=0.1,
     foreground_weight=None,
+    class_weights=None,
+    focal_gamma=2.0,
+    tversky_weights=(0.3, 0.7),
     masks=None,
     output_weights=None,
 ):
-    """Compile a network with a loss and an optimizer of the study and print its layers.
+    """Compile a network with a loss and an optimizer by name and print its layers.
 
     Parameters
     ----------
@@ -55,11 +60,21 @@ def compile_network(
     steps : int
         Steps of the whole training.
     schedule : str, optional
-        As `utils.optimizers.get_optimizer`.
+        As `utils.optimizers.get_optimizer`; ``plateau`` is carried out by `train_network`.
     momentum : float
         Of ``sgd``.
+    warm_up : float
+        Of the schedule ``cosine``: fraction of the steps in which the rate rises.
+    final_learning_rate : float
+        Of ``adabound``: rate of the SGD that it becomes.
     foreground_weight : float, optional
         How many times a foreground pixel counts in ``w_bce`` and ``w_bce_dice``.
+    class_weights : sequence of float, optional
+        How many times a pixel of each class counts in ``focal`` and the cross-entropies, background first.
+    focal_gamma : float
+        Of ``focal``: how much less well classified pixels count.
+    tversky_weights : tuple of float
+        Of ``tversky``: what false and what missed foreground costs.
     masks : iterable of numpy.ndarray, optional
         Training masks, from which that weight is computed if it is not given.
     output_weights : sequence of float, optional
@@ -70,20 +85,34 @@ def compile_network(
     ValueError
         If a name is unknown or a number makes no sense.
     """
-    rate = {"learning_rate": learning_rate, "schedule": schedule, "total_steps": steps}
+    rate = {"learning_rate": learning_rate, "schedule": schedule, "total_steps": steps, "warm_up": warm_up}
+    rate |= {"momentum": momentum, "final_learning_rate": final_learning_rate}
+    weights = {"foreground_weight": foreground_weight, "class_weights": class_weights, "masks": masks}
+    weights |= {"focal_gamma": focal_gamma, "tversky_weights": tversky_weights}
     several = {} if output_weights is None else {"loss_weights": output_weights}
     model.compile(
-        optimizer=get_optimizer(optimizer, momentum=momentum, **rate),
-        loss=get_loss(loss, foreground_weight=foreground_weight, masks=masks),
+        optimizer=get_optimizer(optimizer, **rate),
+        loss=get_loss(loss, n_classes=model.outputs[0].shape[-1], **weights),
         metrics=[ForegroundIoU()],
         jit_compile=use_jit(),
         **several,
     )
+    model.schedule = schedule  # train_network acts on "plateau"
     model.summary(line_length=110)
 
 
 def train_network(
-    run, model, batches, validation_batches, *, epochs, monitor="val_loss", patience=200, weights_file=None
+    run,
+    model,
+    batches,
+    validation_batches,
+    *,
+    epochs,
+    monitor="val_loss",
+    patience=200,
+    plateau_patience=20,
+    weights_file=None,
+    callbacks=(),
 ):
     """Train a compiled model, going on where an earlier call in the same run folder stopped, and load the best weights.
 
@@ -92,7 +121,7 @@ def train_network(
     run : Run
         Its folder gets ``checkpoints/``, ``history.csv`` and ``charts/history.png``, rewritten after every epoch.
     model : keras.Model
-        Compiled.
+        From `compile_network`.
     batches, validation_batches : keras.utils.PyDataset
         From ``flow()``; their order is their own and does not depend on the number of workers.
     epochs : int
@@ -101,26 +130,33 @@ def train_network(
         ``val_loss`` or ``val_foreground_iou``: what decides which weights are the best.
     patience : int
         Training ends after so many epochs without a better value.
+    plateau_patience : int
+        With the schedule ``plateau``: after so many epochs without a better value the learning rate is divided by ten.
     weights_file : str or Path, optional
         Weights of an earlier run to use instead of training.
+    callbacks : sequence of keras.callbacks.Callback
+        Further ones, called last, e.g. `utils.callbacks.tensorboard`.
 
     Raises
     ------
     ValueError
-        If the monitor is unknown, or the weights do not fit the network.
+        If the monitor is unknown, a patience makes no sense, or the weights do not fit the network.
     """
     run.section("Training")
     if weights_file is not None:
         load_weights(model, weights_file)
         return
     checkpoints = Checkpoints(run.checkpoints, run.folder / "history.csv", monitor=monitor, patience=patience)
+    ours = [checkpoints, ProgressChart(run.charts / "history.png", checkpoints), Progress(epochs)]
+    if getattr(model, "schedule", None) == "plateau":
+        ours.append(ReduceOnPlateau(checkpoints, patience=plateau_patience))
     model.fit(
         batches,
         validation_data=validation_batches,
         epochs=epochs,
         initial_epoch=checkpoints.restore(model, batches, epochs),
         shuffle=False,
-        callbacks=[checkpoints, ProgressChart(run.charts / "history.png", checkpoints), Progress(epochs)],
+        callbacks=[*ours, *callbacks],
         verbose=0,
     )
     checkpoints.load_best(model)

@@ -23,7 +23,7 @@ def remove_small_objects(predictions, min_voxels, *, min_slices=1):
 
     An object is made of the 8-connected components of probability > 0.5 of each slice, connected to those of the next
     slice that they overlap. Too small ones get the probability 0. All else stays as it is. An object that goes on
-    beyond the volume is judged by what is inside.
+    beyond the volume is judged by what is inside. A missing slice parts an object: close gaps with `fuse_layers` first.
 
     The volume is read once, forward; slices are in memory until each object in them has either ended or become
     large enough. Connecting slices is our reading of Xiao et al. (2018), see the module; the limits are ours.

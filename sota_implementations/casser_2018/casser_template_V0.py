@@ -9,7 +9,7 @@ data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing)
 job_dir/results/<id>_<rid>/.
 
 Differs from U-Net_2D_template.py in: the network, random crops of 512x512, validation on the last images, Adam, the
-batch size, the evaluation in one call.
+batch size, nine slices in the z-filter, the evaluation in one call.
 """
 
 # %% Command line
@@ -98,7 +98,7 @@ LOAD_WEIGHTS = None
 
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
-Z_FILTER_SIZE = 5
+Z_FILTER_SIZE = 9
 
 settings = apply_overrides(globals(), args.set)
 

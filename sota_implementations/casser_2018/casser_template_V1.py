@@ -97,7 +97,7 @@ LOAD_WEIGHTS = None
 
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
-Z_FILTER_SIZE = 5
+Z_FILTER_SIZE = 9
 
 settings = apply_overrides(globals(), args.set)
 

@@ -8,8 +8,11 @@ from keras import layers, ops
 from networks.blocks import CropTo, convolution, dropout, max_pooling, n_spatial, probability, up_convolution
 from sota_implementations.cheng_2017.stochastic_downsampling import StochasticDownsampling2D, StochasticDownsampling3D
 
+# Blocks at each size, beside those that halve.
 ENCODER_BLOCKS = (2, 3, 6)
+# Feature maps and number of the blocks behind each enlargement.
 DECODER_BLOCKS = ((64, 4), (32, 2))
+# Feature maps that each block of the encoder adds.
 GROWTH = 8
 REGULARIZER = keras.regularizers.L2(0.01)
 
@@ -28,10 +31,10 @@ def asymmetric_network(
     feature maps), 8 more feature maps in each, and a light decoder without skips. Where the encoder halves, the
     shortcut is a `StochasticDownsampling2D`. L2 of 0.01 on all kernels. To be trained with the loss ``jaccard``.
 
-    Deviations from the published code: in 2D it replaced the stochastic downsampling by max pooling, so that this,
-    with the same number of parameters, is the network of the paper and that was not; in 3D see
-    `StochasticDownsampling2D`. Any size goes: what a downsampling rounds up is cut off again. As there, the decoder
-    has neither normalisation nor activation.
+    As in the published code, the decoder has neither normalisation nor activation. Deviations from it: the stochastic
+    downsampling, which it replaced by max pooling in 2D (the parameters are as many), and which was at fault in 3D
+    (see `StochasticDownsampling2D`); dropout of 0 adds no layer; any size goes: what a downsampling rounds up is cut
+    off again.
 
     Parameters
     ----------
@@ -111,16 +114,18 @@ def _asymmetric(name, image_shape, channels, n_classes, options):
     inputs = keras.Input(image_shape, name="image")
     first = _convolution(inputs, channels, strides=2, kernel_initializer=options["k_init"])
     x = layers.Concatenate()([first, max_pooling(inputs)])
-    larger = []
-    for number in ENCODER_BLOCKS:
-        for block in range(number + bool(larger)):
+    not_halved = []
+    for number, n_blocks in enumerate(ENCODER_BLOCKS):
+        if number:
+            not_halved.append(x)
             channels += GROWTH
-            x = _encoder_block(x, channels, halve=bool(larger) and block == 0, **options)
-        larger.append(x)
-    larger.pop()
-    for filters, number in DECODER_BLOCKS:
-        x = CropTo()([_transposed(x, filters), larger.pop()])
-        for _ in range(number):
+            x = _encoder_block(x, channels, halve=True, **options)
+        for _ in range(n_blocks):
+            channels += GROWTH
+            x = _encoder_block(x, channels, halve=False, **options)
+    for filters, n_blocks in DECODER_BLOCKS:
+        x = CropTo()([_transposed(x, filters), not_halved.pop()])
+        for _ in range(n_blocks):
             x = _bottleneck(x, filters, options["k_init"])
     scores = up_convolution(x, n_classes, kernel_regularizer=REGULARIZER, dtype="float32")
     return keras.Model(inputs, probability(CropTo(dtype="float32")([scores, inputs])), name=name)
@@ -145,11 +150,9 @@ def _encoder_block(x, filters, *, halve, rate, k_init, downsampling):
         shortcut = _convolution(downsampling()(x), filters, size=1)
     else:
         shortcut = ops.pad(x, [(0, 0)] * (len(x.shape) - 1) + [(0, filters - x.shape[-1])])
-    for strides in (2 if halve else 1, 1):
+    for strides, dropout_rate in ((2 if halve else 1, rate), (1, 0.0)):
         x = layers.PReLU(shared_axes=shared_axes)(layers.BatchNormalization()(x))
-        x = _factorised(x, filters, strides=strides, kernel_initializer=k_init)
-        x = dropout(x, rate)
-        rate = 0.0
+        x = dropout(_factorised(x, filters, strides=strides, kernel_initializer=k_init), dropout_rate)
     return layers.Add()([shortcut, x])
 
 

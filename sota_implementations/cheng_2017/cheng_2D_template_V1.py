@@ -78,12 +78,12 @@ N_CLASSES = 2
 LOSS = "jaccard"
 # How many times a foreground pixel counts in w_bce and w_bce_dice; None: so often that both classes count the same
 FOREGROUND_WEIGHT = None
-# sgd (momentum 0.99), adam, adamw
+# sgd, adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.0001
 # Of sgd
 MOMENTUM = 0.9
-# None, one_cycle or step (LEARNING_RATE is then its highest)
+# None, one_cycle, or step: a tenth after half of the training, a hundredth after three quarters
 SCHEDULE = None
 BATCH_SIZE = 24
 EPOCHS = 400

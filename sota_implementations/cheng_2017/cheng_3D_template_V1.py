@@ -9,7 +9,7 @@ settings of the study.
 data_dir holds train/x train/y test/x test/y: the slices of one volume (png, tif), or one file for each volume (tif,
 hdf5, zarr); test/y may be missing. Results go to job_dir/results/<id>_<rid>/.
 
-Differs from cheng_3D_template_V0.py in: Adam, no dropout, epochs, patience.
+Differs from cheng_3D_template_V0.py in: Adam, a constant learning rate, epochs, patience.
 """
 
 # %% Command line
@@ -24,7 +24,7 @@ args = parse_command_line(__file__)
 
 # %% Experiment variables
 # --- Data
-# Subvolume (z, y, x, channels) that the network sees; sides divisible by what the poolings reduce
+# Subvolume (z, y, x, channels) that the network sees; sides divisible by 8
 CROP_SHAPE = (96, 128, 128, 1)
 # Minimum overlap of neighbouring subvolumes, as a fraction, for all axes or one each
 OVERLAP = 0.0
@@ -75,26 +75,24 @@ ISOTROPIC = False
 # --- Network
 # Feature maps of the first convolution
 NUM_INIT_CHANNELS = 16
-DROP_VALUE = 0.0
+DROP_VALUE = 0.1
 # Stochastic downsampling keeps half of each group of so many voxels
 DOWNSAMPLING_GROUP = 4
 K_INIT = "he_normal"
 # 1: foreground or not; more: number of classes, background included
 N_CLASSES = 2
-DEPTH = 3
-Z_DOWN = 2
 
 # --- Training
 # bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
 LOSS = "jaccard"
 # How many times a foreground voxel counts in w_bce and w_bce_dice; None: so often that both classes count the same
 FOREGROUND_WEIGHT = None
-# sgd (momentum 0.99), adam, adamw
+# sgd, adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.0001
 # Of sgd
 MOMENTUM = 0.9
-# None, one_cycle or step (LEARNING_RATE is then its highest)
+# None, one_cycle, or step: a tenth after half of the training, a hundredth after three quarters
 SCHEDULE = None
 BATCH_SIZE = 3
 EPOCHS = 250
@@ -123,7 +121,7 @@ from generators.batches import train_and_validation_batches
 from generators.voxel_data_generator import VoxelDataGenerator
 from sota_implementations.cheng_2017.asymmetric_network import asymmetric_3D_network
 from utils.charts import draw_checks
-from utils.checks import check_crop_shape, pooling_factors
+from utils.checks import check_crop_shape
 from utils.dry_run import dry_run
 from utils.evaluation import evaluate_volumes
 from utils.experiment_data import load_volumes
@@ -131,12 +129,12 @@ from utils.run import Run
 from utils.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
-check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING, padding_mode=PADDING_MODE)
+check_crop_shape(CROP_SHAPE, poolings=3, z_down=2, padding=PADDING, padding_mode=PADDING_MODE)
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
 data = load_volumes(
     args.data_dir,
     CROP_SHAPE,
-    divisor=pooling_factors(DEPTH, Z_DOWN),
+    divisor=(8, 8, 8),
     overlap=OVERLAP,
     validation_split=VALIDATION_SPLIT,
     random_subvolumes=RANDOM_SUBVOLUMES,
@@ -218,7 +216,7 @@ evaluate_volumes(
     model,
     data,
     CROP_SHAPE,
-    divisor=pooling_factors(DEPTH, Z_DOWN),
+    divisor=(8, 8, 8),
     overlap=OVERLAP,
     padding=PADDING,
     padding_mode=PADDING_MODE,

@@ -1,4 +1,4 @@
-"""Oztel et al. 2017: a classifier of 32x32 patches that sees whole slices, and a deeper network.
+"""Oztel et al. 2017: a classifier of 32x32 patches that sees whole slices, with a deeper network.
 
 Segments mitochondria as "Mitochondria segmentation in electron microscopy volumes using deep convolutional neural
 network" (IEEE BIBM 2017): patches of one class train a network that then classifies the surroundings of every eighth
@@ -9,7 +9,7 @@ pixel; doubtful objects go, a watershed moves outlines to edges, and a median al
 data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing). Results go to
 job_dir/results/<id>_<rid>/.
 
-Differs from oztel_template_V0.py in: the network, create_oztel_model_V1 of the study.
+Differs from oztel_template_V0.py in: the network, create_oztel_model_V1 of the study, and its dropout.
 """
 
 # %% Command line
@@ -24,7 +24,7 @@ args = parse_command_line(__file__)
 
 # %% Experiment variables
 # --- Data
-# Patch (y, x, channels) that the network classifies
+# Patch (y, x, channels) that the network classifies: 32x32
 CROP_SHAPE = (32, 32, 1)
 # A patch with at least this share of foreground is foreground
 FOREGROUND_ABOVE = 0.8
@@ -36,8 +36,8 @@ FOREGROUND_REPEATS = 20
 INTENSITY_RANGE = None
 # Share of the training images kept for validation
 VALIDATION_SPLIT = 0.2
-# True: drawn at random; False: the last ones, so that neighbouring slices are not on both sides
-RANDOM_VALIDATION = False
+# True: drawn at random, as published; False: the last ones, so that neighbouring slices are not on both sides
+RANDOM_VALIDATION = True
 # Seed of everything random
 SEED = 42
 
@@ -112,6 +112,7 @@ from generators.image_data_generator import ImageDataGenerator
 from sota_implementations.oztel_2017.patch_classifier import create_oztel_model_V1
 from sota_implementations.oztel_2017.patches import (
     PatchBatches,
+    check_patch_shape,
     dense_probability,
     keep_clear_patches,
     repeat_foreground,
@@ -126,6 +127,7 @@ from utils.run import Run
 from utils.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
+check_patch_shape(CROP_SHAPE)
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
 data = load_images(
     args.data_dir,

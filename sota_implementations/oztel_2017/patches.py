@@ -8,9 +8,34 @@ from skimage.transform import resize
 
 from utils.orientations import count_orientations, orient, restore
 from utils.padding import pad
+from utils.post_processing import foreground_of
 from utils.prediction import predict_each
 
 PATCH, STRIDE = 32, 8
+
+
+def check_patch_shape(crop_shape):
+    """Check that patches have the size that the networks give one class.
+
+    Parameters
+    ----------
+    crop_shape : tuple of int
+        ``(y, x, c)``.
+
+    Raises
+    ------
+    ValueError
+        If it is not ``(32, 32, c)``.
+
+    Examples
+    --------
+    >>> check_patch_shape((32, 32, 1))
+    """
+    if len(crop_shape) != 3 or tuple(crop_shape[:2]) != (PATCH, PATCH):
+        raise ValueError(
+            f"CROP_SHAPE is {crop_shape}, but the network gives one class to {PATCH} x {PATCH} pixels. "
+            f"Use ({PATCH}, {PATCH}, 1), or ({PATCH}, {PATCH}, 3) for RGB."
+        )
 
 
 class PatchBatches(keras.utils.PyDataset):
@@ -36,7 +61,7 @@ class PatchBatches(keras.utils.PyDataset):
     def __getitem__(self, index):
         """Return images, float32 ``(n, y, x, c)``, and labels, uint8 ``(n, 1, 1, 1)``."""
         images, masks = self._batches[index]
-        return images, (_foreground_fraction(masks) >= 0.5).astype(np.uint8)
+        return images, (_foreground_fractions(masks) >= 0.5).astype(np.uint8).reshape(-1, 1, 1, 1)
 
     @property
     def epoch(self):
@@ -60,7 +85,7 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
     patches : ImageSet
         Patches with masks; not 0 is foreground.
     foreground_above, background_below : float
-        From this fraction of foreground on a patch is kept, up to that one too; what lies between is dropped.
+        Patches with at least the one and with at most the other fraction of foreground are kept.
 
     Returns
     -------
@@ -70,7 +95,7 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
     Raises
     ------
     ValueError
-        If the fractions are not on both sides of a half, or no patch of one of both kinds is there.
+        If the fractions are not on both sides of a half, or one of both kinds has no patch.
 
     Examples
     --------
@@ -85,7 +110,7 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
             f"BACKGROUND_BELOW is {background_below} and FOREGROUND_ABOVE {foreground_above}; wanted at least 0 and "
             "below 0.5, and 0.5 to 1: half of a patch decides between the classes."
         )
-    fractions = np.array([_foreground_fraction(mask[np.newaxis]).item() for mask in patches.y])
+    fractions = _foreground_fractions(patches.y)
     foreground, background = fractions >= foreground_above, fractions <= background_below
     if not (foreground.any() and background.any()):
         raise ValueError(
@@ -104,7 +129,7 @@ def repeat_foreground(patches, repeats=None):
     patches : ImageSet
         From `keep_clear_patches`.
     repeats : int, optional
-        How often each is taken, 20 in the published code; without it as often as comes closest to as many of both.
+        How often each is taken, 20 in the published code; without it as often as brings both classes closest together.
 
     Returns
     -------
@@ -115,12 +140,19 @@ def repeat_foreground(patches, repeats=None):
     ------
     ValueError
         If the number is below 1.
+
+    Examples
+    --------
+    >>> from utils.image_set import ImageSet
+    >>> masks = [np.full((32, 32, 1), value, np.uint8) for value in (0, 1)]
+    >>> len(repeat_foreground(ImageSet(masks, masks, ["a", "b"], (0, 1)), 20))
+    21
     """
     if repeats is not None and repeats < 1:
         raise ValueError(
             f"FOREGROUND_REPEATS is {repeats}; wanted at least 1, or None for as many as there are others."
         )
-    is_foreground = np.array([_foreground_fraction(mask[np.newaxis]).item() >= 0.5 for mask in patches.y])
+    is_foreground = _foreground_fractions(patches.y) >= 0.5
     foreground, background = np.flatnonzero(is_foreground), np.flatnonzero(~is_foreground)
     repeats = repeats or max(1, round(len(background) / len(foreground)))
     return patches.subset([*background, *np.tile(foreground, repeats)])
@@ -140,7 +172,7 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
     Parameters
     ----------
     model : keras.Model
-        ``(n, y, x, c)`` to ``(n, y / 8 - 3, x / 8 - 3, classes)``.
+        ``(n, y, x, c)`` to ``(n, y / 8 - 3, x / 8 - 3, classes)``, one class or two.
     images : iterable of numpy.ndarray
         ``(y, x, c)`` each, of any size.
     ensemble : bool
@@ -153,7 +185,7 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
     Yields
     ------
     numpy.ndarray
-        Probability of class 1, ``(y, x, 1)``, float32, 0 .. 1, of the size of each image.
+        Probability of the foreground, ``(y, x, 1)``, float32, 0 .. 1, of the size of each image.
 
     Examples
     --------
@@ -175,9 +207,9 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
         yield total / np.float32(len(numbers))
 
 
-def _foreground_fraction(masks):
-    """Return the share of foreground in each mask of a batch ``(n, y, x, 1)``, as ``(n, 1, 1, 1)``."""
-    return np.count_nonzero(masks, axis=(1, 2, 3), keepdims=True) / np.prod(masks.shape[1:])
+def _foreground_fractions(masks):
+    """Return the share of foreground in each mask, ``(n,)``."""
+    return np.array([np.count_nonzero(mask) / mask.size for mask in masks])
 
 
 def _mirror_outwards(image):
@@ -187,5 +219,5 @@ def _mirror_outwards(image):
 
 def _enlarge(coarse, image_shape):
     shape = [STRIDE * length for length in coarse.shape[:2]]
-    large = resize(coarse[..., 1], shape, order=3, mode="symmetric", anti_aliasing=False)
+    large = resize(foreground_of(coarse), shape, order=3, mode="symmetric", anti_aliasing=False)
     return large[: image_shape[0], : image_shape[1], None].astype(np.float32, copy=False)

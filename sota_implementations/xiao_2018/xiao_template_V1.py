@@ -24,7 +24,7 @@ args = parse_command_line(__file__)
 
 # %% Experiment variables
 # --- Data
-# Subvolume (z, y, x, channels) that the network sees; sides divisible by what the poolings reduce
+# Subvolume (z, y, x, channels) that the network sees; y and x divisible by 8
 CROP_SHAPE = (20, 256, 256, 1)
 # Minimum overlap of neighbouring subvolumes, as a fraction, for all axes or one each
 OVERLAP = 0.0
@@ -36,7 +36,7 @@ PADDING = (0, 0, 0)
 # What lies outside the volume when predicting: mirror, median
 PADDING_MODE = "mirror"
 # 0: all subvolumes of a grid; more: so many random subvolumes of each volume in an epoch
-RANDOM_SUBVOLUMES = 7200
+RANDOM_SUBVOLUMES = 6450
 # (foreground, background) weights of the voxel about which a random subvolume lies, or None
 PROBABILITY_MAP = None
 # Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
@@ -76,10 +76,8 @@ AUGMENTATION_PROBABILITY = 0.5
 ISOTROPIC = False
 
 # --- Network
+# Feature maps of the three levels and of the bottleneck
 FEATURE_MAPS = (32, 48, 64, 80)
-# Number of poolings, none of them along z
-DEPTH = 3
-Z_DOWN = 1
 ACTIVATION = "elu"
 K_INIT = "he_normal"
 # 1: foreground or not; more: number of classes, background included
@@ -114,6 +112,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
+# Share of an object in a slice that the slices before and after must show
+MIN_LAYER_OVERLAP = 0.2
 # Voxels and slices that an object must have
 MIN_VOXELS = 1000
 MIN_SLICES = 3
@@ -127,7 +127,7 @@ from generators.batches import train_and_validation_batches
 from generators.voxel_data_generator import VoxelDataGenerator
 from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
 from utils.charts import draw_checks
-from utils.checks import check_crop_shape, pooling_factors
+from utils.checks import check_crop_shape
 from utils.dry_run import dry_run
 from utils.evaluation import evaluate_volumes
 from utils.experiment_data import load_volumes
@@ -136,12 +136,13 @@ from utils.training import compile_network, prepare_keras, train_network
 from utils.volume_refinement import fuse_layers, remove_small_objects
 
 # %% Checks and data
-check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING, padding_mode=PADDING_MODE)
+check_crop_shape(CROP_SHAPE, poolings=3, z_down=1, padding_mode=PADDING_MODE)
+check_crop_shape(TEST_CROP_SHAPE, poolings=3, z_down=1, padding=PADDING, name="TEST_CROP_SHAPE")
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
 data = load_volumes(
     args.data_dir,
     CROP_SHAPE,
-    divisor=pooling_factors(DEPTH, Z_DOWN),
+    divisor=(1, 8, 8),
     overlap=OVERLAP,
     validation_split=VALIDATION_SPLIT,
     random_subvolumes=RANDOM_SUBVOLUMES,
@@ -223,7 +224,7 @@ saved = evaluate_volumes(
     model,
     data,
     TEST_CROP_SHAPE,
-    divisor=pooling_factors(DEPTH, Z_DOWN),
+    divisor=(1, 8, 8),
     overlap=TEST_OVERLAP,
     padding=PADDING,
     padding_mode=PADDING_MODE,
@@ -233,9 +234,11 @@ saved = evaluate_volumes(
     intensity_range=INTENSITY_RANGE,
 )
 
-# %% Evaluation: objects connected across slices, as in the paper
-fused = fuse_layers(remove_small_objects(saved["per_image", "none"], MIN_VOXELS, min_slices=MIN_SLICES))
-run.evaluate("per_image", data.test, fused, post="connected_objects")
+# %% Evaluation: slices correct each other, and objects connected across them must be large enough, after the paper
+if N_CLASSES <= 2:
+    fused = fuse_layers(saved["per_image", "none"], min_overlap=MIN_LAYER_OVERLAP)
+    connected = remove_small_objects(fused, MIN_VOXELS, min_slices=MIN_SLICES)
+    run.evaluate("per_image", data.test, connected, post="connected_objects")
 
 # %% Results
 run.finish()

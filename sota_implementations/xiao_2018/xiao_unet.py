@@ -6,7 +6,6 @@ from keras import layers
 from networks.blocks import CropTo, classifier, convolution, max_pooling
 from networks.deep_supervision import DeeplySupervised
 
-LOSS_WEIGHTS = (1.0, 0.15, 0.3)
 REGULARIZER = keras.regularizers.L2(0.01)
 
 
@@ -17,9 +16,9 @@ def U_Net_3D_Xiao(  # noqa: N802 - published name
 
     A residual U-Net for anisotropic volumes: all convolutions see three slices, z is never reduced, skips are added
     and not concatenated, and two auxiliary classifiers learn in the decoder, one from its deepest block, one in front
-    of its last. `LOSS_WEIGHTS` are the published weights in the order of the outputs: 1 for the main one, 0.15 for
-    the deepest and 0.3 for the other. `DeeplySupervised` divides them by their sum; the L2 penalties it leaves as
-    they are.
+    of its last. In the loss the main output weighs 1, that of the deepest block 0.15 and the other 0.3; in this order
+    they come out. `DeeplySupervised` divides the weights by their sum, but not the L2 penalties, which therefore count
+    1.45 times as much as in the paper.
 
     As in the published code: L2 of 0.01 on the auxiliary classifiers and on the last 3x3x3 convolution only, which
     has 3 feature maps, as the first one. Deviations from it: what follows an enlargement by nearest neighbour there

@@ -218,3 +218,49 @@ def test_the_image_is_left_alone():
     before = image.copy()
     whole(image, rotation(20))
     assert np.array_equal(image, before)
+
+
+# --- displacement
+
+
+def waves(shape, amplitude=3.0):
+    """Return a smooth displacement along x and y."""
+    y, x = np.indices(shape, np.float32)
+    return amplitude * np.stack([np.sin(y / 5), np.cos(x / 4 + y / 9)])
+
+
+@pytest.mark.parametrize("fill_mode", FILL_MODES)
+@pytest.mark.parametrize("matrix", [np.eye(3), *MATRICES.values()], ids=["identity", *MATRICES])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_displacement_is_added_to_the_places_in_the_source(matrix, fill_mode, channels):
+    image, corner, shape = smooth(channels=channels), (7, 11), (20, 26)
+    moved = waves(shape)
+    resampling = Resampling(matrix, corner, shape, moved)
+    inverse = np.linalg.inv(matrix[:2, :2])
+    for nearest, share in ((False, 0.97), (True, 0.97)):
+        found = resampling.apply(image, nearest=nearest, fill_mode=fill_mode, cval=0.3)
+        # The same as moving the output pixel before the matrix is applied.
+        y, x = np.indices(shape) - (np.array(shape)[:, None, None] - 1) / 2
+        places = np.einsum("ij,jyx->iyx", matrix[:2, :2], np.stack([x, y]) + np.einsum("ij,jyx->iyx", inverse, moved))
+        coordinates = (places + matrix[:2, 2, None, None])[::-1] + (np.array(shape) - 1)[:, None, None] / 2
+        coordinates = coordinates + np.array(corner)[:, None, None]
+        options = {"order": 0 if nearest else 1, "mode": SCIPY_MODES[fill_mode], "cval": 0.3}
+        expected = [ndimage.map_coordinates(channel, coordinates, **options) for channel in np.moveaxis(image, -1, 0)]
+        assert (np.abs(found - np.stack(expected, axis=-1)) < 1e-3).mean() > share
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float64, bool])
+def test_displacement_by_whole_pixels_is_exact(dtype):
+    image = (unique_values((12, 14), 2) * 37).astype(dtype)
+    moved = np.zeros((2, 6, 7), np.float32)
+    moved[0, 3:], moved[1, :, 4:] = -2, 3
+    resampling = Resampling(np.diag([-1.0, 1, 1]), (3, 4), (6, 7), moved)
+    y, x = np.indices((6, 7))
+    expected = image[y + 3 + moved[1].astype(int), 4 + 6 - x + moved[0].astype(int)]
+    for nearest in (True, False):
+        found = resampling.apply(image, nearest=nearest)
+        assert np.array_equal(found, expected)
+        assert found.dtype == (dtype if nearest else np.float32)
+    batch = np.zeros((2, 6, 7, 2), dtype)
+    assert np.shares_memory(resampling.apply(image, nearest=True, out=batch[1]), batch)
+    assert np.array_equal(batch[1], expected)

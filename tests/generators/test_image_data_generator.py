@@ -6,6 +6,7 @@ import pytest
 
 from generators.geometry import FILL_MODES
 from generators.image_data_generator import ImageDataGenerator
+from utils.intensity import ZScore, to_network_input
 
 EVERYTHING = {
     "rotation_range": 180, "width_shift_range": 0.2, "height_shift_range": 0.1, "shear_range": 20, "zoom_range": 0.3,
@@ -153,7 +154,7 @@ def test_flips_do_not_change_the_angles_that_are_drawn():
     plain, flipping = ImageDataGenerator(rotation_range=180), ImageDataGenerator(rotation_range=180, **EXACT)
     first, second = np.random.default_rng(0), np.random.default_rng(0)
     for _ in range(20):
-        a, b = plain.random_matrix(first, (8, 8)), flipping.random_matrix(second, (8, 8))
+        (a, _), (b, _) = plain.random_matrix(first, (8, 8)), flipping.random_matrix(second, (8, 8))
         between = np.linalg.inv(a) @ b
         np.testing.assert_allclose(np.abs(between), np.round(np.abs(between)), atol=1e-12)
 
@@ -175,8 +176,9 @@ def test_brightness_changes_images_and_leaves_masks_bit_equal():
 )  # fmt: skip
 def test_brightness_multiplies_and_clips(limits, values, expected):
     image = np.array(values, np.float32).reshape(1, 3, 1)
-    ImageDataGenerator(brightness_range=(2, 2)).random_brightness(image, np.random.default_rng(0), limits)
-    assert image.ravel().tolist() == expected
+    generator = ImageDataGenerator(brightness_range=(2, 2))
+    sample, _ = generator.random_sample([image, image], (1, 3), np.random.default_rng(0), limits=limits)
+    assert sample.ravel().tolist() == expected
 
 
 def test_brightness_respects_a_stated_range():
@@ -463,3 +465,19 @@ def test_a_probability_map_that_can_do_nothing_is_refused():
         ImageDataGenerator().flow([mask], [mask], crop_shape=(16, 16), probability_map=(0.9, 0.1))
     with pytest.raises(ValueError, match="samples_per_image is 0; it must be at least 1"):
         ImageDataGenerator().flow([mask], [mask], samples_per_image=0)
+
+
+# --- z-scores
+
+
+def test_a_network_is_trained_on_the_scores_that_it_predicts_from():
+    score, (images, masks) = ZScore(0, 255, 90, 40), noise(3)
+    x, _ = ImageDataGenerator().flow(images, masks, shuffle=False, intensity_range=score)[0]
+    np.testing.assert_allclose(x, (np.stack(images).astype(float) - 90) / 40, atol=1e-5)
+    assert np.array_equal(x, to_network_input(np.stack(images), score))
+
+
+def test_augmentation_of_scores_stops_at_black_and_white_and_not_at_one_deviation():
+    image, score = np.array([[[100], [40]]], np.uint8), ZScore(0, 150, 90, 40)
+    flow = ImageDataGenerator(brightness_range=(2, 2)).flow([image], [image], intensity_range=score)
+    np.testing.assert_allclose(flow[0][0].ravel(), [(150 - 90) / 40, (80 - 90) / 40], atol=1e-6)

@@ -49,7 +49,7 @@ def test_output_stays_float32_in_mixed_precision(bfloat16):
 def test_a_step_lowers_the_loss_and_the_saved_model_predicts_the_same(tmp_path):
     keras.utils.set_random_seed(0)
     model = Casser_U_Net_2D((None, None, 1), start_filters=4, dr_rate=0)
-    model.compile(optimizer=keras.optimizers.Adam(0.005), loss=get_loss("bce"))
+    model.compile(optimizer=keras.optimizers.Adam(0.005), loss=get_loss("bce"), run_eagerly=True)
     x = batch()
     losses = [float(model.train_on_batch(x, (x > 0.5).astype(np.uint8))) for _ in range(4)]
     assert losses[0] > losses[1] > losses[-1]

@@ -1,6 +1,10 @@
 """Tests of the networks of Cheng and Varshney, and of their stochastic downsampling."""
 
+import importlib.util
 import itertools
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -101,13 +105,14 @@ def test_inference_lies_where_the_drawn_pixels_lie_on_average():
     assert abs(shift) < 0.05
 
 
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
 @pytest.mark.parametrize("n_axes", [2, 3])
-def test_unknown_sizes_in_a_compiled_graph(n_axes, tmp_path):
+def test_unknown_sizes_in_a_compiled_graph(n_axes, jit_compile):
     inputs = keras.Input((*(None,) * n_axes, 3))
     outputs = LAYERS[n_axes](seed=0)(inputs)
     assert outputs.shape == (None, *(None,) * n_axes, 3)
     model = keras.Model(inputs, outputs)
-    model.compile(loss="mse")
+    model.compile(loss="mse", jit_compile=jit_compile)
     for size in ((5, 6, 8)[:n_axes], (9, 4, 7)[:n_axes]):
         assert model.predict_on_batch(places(size)).shape == (2, *(-(-s // 2) for s in size), 3)
         target = np.zeros((2, *(-(-s // 2) for s in size), 3), np.float32)
@@ -120,7 +125,7 @@ def test_gradient_reaches_the_kept_pixels_only():
     inputs = keras.Input((8, 8, 1))
     weighted = keras.layers.EinsumDense("nyxc,yxc->nyxc", output_shape=(8, 8, 1), kernel_initializer="ones")
     model = keras.Model(inputs, StochasticDownsampling2D(seed=0)(weighted(inputs)))
-    model.compile(keras.optimizers.SGD(1.0), loss="mse")
+    model.compile(keras.optimizers.SGD(1.0), loss="mse", run_eagerly=True)
     model.train_on_batch(np.ones((1, 8, 8, 1), np.float32), np.zeros((1, 4, 4, 1), np.float32))
     changed = weighted.get_weights()[0][..., 0] != 1
     assert changed.sum() == 16
@@ -133,7 +138,19 @@ def test_layer_is_saved_with_its_settings_and_keeps_the_dtype(tmp_path):
     layer = keras.models.load_model(tmp_path / "model.keras").layers[-1]
     assert (layer.t, layer.seed) == (6, 2)
     for training in (True, False):
-        assert LAYERS[3](dtype="bfloat16")(ops.ones((1, 3, 4, 5, 2)), training=training).dtype == "bfloat16"
+        output = LAYERS[3](dtype="bfloat16")(ops.ones((1, 3, 4, 5, 2)), training=training)
+        assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_layer_does_the_same_on_another_backend(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
+    selected = "training_keeps or a_seed_repeats or inference_is or gradient_reaches"
+    command = [sys.executable, "-m", "pytest", __file__, "-k", selected, "-p", "no:cacheprovider"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stdout[-3000:]
 
 
 @pytest.mark.parametrize("t", [3, 0, -2, 2.0, None])
@@ -176,6 +193,15 @@ def test_output_is_a_probability_of_the_size_of_the_input(builder, shape, n_clas
         np.testing.assert_allclose(output.sum(axis=-1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("builder", "shape"), [(asymmetric_network, (16, 16, 1)), (asymmetric_3D_network, (8,) * 3 + (1,))]
+)
+def test_training_downsamples_at_random_also_with_unknown_sizes(builder, shape):
+    model, x = builder((*(None,) * (len(shape) - 1), 1), 4), batch((1, *shape))
+    outputs = [in_training(model, x) for _ in range(3)]
+    assert len({output.tobytes() for output in outputs}) == 3, "there is no dropout, so that nothing else is random"
+
+
 def test_output_stays_float32_in_mixed_precision(bfloat16):
     output = ops.convert_to_numpy(asymmetric_network((None, None, 1), 4)(batch()))
     assert output.dtype == np.float32
@@ -186,7 +212,7 @@ def test_steps_lower_the_loss_and_the_saved_model_predicts_the_same(tmp_path):
     keras.utils.set_random_seed(0)
     x = batch((2, 16, 16, 1))
     model = asymmetric_network((None, None, 1), 4)
-    model.compile(optimizer=keras.optimizers.Adam(0.002), loss=get_loss("jaccard"))
+    model.compile(optimizer=keras.optimizers.Adam(0.002), loss=get_loss("jaccard"), run_eagerly=True)
     losses = [float(model.train_on_batch(x, (x > 0.5).astype(np.uint8))) for _ in range(6)]
     assert losses[0] > losses[2] > losses[-1]
     model.save(tmp_path / "model.keras")

@@ -10,6 +10,7 @@ from generators.image_data_generator import ImageDataGenerator
 from sota_implementations.oztel_2017.patch_classifier import create_oztel_model, create_oztel_model_V1
 from sota_implementations.oztel_2017.patches import (
     PatchBatches,
+    check_patch_shape,
     dense_probability,
     keep_clear_patches,
     repeat_foreground,
@@ -74,7 +75,7 @@ def test_a_patch_has_one_class_and_an_image_a_coarse_map(builder, bfloat16):
 def test_a_step_lowers_the_loss_and_the_saved_model_predicts_the_same(builder, tmp_path):
     keras.utils.set_random_seed(0)
     model = builder(2, (None, None, 1), 0) if builder is create_oztel_model else builder(dropout_rates=(0, 0, 0))
-    model.compile(optimizer=keras.optimizers.Adam(0.001), loss=get_loss("bce"))
+    model.compile(optimizer=keras.optimizers.Adam(0.001), loss=get_loss("bce"), run_eagerly=True)
     x, y = batch() * np.array([1, 0.3, 1, 0.3]).reshape(-1, 1, 1, 1), labels_of(2, 2)[[0, 2, 1, 3]]
     losses = [float(model.train_on_batch(x, y)) for _ in range(4)]
     assert losses[0] > losses[1] > losses[-1]
@@ -156,6 +157,8 @@ def test_a_class_that_is_missing_has_no_score():
         (lambda: keep_clear_patches(patches_of([0, 1]), background_below=0.5), "BACKGROUND_BELOW is 0.5"),
         (lambda: keep_clear_patches(patches_of([0, 0.7, 0])), "of 3 patches 0 are foreground .* and 2 background"),
         (lambda: repeat_foreground(patches_of([0, 1]), 0), "FOREGROUND_REPEATS is 0"),
+        (lambda: check_patch_shape((48, 32, 1)), r"CROP_SHAPE is \(48, 32, 1\).* 32 x 32 pixels"),
+        (lambda: check_patch_shape((32, 32)), r"Use \(32, 32, 1\)"),
         (lambda: create_oztel_model(2, (32, 36, 1)), "36 is below 32 or not divisible by 8"),
         (lambda: create_oztel_model_V1(dropout_rates=(0,)), "DROPOUT_RATES holds 1 values"),
     ],
@@ -194,6 +197,12 @@ def test_images_of_any_size_and_dtype_come_back_in_order(ensemble, mean_of_patch
     for image, probability in zip(images, predictions, strict=True):
         assert probability.shape == image.shape and probability.dtype == np.float32
         np.testing.assert_allclose(probability, image / 255, atol=1e-5)
+
+
+def test_a_network_with_one_class_gives_its_probability():
+    model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.AveragePooling2D(32, 8)])
+    (probability,) = dense_probability(model, [np.full((40, 50, 1), 51, np.uint8)])
+    np.testing.assert_allclose(probability, np.full((40, 50, 1), 0.2), atol=1e-6)
 
 
 def test_the_ensemble_turns_with_the_image(mean_of_patch):

@@ -49,7 +49,12 @@ TEMPLATES_3D = {
     "Kasthuri++/Residual_U-Net_3D_template.py": {},
     "Kasthuri++/Attention_U-Net_3D_template.py": {},
 }
-ELSEWHERE = {"U-Net_2D_template.py", "U-Net_3D_template.py", "U-Net_3D_template_loading_3D_images.py"}
+ELSEWHERE = {
+    "general_template.py",
+    "U-Net_2D_template.py",
+    "U-Net_3D_template.py",
+    "U-Net_3D_template_loading_3D_images.py",
+}
 
 
 def run(template, toy, data, job, *flags, **settings):

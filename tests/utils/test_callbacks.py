@@ -1,4 +1,5 @@
 import csv
+import importlib.util
 
 import keras
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from generators.image_data_generator import ImageDataGenerator
 from networks.unet import U_Net_2D
-from utils.callbacks import Checkpoints, Progress, ProgressChart, load_weights
+from utils.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights, tensorboard
 from utils.files import read_json
 from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
@@ -171,3 +172,93 @@ def test_weights_of_an_earlier_run_are_loaded(tmp_path, new_model):
     first.save_weights(tmp_path / "best.weights.h5")
     load_weights(second, tmp_path / "best.weights.h5")
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
+
+
+def rates_of_epochs(folder, values, *, start=1.0, **options):
+    """Return the learning rate of each epoch, with the validation losses given."""
+    checkpoints, model = Checkpoints(folder, folder / "history.csv"), FakeModel()
+    model.optimizer = keras.optimizers.SGD(start)
+    callbacks = [checkpoints, ReduceOnPlateau(checkpoints, **options)]
+    for epoch, value in enumerate(values):
+        for callback in callbacks:
+            callback.set_model(model)
+            callback.on_epoch_begin(epoch)
+        checkpoints.on_epoch_end(epoch, {"loss": 1.0, "val_loss": value})
+    return [row["learning_rate"] for row in checkpoints.history]
+
+
+def test_the_rate_falls_after_epochs_without_a_better_value_and_then_waits_again(tmp_path, capsys):
+    # Best in epoch 2; epochs 3 and 4 are not better, nor 5 and 6 at the second rate; epoch 7 is.
+    rates = rates_of_epochs(tmp_path, [3, 1, 2, 2, 2, 2, 0.5, 0.6, 0.6, 0.6], patience=2, factor=0.5)
+    assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
+    said = [line for line in capsys.readouterr().out.splitlines() if "the learning rate becomes" in line]
+    assert len(said) == 3 and said[0] == "No better val_loss in 2 epochs: the learning rate becomes 0.5."
+
+
+def test_the_rate_stays_while_the_value_improves_and_does_not_fall_below_the_lowest(tmp_path):
+    assert rates_of_epochs(tmp_path / "a", [5, 4, 3, 2, 1], patience=1) == [1] * 5
+    rates = rates_of_epochs(tmp_path / "b", [1] * 6, patience=1, factor=0.1, lowest=0.05)
+    assert rates == pytest.approx([1, 1, 0.1, 0.05, 0.05, 0.05])
+    assert rates_of_epochs(tmp_path / "c", [1] * 3, patience=1, start=0.001, lowest=0.05) == pytest.approx([0.001] * 3)
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"factor": 1.0}, {"factor": 0}])
+def test_a_plateau_that_makes_no_sense_is_refused(tmp_path, options):
+    with pytest.raises(ValueError, match="PLATEAU_PATIENCE is .*wanted at least 1 epoch and a factor between 0 and 1"):
+        ReduceOnPlateau(Checkpoints(tmp_path, tmp_path / "history.csv"), **options)
+
+
+def test_a_killed_training_lowers_the_rate_as_one_never_interrupted(tmp_path, pairs):
+    def train(folder, last):
+        keras.utils.set_random_seed(7)
+        model = U_Net_2D((None, None, 1), feature_maps=(2, 4), depth=1, drop_values=(0.3, 0.3))
+        optimizer = get_optimizer("adam", learning_rate=0.3, schedule="plateau")
+        model.compile(optimizer, get_loss("bce"), metrics=[ForegroundIoU()], jit_compile=False)
+        batches = ImageDataGenerator(rotation_range=90).flow(*pairs, batch_size=2, seed=1)
+        validation = ImageDataGenerator().flow(*pairs, batch_size=4, shuffle=False)
+        checkpoints = Checkpoints(folder, folder / "history.csv")
+        first = checkpoints.restore(model, batches, 9)
+        callbacks = [checkpoints, ReduceOnPlateau(checkpoints, patience=1, factor=0.5)]
+        options = {"validation_data": validation, "shuffle": False, "callbacks": callbacks, "verbose": 0}
+        model.fit(batches, epochs=last, initial_epoch=first, **options)
+        return checkpoints, model
+
+    reference, whole = train(tmp_path / "whole", 9)
+    rates = [row["learning_rate"] for row in reference.history]
+    reduced = [number for number in range(1, 9) if rates[number] < rates[number - 1]]
+    assert len(reduced) > 1
+    # Killed right before the rate falls, and right after.
+    for last in (reduced[0], reduced[0] + 1, 9):
+        continued, resumed = train(tmp_path / "parts", last)
+    assert without_seconds(continued) == without_seconds(reference)
+    assert all(np.array_equal(a, b) for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True))
+
+
+def without(*missing):
+    return lambda package: None if package in missing else object()
+
+
+def test_tensorboard_writes_into_the_folder_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", without())
+    callback = tensorboard(tmp_path)
+    assert isinstance(callback, keras.callbacks.TensorBoard)
+    assert callback.log_dir == str(tmp_path / "tensorboard")
+
+
+@pytest.mark.parametrize("missing", [("tensorboard",), ("tensorflow", "tensorboard")])
+def test_tensorboard_without_its_packages_says_what_to_install(tmp_path, monkeypatch, missing):
+    monkeypatch.setattr(importlib.util, "find_spec", without(*missing))
+    with pytest.raises(
+        ValueError, match=f"need the package {' and '.join(missing)}, .*'pip install {' '.join(missing)}'"
+    ):
+        tensorboard(tmp_path)
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_tensorboard_logs_a_training(tmp_path, batches, new_model):
+    pytest.importorskip("tensorboard")
+    model = new_model()
+    model.fit(batches, validation_data=batches, epochs=1, callbacks=[tensorboard(tmp_path)], verbose=0)
+    for part in ("train", "validation"):
+        events = list((tmp_path / "tensorboard" / part).glob("events.*"))
+        assert len(events) == 1 and b"epoch_loss" in events[0].read_bytes()

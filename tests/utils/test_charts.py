@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils import charts
 from utils.charts import draw_crop_grid, draw_history, draw_overlays, draw_pairs
+from utils.crops import crop_grid
 
 
 @pytest.fixture
@@ -47,9 +49,26 @@ def test_pairs_are_drawn_for_grey_and_colour_with_and_without_masks(picture, cha
     assert len(np.unique(colours_of(picture), axis=0)) > 10
 
 
-def test_the_crop_grid_says_how_often_pixels_are_covered(picture):
-    draw_crop_grid(picture, np.zeros((32, 48, 1), np.uint8), (32, 32, 1), overlap=0.25)
-    assert picture.stat().st_size > 1000
+@pytest.mark.parametrize(("overlap", "most"), [(0.0, 1), (0.25, 2), (0.8, 5)])
+def test_the_crop_grid_says_how_often_pixels_are_covered(picture, overlap, most, monkeypatch):
+    figures, image = [], np.zeros((32, 64, 1), np.uint8)
+    monkeypatch.setattr(charts, "_save", lambda figure, path: figures.append(figure))
+    draw_crop_grid(picture, image, (32, 32, 1), overlap=overlap)
+    panel, *bars = figures[0].axes
+    coverage = np.zeros((32, 64), int)
+    for y, x in crop_grid(image.shape, (32, 32), overlap):
+        coverage[y : y + 32, x : x + 32] += 1
+    assert coverage.max() == most and f"covered {coverage.min()} to {most} times" in panel.get_title()
+    assert len(bars) == (most > 1)
+    for bar in bars:
+        tint = panel.images[1]
+        assert np.array_equal(tint.get_array().filled(1), coverage) and tint.get_clim() == (1, most)
+        assert list(bar.get_yticks()) == list(range(1, most + 1)) and "crops that cover a pixel" in bar.get_ylabel()
+
+
+def test_the_crop_grid_of_a_volume_is_drawn_from_above(picture):
+    draw_crop_grid(picture, np.zeros((4, 32, 48, 1), np.uint8), (2, 32, 32, 1), overlap=(0, 0.5, 0.9))
+    assert has_colour(picture, lambda r, g, b: (r > g + 40) & (g > b))
 
 
 def test_the_history_is_drawn_from_its_first_epoch(picture):

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from utils import devices
@@ -31,3 +32,15 @@ def test_the_device_is_described_and_xla_is_off_on_a_tensorflow_cpu():
     assert devices.describe_device()
     if keras.backend.backend() == "tensorflow" and devices.describe_device().startswith("CPU"):
         assert devices.use_jit() is False
+
+
+def test_the_gradient_of_a_function_is_computed_on_every_backend():
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    found = devices.gradient(lambda tensor: keras.ops.sum(keras.ops.sin(tensor) * tensor), x)
+    np.testing.assert_allclose(found, np.cos(x) * x + np.sin(x), rtol=1e-5)
+
+
+def test_the_gradient_is_zero_where_the_function_does_not_depend_on_it():
+    weight = keras.Variable([2.0])
+    found = devices.gradient(lambda tensor: keras.ops.sum(weight.value), np.ones(3, np.float32))
+    assert found.tolist() == [0, 0, 0]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from utils.adabound import AdaBound
 from utils.optimizers import OPTIMIZERS, OneCycle, get_optimizer
 
 to_numpy = keras.ops.convert_to_numpy
@@ -94,8 +95,11 @@ def test_one_cycle_drives_a_training(name):
     ("arguments", "message"),
     [
         ({"name": "addam", "learning_rate": 0.1}, "OPTIMIZER 'addam' is not known; did you mean 'adam'.*sgd"),
-        ({"name": "sgd", "learning_rate": 0.1, "schedule": "cosine"}, "SCHEDULE 'cosine' is not known.*one_cycle"),
+        ({"name": "sgd", "learning_rate": 0.1, "schedule": "cosinus"}, "SCHEDULE 'cosinus' is not.*mean 'cosine'"),
         ({"name": "sgd", "learning_rate": 0}, "LEARNING_RATE is 0; it must be above 0"),
+        ({"name": "adabound", "learning_rate": 0.1, "final_learning_rate": 0}, "FINAL_LEARNING_RATE is 0; it must be"),
+        ({"name": "sgd", "learning_rate": 0.1, "warm_up": 1}, "WARM_UP is 1; wanted a fraction"),
+        ({"name": "sgd", "learning_rate": 0.1, "warm_up": -0.1}, "WARM_UP is -0.1"),
         ({"name": "adam", "learning_rate": -1e-3}, "LEARNING_RATE is -0.001"),
     ],
 )
@@ -104,6 +108,38 @@ def test_wrong_choices_are_refused(arguments, message):
         get_optimizer(**arguments)
 
 
-def test_schedule_without_a_number_of_steps_is_refused():
-    with pytest.raises(ValueError, match="total_steps"):
-        get_optimizer("sgd", learning_rate=0.1, schedule="one_cycle")
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "step"])
+def test_schedule_without_a_number_of_steps_is_refused(schedule):
+    with pytest.raises(ValueError, match=f"SCHEDULE '{schedule}' needs total_steps"):
+        get_optimizer("sgd", learning_rate=0.1, schedule=schedule)
+
+
+def test_adabound_has_its_final_rate_and_the_peak_of_the_schedule_as_base():
+    options = {"learning_rate": 0.002, "schedule": "one_cycle", "total_steps": 10}
+    optimizer = get_optimizer("adabound", **options, final_learning_rate=0.05)
+    assert type(optimizer) is AdaBound
+    assert (optimizer.final_learning_rate, optimizer.base_learning_rate) == (0.05, 0.002)
+    assert float(optimizer.learning_rate) == pytest.approx(0.002 / 25, rel=1e-4)
+
+
+def rates_of(steps, **options):
+    rate = get_optimizer("sgd", learning_rate=0.1, schedule="cosine", total_steps=100, **options)._learning_rate
+    return [float(rate(step)) for step in steps]
+
+
+def test_cosine_falls_to_nothing_along_half_a_cosine():
+    expected = [0.05 * (1 + np.cos(np.pi * step / 100)) for step in (0, 10, 50, 90)]
+    assert rates_of((0, 10, 50, 90)) == pytest.approx(expected, rel=1e-4)
+    assert 0 < rates_of([99])[0] < 1e-4
+    assert rates_of([100, 200]) == pytest.approx([0, 0], abs=1e-8)
+
+
+def test_cosine_warms_up_from_a_25th_and_still_ends_with_the_training():
+    assert rates_of((0, 10, 20, 60, 100), warm_up=0.2) == pytest.approx([0.004, 0.052, 0.1, 0.05, 0], abs=1e-6)
+
+
+def test_plateau_leaves_the_rate_to_the_callback():
+    optimizer = get_optimizer("sgd", learning_rate=0.1, schedule="plateau")
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)
+    optimizer.learning_rate = 0.01
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from utils.intensity import ZScore
 from utils.orientations import orient, restore
 from utils.prediction import predict_blended, predict_crops, predict_each, predict_full_images
 
@@ -209,6 +210,13 @@ def test_images_are_scaled_by_a_stated_range(protocol):
     image = random_images([(40, 40)], np.uint16)[0]
     (prediction,) = protocol(Oracle(), [image], intensity_range=(1000, 50_000))
     np.testing.assert_allclose(prediction, np.clip((image - 1000.0) / 49_000, 0, 1), atol=1e-6)
+
+
+@every_protocol
+def test_a_score_is_not_cut_off(protocol):
+    image = random_images([(40, 40)])[0]
+    (prediction,) = protocol(Oracle(), [image], intensity_range=ZScore(0, 255, 90, 40))
+    np.testing.assert_allclose(prediction, (image - 90.0) / 40, atol=1e-5)
 
 
 def test_a_keras_model_is_accepted():

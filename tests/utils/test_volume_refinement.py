@@ -156,6 +156,14 @@ def test_ends_of_the_volume(z, stays):
     assert (fused(volume)[box] > 0.5).all() == stays
 
 
+def test_gap_closed_first_does_not_part_an_object():
+    volume = volume_of(MITOCHONDRION)
+    expected = volume.copy()
+    volume[4] = 0.1
+    assert np.array_equal(without_small(fused(volume), 0, min_slices=4), expected)
+    assert fused(without_small(volume, 0, min_slices=4)).max() < 0.5
+
+
 def test_single_slice_stays():
     volume = volume_of(np.s_[:, 2:6, 2:6], shape=(1, 8, 8))
     assert np.array_equal(fused(volume), volume)

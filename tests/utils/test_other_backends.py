@@ -1,0 +1,25 @@
+"""What computes with tensors computes the same on JAX and torch: the tests against NumPy twins, run there."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("losses", "adabound", "devices", "looking_inside")
+TWINS = "twin or known or gradient or linear or changes_nothing"
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_numpy_twins_agree_on_another_backend(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
+    files = [f"tests/utils/test_{name}.py" for name in FILES]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files, "-k", TWINS]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
+    assert " passed" in result.stdout and "skipped" not in result.stdout

@@ -1,0 +1,167 @@
+"""Fine-tuning: the weights of another run wherever they fit, and layers that keep them."""
+
+import tempfile
+from pathlib import Path
+
+import h5py
+
+from utils.errors import check_choice
+
+
+def load_matching_weights(model, path):
+    """Load the weights of another run into the layers where they fit; the others stay as they are.
+
+    A layer of the file belongs to the layer of the same kind at the same place among those of its kind (as Keras stores
+    it: ``conv2d``, ``conv2d_1``, ...), and fits if all its shapes agree. So a network with another number of classes
+    takes all but its last layer, one with other input channels all but its first. Call it before the network is
+    compiled; the state of the optimizer is not loaded.
+
+    Prints how many layers fit, and each that does not with its shapes.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The network to be trained.
+    path : str or Path
+        A ``.weights.h5`` file of another run, e.g. its ``checkpoints/best.weights.h5``.
+
+    Returns
+    -------
+    list of str
+        Names of the layers with weights that do not fit.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or not a weights file, or less than half of the layers fit.
+
+    Examples
+    --------
+    >>> import keras
+    >>> def network(n_classes):
+    ...     layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Conv2D(n_classes, 1, name="last")]
+    ...     return keras.Sequential(layers)
+    >>> file = Path(tempfile.mkdtemp()) / "best.weights.h5"
+    >>> network(1).save_weights(file)
+    >>> load_matching_weights(network(3), file)  # doctest: +ELLIPSIS
+    Weights of ...best.weights.h5: 1 of 2 layers fit.
+      last keeps its own: (1, 1, 4, 3), (3,) here, (1, 1, 4, 1), (1,) in the file
+    ['last']
+    """
+    if not Path(path).is_file():
+        raise ValueError(
+            f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        merged = Path(folder) / "merged.weights.h5"
+        model.save_weights(merged)
+        n_layers, misfits = _copy_fitting(path, merged)
+        _check_share(path, n_layers, misfits)
+        model.load_weights(merged)
+    print(f"Weights of {path}: {n_layers - len(misfits)} of {n_layers} layers fit.")
+    for name, reason in misfits.items():
+        print(f"  {name} keeps its own: {reason}")
+    return list(misfits)
+
+
+def _copy_fitting(path, merged):
+    """Overwrite what fits in a weights file; return the number of layers, and the misfits with their shapes."""
+    n_layers, misfits = 0, {}
+    try:
+        source = h5py.File(path)
+    except OSError as error:
+        raise ValueError(f"{path} is not a weights file: {error}. Give a best.weights.h5 of an earlier run.") from error
+    with source, h5py.File(merged, "r+") as target:
+        for place in _layers_with_weights(target):
+            own, other = target[place], source.get(place, {})
+            shapes, wanted = _shapes(other), _shapes(own)
+            n_layers += 1
+            if shapes == wanted:
+                for name in own:
+                    own[name][...] = other[name][...]
+            else:
+                found = f"{_listed(shapes)} in the file" if shapes else "not in the file"
+                misfits[own.attrs.get("name", place)] = f"{_listed(wanted)} here, {found}"
+    return n_layers, misfits
+
+
+def _layers_with_weights(file):
+    """Return the groups of a weights file that hold the numbers of a layer; seeds of dropout are none."""
+    places = []
+
+    def collect(place, entry):
+        is_layer = place.startswith("layers/") and place.endswith("/vars") and "seed_generator" not in place
+        if is_layer and isinstance(entry, h5py.Group) and len(entry):
+            places.append(place)
+
+    file.visititems(collect)
+    return places
+
+
+def _shapes(group):
+    return [group[name].shape for name in sorted(group, key=int)]
+
+
+def _listed(shapes):
+    return ", ".join(map(str, shapes))
+
+
+def _check_share(path, n_layers, misfits):
+    if n_layers - len(misfits) < max(1, n_layers / 2):
+        examples = "; ".join(f"{name}: {reason}" for name, reason in list(misfits.items())[:3])
+        raise ValueError(
+            f"{path} does not fit this network: {n_layers - len(misfits)} of {n_layers} layers ({examples}). Use the "
+            "network and the FEATURE_MAPS of the run that wrote it."
+        )
+
+
+def freeze_layers(model, *, until=None, prefix=None):
+    """Keep layers as they are in training; normalisation in them uses its stored statistics.
+
+    Call it before the network is compiled.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The network.
+    until : str, optional
+        Name of the last frozen layer, in the order of the summary: ``max_pooling2d_3`` is the encoder of a 2D U-Net
+        with four poolings.
+    prefix : str, optional
+        Layers whose name begins so are frozen too.
+
+    Returns
+    -------
+    list of str
+        Names of the frozen layers that have weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer, or nothing remains to be trained.
+
+    Examples
+    --------
+    >>> import keras
+    >>> layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="first"), keras.layers.Conv2D(1, 1)]
+    >>> freeze_layers(keras.Sequential(layers), until="first")
+    Frozen: first.
+    ['first']
+    """
+    names = [layer.name for layer in model.layers]
+    frozen = []
+    if until is not None:
+        check_choice("FREEZE_UNTIL", until, tuple(names))
+        frozen = names[: names.index(until) + 1]
+    if prefix is not None:
+        begun = [name for name in names if name.startswith(prefix)]
+        if not begun:
+            raise ValueError(f"FREEZE_PREFIX {prefix!r}: no layer begins so. The layers are {', '.join(names)}.")
+        frozen += begun
+    for layer in model.layers:
+        layer.trainable = layer.trainable and layer.name not in frozen
+    if not model.trainable_variables:
+        raise ValueError(f"FREEZE_UNTIL {until!r} and FREEZE_PREFIX {prefix!r} leave nothing to be trained.")
+    with_weights = [layer.name for layer in model.layers if layer.name in frozen and layer.weights]
+    print(f"Frozen: {', '.join(with_weights) or 'nothing'}.")
+    return with_weights
