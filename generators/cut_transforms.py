@@ -99,6 +99,11 @@ def moved_box(rng, shape, sides):
     Returns
     -------
     tuple of slice
+
+    Examples
+    --------
+    >>> moved_box(np.random.default_rng(0), (10, 20), (10, 20))
+    (slice(0, 10, None), slice(0, 20, None))
     """
     corner = [int(rng.integers(length - side + 1)) for length, side in zip(shape, sides, strict=True)]
     return tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
@@ -121,6 +126,13 @@ def cutout(image, box, grey, *, mask=None):
     Notes
     -----
     After T. DeVries and G. W. Taylor, arXiv 1708.04552 (2017).
+
+    Examples
+    --------
+    >>> image = np.ones((1, 5, 1), np.float32)
+    >>> cutout(image, (slice(0, 1), slice(1, 3)), 0)
+    >>> image.ravel().tolist()
+    [1.0, 0.0, 0.0, 1.0, 1.0]
     """
     image[box] = grey
     if mask is not None:
@@ -146,6 +158,13 @@ def cutblur(image, box, factor, *, inside=True, isotropic=False):
     Notes
     -----
     After J. Yoo, N. Ahn and K.-A. Sohn, "Rethinking data augmentation for image super-resolution", CVPR 2020.
+
+    Examples
+    --------
+    >>> image = np.arange(6, dtype=np.float32).reshape(1, 6, 1)
+    >>> cutblur(image, (slice(0, 1), slice(2, 6)), 2)
+    >>> image.ravel().tolist()
+    [0.0, 1.0, 2.5, 2.5, 4.5, 4.5]
     """
     if inside:
         image[box] = coarse(image[box], factor, isotropic=isotropic)
@@ -209,6 +228,13 @@ def cutnoise(image, box, strength, limits, rng):
         Grey values of black and white, at which the result is cut off.
     rng : numpy.random.Generator
         Source of randomness.
+
+    Examples
+    --------
+    >>> image = np.full((1, 4, 1), 0.5, np.float32)
+    >>> cutnoise(image, (slice(0, 1), slice(0, 2)), 0.2, (0, 1), np.random.default_rng(0))
+    >>> (np.abs(image - 0.5) > 0).ravel().tolist()
+    [True, True, False, False]
     """
     part = image[box]
     noise = 2 * rng.random((*part.shape[:-1], 1), dtype=np.float32) - 1
@@ -228,6 +254,13 @@ def cutmix(sample, partner, box, partner_box):
     Notes
     -----
     After S. Yun et al., "CutMix", ICCV 2019, for segmentation: the mask is pasted instead of mixing labels.
+
+    Examples
+    --------
+    >>> sample, partner = [np.zeros((1, 4, 1))], [np.arange(4.0).reshape(1, 4, 1)]
+    >>> cutmix(sample, partner, (slice(0, 1), slice(0, 2)), (slice(0, 1), slice(2, 4)))
+    >>> sample[0].ravel().tolist()
+    [2.0, 3.0, 0.0, 0.0]
     """
     for array, other in zip(sample, partner, strict=True):
         array[box] = other[partner_box]

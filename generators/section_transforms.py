@@ -85,6 +85,11 @@ def turn_by_pixels(pixels, shape):
     -------
     numpy.ndarray
         ``(3, 3)``.
+
+    Examples
+    --------
+    >>> bool(np.allclose(turn_by_pixels(10, (6, 8)), rotation(180)))
+    True
     """
     diagonal = math.hypot(*shape)
     return rotation(math.degrees(2 * math.asin(max(-1, min(1, pixels / diagonal)))))
@@ -115,6 +120,12 @@ def draw_misalignment(rng, shape, *, distance, rotation_share):
     -----
     After K. Lee, J. Zung, P. Li, V. Jain and H. S. Seung, "Superhuman accuracy on the SNEMI3D connectomics challenge",
     arXiv 1706.00120 (2017), where slip and translation are defined.
+
+    Examples
+    --------
+    >>> moved = draw_misalignment(np.random.default_rng(0), (9, 5), distance=(3, 3), rotation_share=0)
+    >>> moved.shape, sorted(set(np.abs(moved[0]).ravel().tolist()))
+    ((2, 9, 1), [0.0, 3.0])
     """
     pixels = int(rng.integers(distance[0], distance[1] + 1))
     kind, angle, slip = rng.random(3)
@@ -144,6 +155,13 @@ def lose_band(image, ends, width, grey):
         Its width in pixels.
     grey : float or numpy.ndarray
         Grey value, for all channels or one each.
+
+    Examples
+    --------
+    >>> image = np.ones((3, 2, 1), np.float32)
+    >>> lose_band(image, ((1, 0), (1, 2)), 1, 0)
+    >>> image[:, 0, 0].tolist()
+    [1.0, 0.0, 1.0]
     """
     (y0, x0), (y1, x1) = ends
     y, x = (np.arange(length) for length in image.shape[:2])

@@ -3,27 +3,12 @@
 import numpy as np
 
 from utils.crops import crop_grid
-from utils.files import atomic_path
+from utils.figures import new_figure, save_figure
 from utils.image_files import write_pairs
 from utils.intensity import from_network_input, to_unit_range
 from utils.padding import per_axis
 
 TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (0.1, 0.8, 0.2), (0.9, 0.1, 0.1), (0.2, 0.4, 1.0)
-
-
-def _new_figure(rows, columns, width=4.0, height=4.0):
-    # The object interface needs no display and keeps no global state, unlike pyplot.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _save(figure, path):
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=100)
 
 
 def middle_slice(image):
@@ -55,7 +40,7 @@ def draw_history(path, history, *, best_epoch=None):
     best_epoch : int, optional
         Marked by a vertical line.
     """
-    figure, axes = _new_figure(1, 3, width=5)
+    figure, axes = new_figure(1, 3, width=5)
     epochs = [row["epoch"] for row in history]
     panels = (("loss", "Loss"), ("foreground_iou", "Foreground IoU"), ("learning_rate", "Learning rate"))
     for panel, (name, title) in zip(axes[0], panels, strict=True):
@@ -71,7 +56,7 @@ def draw_history(path, history, *, best_epoch=None):
     axes[0][1].set_ylim(0, 1)
     if all(row["loss"] > 0 for row in history):
         axes[0][0].set_yscale("log")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pairs=12):
@@ -94,7 +79,7 @@ def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pa
     """
     count = min(len(images), max_pairs)
     columns = min(count, 4)
-    figure, axes = _new_figure(2 * -(-count // columns), columns, width=3, height=3.1)
+    figure, axes = new_figure(2 * -(-count // columns), columns, width=3, height=3.1)
     for panel in axes.flat:
         panel.axis("off")
     for number in range(count):
@@ -106,7 +91,7 @@ def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pa
             _outline(axes[row + 1][column], middle_slice(masks[number])[..., 0])
         if titles is not None:
             axes[row][column].set_title(titles[number], fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _displayed(image):
@@ -138,7 +123,7 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
 
     n_axes = image.ndim - 1
     overlap, image, crop_shape = per_axis(overlap, n_axes)[-2:], middle_slice(image), crop_shape[n_axes - 2 : n_axes]
-    figure, axes = _new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5)
+    figure, axes = new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5)
     panel, corners = axes[0][0], crop_grid(image.shape, crop_shape, overlap)
     coverage = np.zeros(image.shape[:2], int)
     for y, x in corners:
@@ -153,7 +138,7 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
         figure.colorbar(tint, ax=panel, ticks=ticks, label="crops that cover a pixel (1: no tint)")
     panel.set_title(f"{len(corners)} crops, pixels covered {coverage.min()} to {coverage.max()} times")
     panel.axis("off")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_checks(folder, data, batches, *, overlap=0.0):
@@ -201,7 +186,7 @@ def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=N
     intensity_range : tuple of float, optional
         As ``to_unit_range``.
     """
-    figure, axes = _new_figure(1, len(images), width=7, height=7 * images[0].shape[0] / images[0].shape[1] + 0.5)
+    figure, axes = new_figure(1, len(images), width=7, height=7 * images[0].shape[0] / images[0].shape[1] + 0.5)
     for number, panel in enumerate(axes[0]):
         predicted = predictions[number][..., 0]
         true = predicted if masks is None else masks[number][..., 0]
@@ -218,7 +203,7 @@ def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=N
         panel.axis("off")
     legend = "prediction in green" if masks is None else "right in green, false in red, missed in blue"
     figure.suptitle(legend, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_confusion_matrix(path, matrix, class_names):
@@ -233,7 +218,7 @@ def draw_confusion_matrix(path, matrix, class_names):
     class_names : sequence of str
         One name a class.
     """
-    figure, axes = _new_figure(1, 1, width=2 + 1.2 * len(matrix), height=1.5 + 1.2 * len(matrix))
+    figure, axes = new_figure(1, 1, width=2 + 1.2 * len(matrix), height=1.5 + 1.2 * len(matrix))
     panel, shares = axes[0][0], matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
@@ -244,4 +229,4 @@ def draw_confusion_matrix(path, matrix, class_names):
     panel.set(xlabel="predicted", ylabel="true", xticks=range(len(matrix)), yticks=range(len(matrix)))
     panel.set_xticklabels(class_names, fontsize=8)
     panel.set_yticklabels(class_names, fontsize=8, rotation=90, va="center")
-    _save(figure, path)
+    save_figure(figure, path)

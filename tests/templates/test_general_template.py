@@ -57,6 +57,7 @@ RUNS = {
         "KERNELS_LAYER": "conv2d",
         "FIND_LEARNING_RATE": True,
         "SCHEDULE": "cosine",
+        "TENSORBOARD": True,
     },
     "fine_tuning": {
         "FINE_TUNE_FROM": "{weights}",
@@ -107,7 +108,7 @@ RUNS = {
     "classes": {"N_CLASSES": 2, "CLASS_WEIGHTS": "(1,2)", "EPOCHS": 1, "Z_FILTER_SIZE": 0, "OVERLAP": 0.25},
 }
 # Variables that all templates have are switched in the tests of the others.
-ELSEWHERE = {"INTENSITY_RANGE", "LOAD_WEIGHTS", "TENSORBOARD"}
+ELSEWHERE = {"INTENSITY_RANGE", "LOAD_WEIGHTS"}
 POSTS = {
     "data": ["chosen_threshold"],
     "fine_tuning": ["spurious", "watershed", "large_objects", "filled_holes"],
@@ -170,6 +171,7 @@ def test_data_options_leave_their_traces(finished):
     assert json.loads((folder / "normalisation.json").read_text())["intensity_range"]["std"] > 0
     cache = folder.parents[1] / "cache"
     assert list(cache.glob("kept_crops_*.json")) and len(list(cache.iterdir())) > 5
+    assert list((folder / "tensorboard").rglob("events.out.tfevents*"))
     for chart in ("thresholds", "grad_cam", "feature_maps", "kernels", "learning_rate_finder"):
         assert (folder / "charts" / f"{chart}.png").stat().st_size > 1000
 
