@@ -223,7 +223,7 @@ def test_all_problems_of_the_data_are_said_at_once_before_anything_is_written(to
         ({"FEATURE_MAPS": "(4,8)"}, "FEATURE_MAPS holds 2 values (4, 8); DEPTH 2 needs 3"),
         (
             {"OPTIMIZER": "adamx"},
-            "OPTIMIZER 'adamx' is not known; did you mean 'adam'? Use one of ['sgd', 'adam', 'adamw']",
+            "OPTIMIZER 'adamx' is not known; did you mean 'adam'? Use one of ['sgd', 'adam', 'adamw', 'adabound']",
         ),
     ],
 )
