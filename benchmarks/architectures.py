@@ -87,7 +87,7 @@ def measure(name, data_dir, minutes, quick):
 
     dims, builder, options = ARCHITECTURES[name]
     batches, test, crop = make_data(dims, data_dir, quick)
-    prepare_keras(seed=SEED, precision="auto", deterministic=False)
+    prepare_keras(seed=SEED, precision="auto", deterministic=False, volumes=dims == 3)
 
     def compiled(steps):
         model = builder((*crop[:-1], 1) if name == "nnU-Net" else (*(None,) * dims, 1), **options)

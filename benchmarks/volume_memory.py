@@ -36,7 +36,7 @@ def measure(protocol, quick):
     from utils.post_processing import z_filter
     from utils.prediction import predict_blended, predict_crops
 
-    set_precision("auto")
+    set_precision("auto", volumes=True)
     size, shape, maps = 80, (165, 768, 1024), (4, 4, 4, 4)
     if quick:
         size, shape, maps = (8, (11, 40, 50), (2, 2, 2, 2))

@@ -101,7 +101,7 @@ EPOCHS = 360
 # Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 200
 MONITOR = "val_loss"
-# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
+# auto (bfloat16 on GPUs that have it, else float32), float32, mixed_bfloat16, mixed_float16
 PRECISION = "auto"
 # True: exactly the same numbers in every run with the same seed, somewhat slower
 DETERMINISTIC = False
@@ -132,7 +132,7 @@ from utils.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING, padding_mode=PADDING_MODE)
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
+prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=True)
 data = load_volumes(
     args.data_dir,
     CROP_SHAPE,

@@ -146,7 +146,7 @@ EPOCHS = 360
 # Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 200
 MONITOR = "val_loss"
-# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
+# auto (bfloat16 where the hardware has it; volumes on a CPU: float32), float32, mixed_bfloat16, mixed_float16
 PRECISION = "auto"
 # True: exactly the same numbers in every run with the same seed, somewhat slower
 DETERMINISTIC = False
@@ -265,7 +265,7 @@ check_exclusive(
 check_choice("WATERSHED", WATERSHED, (None, "edges", "gradient"))
 divisor = pooling_factors(DEPTH, Z_DOWN) if volumes else 2**DEPTH
 check_crop_shape(CROP_SHAPE, poolings=DEPTH, **({"z_down": Z_DOWN} if volumes else {}))
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
+prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=len(CROP_SHAPE) == 4)
 cache = args.job_dir / "cache"
 
 # %% Checks and data: 2. images or volumes, normalised and cropped

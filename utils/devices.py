@@ -11,14 +11,19 @@ from utils.errors import check_choice
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
-def set_precision(precision):
+def set_precision(precision, *, volumes=False):
     """Set the number format in which networks compute; weights stay float32.
+
+    TensorFlow 2.21 computes wrong weight gradients of 3D convolutions in bfloat16 on CPUs, with AMX and without, and no
+    faster than float32; there volumes are refused any other format (docs/differences.md has the figures).
 
     Parameters
     ----------
     precision : str
-        ``auto`` (bfloat16 where the processor multiplies it, else float32), ``float32``, ``mixed_bfloat16`` or
+        ``auto`` (bfloat16 where the processor multiplies it well, else float32), ``float32``, ``mixed_bfloat16`` or
         ``mixed_float16``.
+    volumes : bool
+        Whether the network has 3D convolutions.
 
     Returns
     -------
@@ -28,11 +33,17 @@ def set_precision(precision):
     Raises
     ------
     ValueError
-        If the precision is unknown.
+        If the precision is unknown or gives wrong gradients here.
     """
     check_choice("PRECISION", precision, PRECISIONS)
+    only_float32 = volumes and _trains_on_tensorflow_cpu()
     if precision == "auto":
-        precision = "mixed_bfloat16" if has_bfloat16() else "float32"
+        precision = "mixed_bfloat16" if has_bfloat16() and not only_float32 else "float32"
+    if precision != "float32" and only_float32:
+        raise ValueError(
+            f"PRECISION {precision!r} gives wrong gradients of 3D convolutions with TensorFlow on a CPU. "
+            "Take 'auto' or 'float32'."
+        )
     keras.mixed_precision.set_global_policy(precision)
     return precision
 
@@ -65,6 +76,14 @@ def has_bfloat16():
     return False
 
 
+def _trains_on_tensorflow_cpu():
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
+
+
 def _cpu_has_bfloat16():
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text().split() if cpu_info.exists() else []
@@ -79,11 +98,9 @@ def use_jit():
     bool or str
         False for TensorFlow on a CPU, where XLA is slower than the plain graph, and for torch; ``"auto"`` otherwise.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return "auto" if tf.config.list_physical_devices("GPU") else False
-    return "auto" if keras.backend.backend() == "jax" else False
+    if keras.backend.backend() == "torch":
+        return False
+    return False if _trains_on_tensorflow_cpu() else "auto"
 
 
 def make_deterministic():

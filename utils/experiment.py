@@ -162,19 +162,8 @@ def apply_overrides(namespace, assignments):
             problems += [problem] if problem else []
             variables[name] = value
     raise_problems("--set", problems)
-    if len(variables.get("CROP_SHAPE", ())) == 4:
-        _keep_volumes_off_amx()
     namespace.update(variables)
     return variables
-
-
-def _keep_volumes_off_amx():
-    """Have TensorFlow train on volumes without the CPU's AMX tiles, whose kernels it would take for bfloat16.
-
-    Measured with TensorFlow 2.21 on a Xeon with AMX: the weight gradients of 3D convolutions are wrong, or the process
-    dies, for wide and flat volumes (4 x 256 x 256, with one thread from 4 x 80 x 80 on). Without AMX they are right.
-    """
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 
 def _typed(name, text, default):

@@ -9,7 +9,7 @@ from utils.metrics import ForegroundIoU
 from utils.optimizers import get_optimizer
 
 
-def prepare_keras(*, seed, precision, deterministic):
+def prepare_keras(*, seed, precision, deterministic, volumes=False):
     """Seed every random number and choose the precision, before a network is built.
 
     Parameters
@@ -20,9 +20,11 @@ def prepare_keras(*, seed, precision, deterministic):
         ``auto``, ``float32``, ``mixed_bfloat16`` or ``mixed_float16`` (see ``utils.devices.set_precision``).
     deterministic : bool
         Make the backend compute exactly the same numbers every time, somewhat slower.
+    volumes : bool
+        Whether the network has 3D convolutions, which not every precision suits.
     """
     keras.utils.set_random_seed(seed)
-    set_precision(precision)
+    set_precision(precision, volumes=volumes)
     if deterministic:
         make_deterministic()
 

@@ -101,7 +101,7 @@ EPOCHS = 30
 # Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 30
 MONITOR = "val_loss"
-# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
+# auto (bfloat16 on GPUs that have it, else float32), float32, mixed_bfloat16, mixed_float16
 PRECISION = "auto"
 # True: exactly the same numbers in every run with the same seed, somewhat slower
 DETERMINISTIC = False
@@ -139,7 +139,7 @@ from utils.volume_refinement import fuse_layers, remove_small_objects
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=3, z_down=1, padding_mode=PADDING_MODE)
 check_crop_shape(TEST_CROP_SHAPE, poolings=3, z_down=1, padding=PADDING, name="TEST_CROP_SHAPE")
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
+prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=True)
 data = load_volumes(
     args.data_dir,
     CROP_SHAPE,

@@ -52,7 +52,7 @@ def test_pairs_are_drawn_for_grey_and_colour_with_and_without_masks(picture, cha
 @pytest.mark.parametrize(("overlap", "most"), [(0.0, 1), (0.25, 2), (0.8, 5)])
 def test_the_crop_grid_says_how_often_pixels_are_covered(picture, overlap, most, monkeypatch):
     figures, image = [], np.zeros((32, 64, 1), np.uint8)
-    monkeypatch.setattr(charts, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(charts, "save_figure", lambda figure, path: figures.append(figure))
     draw_crop_grid(picture, image, (32, 32, 1), overlap=overlap)
     panel, *bars = figures[0].axes
     coverage = np.zeros((32, 64), int)

@@ -19,6 +19,22 @@ def test_auto_takes_bfloat16_where_the_hardware_has_it(monkeypatch, keep_policy,
     assert keras.mixed_precision.global_policy().name == policy
 
 
+def test_volumes_train_in_float32_on_a_tensorflow_cpu(monkeypatch, keep_policy):
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "_trains_on_tensorflow_cpu", lambda: True)
+    assert devices.set_precision("auto", volumes=True) == "float32"
+    for precision in ("mixed_bfloat16", "mixed_float16"):
+        with pytest.raises(ValueError, match=f"PRECISION '{precision}' gives wrong.*Take 'auto'"):
+            devices.set_precision(precision, volumes=True)
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_volumes_train_in_bfloat16_elsewhere(monkeypatch, keep_policy):
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "_trains_on_tensorflow_cpu", lambda: False)
+    assert devices.set_precision("auto", volumes=True) == "mixed_bfloat16"
+
+
 def test_a_stated_precision_is_set(keep_policy):
     assert devices.set_precision("mixed_float16") == "mixed_float16"
 
