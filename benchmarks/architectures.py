@@ -1,15 +1,16 @@
-"""Every architecture of the study on the same data with the same time to train: parameters, step, foreground IoU.
+"""Every architecture of the study on the same data with the same budget: parameters, step, foreground IoU.
 
-Each is trained for ``--minutes`` with the same recipe (random crops, flips and right-angle turns, AdamW with one-cycle,
-half cross-entropy and half Dice, no dropout where it can be chosen) in a process of its own, then scored on the merged
-crops of the test images. What has been measured is kept in ``--results`` and not measured again, so that the comparison
-can be done in pieces.
+Each is trained for ``--minutes`` of CPU time (of all cores together, so that other work beside it does not count) with
+the same recipe (random crops, flips and right-angle turns, AdamW with one-cycle, half cross-entropy and half Dice, no
+dropout where it can be chosen; volumes: half of the crops about foreground, batch normalisation) in a process of its
+own, then scored on the merged crops of the test images.
 
     python benchmarks/architectures.py --data DATA --results FOLDER [--minutes 15] [--only NAME ...] [--quick]
 """
 
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -35,8 +36,9 @@ from networks.vanilla_unet import Vanilla_U_Net_3D
 
 CROPS = {2: (256, 256, 1), 3: (32, 96, 96, 1)}
 BATCHES = {2: 6, 3: 1}
-STUDY_3D = {"feature_maps": (28, 36, 48, 64), "drop_values": (0.0,) * 4}
-NO_DROPOUT, DEEP_3D = {"drop_values": (0.0,) * 5}, {"feature_maps": (28, 36, 48, 64, 80), "drop_values": (0.0,) * 5}
+NO_DROPOUT = {"drop_values": (0.0,) * 5}
+STUDY_3D = {"feature_maps": (28, 36, 48, 64), "drop_values": (0.0,) * 4, "batch_norm": True}
+DEEP_3D = {"feature_maps": (28, 36, 48, 64, 80), "batch_norm": True} | NO_DROPOUT
 # Dimensions, builder and options, in the order of the table.
 ARCHITECTURES = {
     "U-Net": (2, U_Net_2D, NO_DROPOUT),
@@ -56,7 +58,7 @@ ARCHITECTURES = {
     "SE U-Net 3D": (3, SE_U_Net_3D, STUDY_3D),
     "Vanilla U-Net 3D": (3, Vanilla_U_Net_3D, {}),
 }
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 5
 SEED = 42
 
 
@@ -73,7 +75,8 @@ def make_data(dims, data_dir, quick):
         generator, per_image = ImageDataGenerator(**turns), {}
     else:
         train, test = load_train_and_test_volumes(data_dir)
-        generator, per_image = VoxelDataGenerator(z_flip=True, **turns), {"samples_per_volume": 100}
+        generator = VoxelDataGenerator(z_flip=True, **turns)
+        per_image = {"samples_per_volume": 100, "probability_map": (0.5, 0.5)}
     flow = {"crop_shape": crop, "batch_size": BATCHES[dims], "seed": SEED}
     return generator.flow(train.x, train.y, **per_image, **flow), test, crop
 
@@ -95,22 +98,23 @@ def measure(name, data_dir, minutes, quick):
         compile_network(model, steps=steps, **recipe)
         return model
 
-    model = compiled(steps=100)
-    for _ in range(WARM_UP_STEPS):
-        model.train_on_batch(*batches[0])
-    start = time.perf_counter()
-    for step in range(WARM_UP_STEPS):
-        model.train_on_batch(*batches[step % len(batches)])
-    step_seconds = (time.perf_counter() - start) / WARM_UP_STEPS
+    def train(model, steps):
+        """Return the CPU time of all, seconds, and the median wall time of a step."""
+        start, durations = time.process_time(), []
+        for step in range(steps):
+            started = time.perf_counter()
+            if step and step % len(batches) == 0:
+                batches.on_epoch_end()
+            model.train_on_batch(*batches[step % len(batches)])
+            durations.append(time.perf_counter() - started)
+        return time.process_time() - start, statistics.median(durations)
 
-    steps = 2 if quick else max(1, round(60 * minutes / step_seconds))
+    model = compiled(steps=100)
+    train(model, WARM_UP_STEPS)
+    cpu_seconds, _ = train(model, WARM_UP_STEPS)
+    steps = 2 if quick else max(1, round(60 * minutes * WARM_UP_STEPS / cpu_seconds))
     model = compiled(steps)
-    start = time.perf_counter()
-    for step in range(steps):
-        if step and step % len(batches) == 0:
-            batches.on_epoch_end()
-        model.train_on_batch(*batches[step % len(batches)])
-    trained = time.perf_counter() - start
+    cpu_seconds, step_seconds = train(model, steps)
     start = time.perf_counter()
     matrix = 0
     for truth, probability in zip(test.y, predict_crops(model, test.x, crop, batch_size=BATCHES[dims]), strict=True):
@@ -118,8 +122,8 @@ def measure(name, data_dir, minutes, quick):
     return {
         "parameters": model.count_params(),
         "steps": steps,
-        "step_seconds": trained / steps,
-        "training_minutes": trained / 60,
+        "step_seconds": step_seconds,
+        "training_cpu_minutes": cpu_seconds / 60,
         "prediction_seconds": time.perf_counter() - start,
         "foreground_iou": scores_from_confusion(matrix)["foreground_iou"],
         "device": describe_device(),
@@ -141,7 +145,7 @@ def main():
         repetitions=1,
         data={"type": Path, "help": "data folder with train/x train/y test/x test/y, slices of a volume"},
         results={"type": Path, "help": "folder that keeps a JSON file for each architecture"},
-        minutes={"type": float, "default": 15.0, "help": "training time of each"},
+        minutes={"type": float, "default": 15.0, "help": "CPU minutes of training of each"},
         only={
             "nargs": "+",
             "choices": list(ARCHITECTURES),
@@ -169,7 +173,7 @@ def main():
         [name, f"{r['parameters']:,}", f"{r['steps']}", f"{r['step_seconds']:.2f}", f"{r['foreground_iou']:.3f}"]
         for name, r in results.items()
     ]
-    details = f"{args.minutes:g} minutes of training each; 2D: 6 crops of 256x256 a step, 3D: one of 32x96x96"
+    details = f"{args.minutes:g} CPU minutes of training each; 2D: 6 crops of 256x256 a step, 3D: one of 32x96x96"
     print_heading("Architectures", next(iter(results.values()))["device"], args, details)
     print_table(["architecture", "parameters", "steps", "s/step", "foreground IoU"], rows)
 
