@@ -9,8 +9,8 @@ the prediction does not change.
 import cv2
 import numpy as np
 
+from utils.flooding import flood, grey_image, meets_a_later_label, predictions_with_images
 from utils.post_processing import foreground_of, with_foreground
-from utils.refinement import _flood, _grey, _meets_a_later_label, _pairs
 
 # Steps of an 8-bit probability, the unit of the published limit.
 STEPS = 255
@@ -80,18 +80,18 @@ def gradient_watershed(
     (196, [396])
     """
     _check(marker_radius, max_change, gradient_radius)
-    for prediction, image in _pairs(predictions, images):
+    for prediction, image in predictions_with_images(predictions, images):
         slices = zip(prediction, image, strict=True) if prediction.ndim == 4 else [(prediction, image)]
         refined = []
         for probability, picture in slices:
             labels, unsure = _markers(foreground_of(probability), marker_radius, max_change)
             if labels.min() == 0 and (labels == 1).any():
-                labels = _flood(labels, _local_range(_grey(picture, intensity_range), gradient_radius))
+                labels = flood(labels, _local_range(grey_image(picture, intensity_range), gradient_radius))
                 mask = labels > 1
             else:
                 mask = foreground_of(probability) > 0.5
             if part_touching:
-                mask &= ~_meets_a_later_label(labels)
+                mask &= ~meets_a_later_label(labels)
             refined.append(with_foreground(mask | unsure, probability))
         yield np.stack(refined) if prediction.ndim == 4 else refined[0]
 

@@ -5,16 +5,12 @@ convolutional neural network. IEEE BIBM 2017. Their third step, the median along
 ``utils.post_processing.z_filter`` with ``size=9``.
 """
 
-import itertools
-
 import cv2
 import numpy as np
-from skimage.segmentation import watershed
 
-from utils.intensity import to_unit_range
+from utils.flooding import SQUARE, flood, grey_image, meets_a_later_label, predictions_with_images
 from utils.post_processing import foreground_of, volume_by_volume, with_foreground
 
-SQUARE = np.ones((3, 3), np.uint8)
 # The 3x3 "ellipse" of OpenCV is this cross.
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 # Canny's thresholds and gradients as integers: a Sobel gradient of an image 0 .. 1 is at most 4, int16 ends at 32767.
@@ -148,18 +144,18 @@ def watershed_refinement(
     """
     _check_steps(open_iterations, dilate_iterations, erode_iterations)
     _check_edges(gauss_sigma, canny_sigma, edge_thresholds)
-    for prediction, image in _pairs(predictions, images):
+    for prediction, image in predictions_with_images(predictions, images):
         slices = zip(prediction, image, strict=True) if prediction.ndim == 4 else [(prediction, image)]
         refined = []
         for probability, picture in slices:
             mask = (foreground_of(probability) > 0.5).view(np.uint8)
             labels = _markers(mask, open_iterations, dilate_iterations, erode_iterations)
             if labels.min() == 0:
-                relief = _relief(_grey(picture, intensity_range), gauss_sigma, canny_sigma, edge_thresholds)
-                labels = _flood(labels, relief)
+                relief = _relief(grey_image(picture, intensity_range), gauss_sigma, canny_sigma, edge_thresholds)
+                labels = flood(labels, relief)
             mask = labels > 1
             if part_touching:
-                mask &= ~_meets_a_later_label(labels)
+                mask &= ~meets_a_later_label(labels)
             refined.append(with_foreground(mask, probability))
         yield np.stack(refined) if prediction.ndim == 4 else refined[0]
 
@@ -189,43 +185,6 @@ def _relief(image, gauss_sigma, canny_sigma, edge_thresholds):
     if not edges.any():
         return np.zeros_like(image)
     return -cv2.distanceTransform(~edges, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-
-
-def _flood(labels, relief):
-    """Give each unknown pixel a label; only these and their neighbours are looked at."""
-    concerned = cv2.dilate((labels == 0).view(np.uint8), SQUARE).view(bool)
-    return np.where(concerned, watershed(relief, labels, mask=concerned), labels)
-
-
-def _meets_a_later_label(labels):
-    """Return where an object has a neighbour, also a diagonal one, of another object with a higher number."""
-    labels = labels.astype(np.float32)
-    return (labels > 1) & (cv2.dilate(labels, SQUARE) > labels)
-
-
-def _grey(image, intensity_range):
-    image = to_unit_range(image, intensity_range)
-    image = image[..., 0] if image.shape[-1] == 1 else image.mean(axis=-1)
-    return np.clip(image, 0, 1)
-
-
-def _pairs(predictions, images):
-    """Yield predictions with their images, or raise ValueError where they do not belong together."""
-    counts = [len(items) for items in (predictions, images) if hasattr(items, "__len__")]
-    if len(counts) == 2 and counts[0] != counts[1]:
-        raise ValueError(f"{counts[0]} predictions but {counts[1]} images. Give the images that were predicted.")
-    for number, (prediction, image) in enumerate(itertools.zip_longest(predictions, images), start=1):
-        if prediction is None or image is None:
-            fewer, more = ("images", "predictions") if image is None else ("predictions", "images")
-            raise ValueError(
-                f"there are {number - 1} {fewer} but more {more}. Give the images that were predicted, in their order."
-            )
-        if prediction.shape[:-1] != image.shape[:-1]:
-            raise ValueError(
-                f"prediction {number} has the size {prediction.shape[:-1]}, its image {image.shape[:-1]}. "
-                "Give the images that were predicted, in their order."
-            )
-        yield prediction, image
 
 
 def _check_steps(open_iterations, dilate_iterations, erode_iterations):

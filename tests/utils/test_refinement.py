@@ -6,7 +6,8 @@ from scipy import ndimage
 from skimage.feature import canny
 from skimage.segmentation import watershed
 
-from utils.refinement import _flood, _markers, _relief, spurious_filter, watershed_refinement
+from utils.flooding import flood
+from utils.refinement import _markers, _relief, spurious_filter, watershed_refinement
 
 SHAPE = (72, 96)
 SMALL_STEPS = {"open_iterations": 1, "dilate_iterations": 6, "erode_iterations": 4, "canny_sigma": 1.0}
@@ -226,7 +227,7 @@ def test_flooding_only_the_unknown_equals_flooding_everything():
     mask = (disc((31, 28), 19) | disc((42, 74), 13)).astype(np.uint8)
     labels = _markers(mask, 1, 6, 4)
     relief = np.random.default_rng(0).random(SHAPE).astype(np.float32)  # no two values are equal
-    assert np.array_equal(_flood(labels, relief), watershed(relief, labels))
+    assert np.array_equal(flood(labels, relief), watershed(relief, labels))
 
 
 def test_agrees_with_the_slow_libraries():
@@ -238,7 +239,7 @@ def test_agrees_with_the_slow_libraries():
     labels = _markers(mask, 1, 6, 4)
     relief = _relief(image, 0, 2.0, (0.01, 0.2))
     slow = -ndimage.distance_transform_edt(~canny(image, 2.0, 0.01, 0.2))
-    assert iou(_flood(labels, relief) > 1, watershed(slow, labels) > 1) > 0.95
+    assert iou(flood(labels, relief) > 1, watershed(slow, labels) > 1) > 0.95
 
 
 @pytest.mark.parametrize("as_lists", [True, False])
