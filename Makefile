@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-BENCHMARKS := $(addprefix benchmarks/,augmentation.py voxel_augmentation.py training_step.py prediction.py memory.py)
+BENCHMARKS := $(addprefix benchmarks/,augmentation.py augmentation_transforms.py voxel_augmentation.py training_step.py prediction.py \
+  inference_speed.py memory.py volume_memory.py post_processing.py stochastic_downsampling.py)
 
 .PHONY: demo test bench clean
 
