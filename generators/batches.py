@@ -193,7 +193,8 @@ def train_and_validation_batches(
     augmentation : ImageDataGenerator or VoxelDataGenerator
         What is done to the training samples.
     data : ExperimentData
-        Its ``train_crops`` and ``validation_crops`` are read; validation crops are taken as large as they are.
+        Its ``train_crops``, ``validation_crops`` and their weights are read; validation crops are taken as large as
+        they are.
     crop_shape : tuple of int
         Of the training samples, with or without channels.
     batch_size, seed, intensity_range, workers
@@ -210,5 +211,5 @@ def train_and_validation_batches(
     plain = type(augmentation)()
     return (
         augmentation.flow(train.x, train.y, crop_shape=crop_shape, **sampling, **flow),
-        plain.flow(validation.x, validation.y, shuffle=False, **flow),
+        plain.flow(validation.x, validation.y, shuffle=False, sample_weight=data.validation_weights, **flow),
     )

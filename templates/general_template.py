@@ -275,7 +275,6 @@ if volumes:
     data = load_volumes(
         args.data_dir,
         CROP_SHAPE,
-        divisor=divisor,
         overlap=OVERLAP,
         validation_split=VALIDATION_SPLIT,
         random_subvolumes=RANDOM_CROPS,

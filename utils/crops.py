@@ -72,33 +72,6 @@ def crop_grid(image_shape, crop_shape, overlap=0.0):
     return list(itertools.product(*(crop_starts(image_shape[a], crop_shape[a], overlaps[a]) for a in axes)))
 
 
-def fitting_crop_shape(crop_shape, images, divisors):
-    """Return the crop shape, smaller along those axes along which every image is: what is padded then stays small.
-
-    Parameters
-    ----------
-    crop_shape : tuple of int
-        ``(y, x, c)`` or ``(z, y, x, c)``.
-    images : sequence of numpy.ndarray
-        What is to be cropped.
-    divisors : tuple of int
-        What the poolings divide each axis by; a smaller size is rounded up to a multiple.
-
-    Returns
-    -------
-    tuple of int
-        Channels included.
-
-    Examples
-    --------
-    >>> fitting_crop_shape((80, 80, 80, 1), [np.empty((17, 768, 1024, 1))], (8, 8, 8))
-    (24, 80, 80, 1)
-    """
-    largest = [max(image.shape[axis] for image in images) for axis in range(len(divisors))]
-    needed = [math.ceil(size / divisor) * divisor for size, divisor in zip(largest, divisors, strict=True)]
-    return (*map(min, crop_shape, needed), crop_shape[-1])
-
-
 def crop_images(images, crop_shape, *, overlap=0.0):
     """Cut images into crops; images smaller than a crop are padded by mirroring.
 

@@ -1,11 +1,11 @@
 """The data of one experiment: read, split before anything is cropped, and cropped."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from utils.checks import check_same_size, check_volumes_hold_crop
-from utils.crops import fitting_crop_shape
 from utils.data_folder import load_train_and_test, load_train_and_test_volumes
-from utils.image_set import ImageSet, crop_image_set, split_validation, split_validation_z
+from utils.image_set import ImageSet, crop_image_set, split_validation, split_validation_z, with_context
 from utils.normalisation import PERCENTILES, measure_intensity_range, readable_range, stretch_each
 
 
@@ -20,6 +20,9 @@ class ExperimentData(NamedTuple):
         Their crops; ``train_crops`` is ``train`` where crops are taken at random later.
     intensity_range : tuple of float, ZScore or None
         As stated, or as measured on ``train``; for every later ``intensity_range`` argument.
+    validation_weights : list of numpy.ndarray or None
+        One for each validation crop where training slices complete crops that are deeper than the validation part: 0
+        in these, so that neither loss nor IoU sees them.
     """
 
     train: ImageSet
@@ -29,6 +32,7 @@ class ExperimentData(NamedTuple):
     validation_crops: ImageSet
     test_crops: ImageSet
     intensity_range: tuple | None = None
+    validation_weights: list | None = None
 
 
 def load_images(
@@ -109,7 +113,6 @@ def load_volumes(
     data_dir,
     crop_shape,
     *,
-    divisor,
     overlap=0.0,
     validation_split=0.1,
     random_subvolumes=0,
@@ -123,15 +126,16 @@ def load_volumes(
 ):
     """Load the volumes of a data folder, keep the last slices of each for validation, and cut all parts up.
 
+    Where the validation part is not as deep as a subvolume, the training slices before it complete its subvolumes as
+    context that does not count: a network that never saw flatter ones predicts them badly, and validation would say
+    little about it.
+
     Parameters
     ----------
     data_dir : str or Path
         Holds ``train/x train/y test/x`` and, if there is ground truth, ``test/y``: slices or files of volumes.
     crop_shape : tuple of int
         ``(z, y, x, c)``.
-    divisor : tuple of int
-        ``(z, y, x)``: what the network's poolings divide; validation subvolumes get as flat as the validation slices
-        demand.
     overlap : float or tuple of float
         Minimum overlap of neighbouring training and test subvolumes, as a fraction, per axis.
     validation_split : float
@@ -165,16 +169,19 @@ def load_volumes(
         stretch_each(part, normalisation, percentiles=percentiles)
         for part in load_train_and_test_volumes(data_dir, **stored)
     )
-    train, validation = split_validation_z(train, validation_split)
+    volumes = train
+    train, validation = split_validation_z(volumes, validation_split)
     check_volumes_hold_crop(train, crop_shape, what="what is left to train on")
-    validation_shape = fitting_crop_shape(crop_shape, validation.x, divisor)
+    to_validate, weights = with_context(volumes, validation, depth=crop_shape[0])
+    validation_weights = weights and crop_image_set(replace(to_validate, y=weights), crop_shape).y
     measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
     return ExperimentData(
         train,
         validation,
         test,
         train if random_subvolumes else crop_image_set(train, crop_shape, overlap=overlap),
-        crop_image_set(validation, validation_shape),
+        crop_image_set(to_validate, crop_shape),
         crop_image_set(test, test_crop_shape or crop_shape, overlap=overlap),
         measure_intensity_range(train.x, normalisation, **measured),
+        validation_weights,
     )

@@ -178,6 +178,43 @@ def split_validation_z(volumes, fraction):
     return part([slice(0, cut) for cut in cuts]), part([slice(cut, None) for cut in cuts])
 
 
+def with_context(volumes, part, *, depth):
+    """Complete the last slices of volumes to a depth with those before them, and weigh these with 0.
+
+    Parameters
+    ----------
+    volumes : ImageSet
+        Whole volumes.
+    part : ImageSet
+        Their last slices, from `split_validation_z`.
+    depth : int
+        Slices that there must be at least.
+
+    Returns
+    -------
+    completed : ImageSet
+        The last slices, as many as in ``part`` or ``depth``, whichever is more; views of the volumes.
+    weights : list of numpy.ndarray or None
+        Of the shape of the masks, float32: 0 in slices that are not of ``part``, and in those of it so much that the
+        mean is 1. None if there is nothing to complete.
+    """
+    if all(len(volume) >= depth for volume in part.x):
+        return part, None
+    starts = [len(whole) - max(len(last), depth) for whole, last in zip(volumes.x, part.x, strict=True)]
+    images, masks = (
+        [array[start:] for array, start in zip(arrays, starts, strict=True)] for arrays in (volumes.x, volumes.y)
+    )
+    sources = [
+        source._replace(slices=source.slices[start:]) for source, start in zip(volumes.sources, starts, strict=True)
+    ]
+    weights = []
+    for mask, last in zip(masks, part.x, strict=True):
+        column = np.zeros((len(mask), 1, 1, 1), np.float32)
+        column[-len(last) :] = len(mask) / len(last)
+        weights.append(np.broadcast_to(column, mask.shape))
+    return ImageSet(images, masks, sources, volumes.mask_values), weights
+
+
 def crop_image_set(images, crop_shape, *, overlap=0.0):
     """Cut images and masks into crops that cover every pixel; crops are views, so this costs no memory.
 

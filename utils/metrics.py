@@ -141,7 +141,7 @@ class ForegroundIoU(keras.metrics.Metric):
         self.union = self.add_variable((), initializer="zeros", name="union", dtype="float32")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Add a batch; weights do not change which pixels are right, so they are not used."""
+        """Add a batch. Pixels of weight 0 are left out; all others count alike, whatever their weight."""
         if y_true.shape[-1] > 1:
             y_true, y_pred = y_true[..., :1], y_pred[..., :1]
         if y_pred.shape[-1] == 1:
@@ -149,6 +149,11 @@ class ForegroundIoU(keras.metrics.Metric):
         else:
             predicted = ops.expand_dims(ops.argmax(y_pred, axis=-1), axis=-1) > 0
         true = ops.cast(y_true, "float32") > 0.5
+        if sample_weight is not None:
+            counted = ops.convert_to_tensor(sample_weight) > 0
+            while len(counted.shape) < len(true.shape):  # a weight per pixel, or one per sample
+                counted = ops.expand_dims(counted, axis=-1)
+            true, predicted = ops.logical_and(true, counted), ops.logical_and(predicted, counted)
         self.intersection.assign_add(ops.sum(ops.cast(ops.logical_and(true, predicted), "float32")))
         self.union.assign_add(ops.sum(ops.cast(ops.logical_or(true, predicted), "float32")))
 

@@ -95,7 +95,7 @@ def compile_network(
     model.compile(
         optimizer=get_optimizer(optimizer, **rate),
         loss=get_loss(loss, n_classes=model.outputs[0].shape[-1], **weights),
-        metrics=[ForegroundIoU()],
+        weighted_metrics=[ForegroundIoU()],
         jit_compile=use_jit(),
         **several,
     )

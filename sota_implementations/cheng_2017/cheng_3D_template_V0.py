@@ -134,7 +134,6 @@ prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volum
 data = load_volumes(
     args.data_dir,
     CROP_SHAPE,
-    divisor=(8, 8, 8),
     overlap=OVERLAP,
     validation_split=VALIDATION_SPLIT,
     random_subvolumes=RANDOM_SUBVOLUMES,

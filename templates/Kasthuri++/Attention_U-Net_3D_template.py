@@ -140,7 +140,6 @@ prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volum
 data = load_volumes(
     args.data_dir,
     CROP_SHAPE,
-    divisor=pooling_factors(DEPTH, Z_DOWN),
     overlap=OVERLAP,
     validation_split=VALIDATION_SPLIT,
     random_subvolumes=RANDOM_SUBVOLUMES,

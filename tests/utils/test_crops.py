@@ -7,7 +7,6 @@ from utils.crops import (
     crop_grid,
     crop_images,
     crop_starts,
-    fitting_crop_shape,
     iterate_crops,
     merge_crops,
     spline_window,
@@ -188,9 +187,3 @@ def test_margins_are_not_merged():
 def test_margins_that_leave_nothing_are_refused(padding):
     with pytest.raises(ValueError, match="Use less than half of the crop"):
         list(iterate_crops(random_image((9, 9, 9)), (8, 8, 8), padding=padding))
-
-
-def test_crops_shrink_with_the_volumes_that_are_too_small_for_them():
-    volumes = [np.empty((3, 100, 20, 1)), np.empty((17, 9, 30, 1))]
-    assert fitting_crop_shape((80, 80, 80, 1), volumes, (8, 8, 8)) == (24, 80, 32, 1)
-    assert fitting_crop_shape((8, 16, 16, 3), volumes, (1, 8, 8)) == (8, 16, 16, 3)

@@ -1,12 +1,17 @@
 """Tests of the data of an experiment: measured grey values, and what is never touched."""
 
+import keras
 import numpy as np
 import pytest
 import tifffile
 
+from generators.batches import train_and_validation_batches
+from generators.voxel_data_generator import VoxelDataGenerator
 from utils.discarding import discard_crops
 from utils.experiment_data import load_images, load_volumes
 from utils.intensity import ZScore, to_network_input
+from utils.losses import get_loss
+from utils.metrics import ForegroundIoU
 from utils.normalisation import read_normalisation, write_normalisation
 
 CROP, SUBVOLUME = (8, 8, 1), (2, 8, 8, 1)
@@ -31,7 +36,7 @@ def loaded(folder, **options):
 
 
 def loaded_volumes(folder, **options):
-    return load_volumes(folder, SUBVOLUME, divisor=(1, 1, 1), validation_split=0.25, **options)
+    return load_volumes(folder, SUBVOLUME, validation_split=0.25, **options)
 
 
 @pytest.mark.parametrize("load", [loaded, loaded_volumes])
@@ -100,3 +105,34 @@ def test_discarding_is_for_training_crops_alone(tmp_path):
     assert (len(data.train_crops), len(found.train_crops)) == (6, 3)
     assert all(mask.all() for mask in found.train_crops.y)
     assert len(found.validation_crops) == len(found.test_crops) == 2
+
+
+def test_training_slices_complete_flat_validation_subvolumes_without_counting(tmp_path):
+    folder = write_data(tmp_path, train=(10, 20, 30, 40, 50, 60, 70, 80))
+    data = load_volumes(folder, (4, 8, 8, 1), validation_split=0.2)
+    assert (len(data.train.x[0]), len(data.validation.x[0])) == (6, 2)
+    for crop, weight in zip(data.validation_crops.x, data.validation_weights, strict=True):
+        assert crop.shape == weight.shape == (4, 8, 8, 1)
+        assert crop[:, 0, 0, 0].tolist() in ([50, 60, 70, 80], [100, 120, 140, 160])
+        assert weight[:, 0, 0, 0].tolist() == [0, 0, 2, 2] and weight.mean() == 1
+    assert len(data.validation_crops) == 2
+
+
+def test_deep_validation_parts_need_no_context(tmp_path):
+    assert loaded_volumes(write_data(tmp_path, train=range(1, 9))).validation_weights is None
+
+
+def test_validation_counts_its_own_slices_alone(tmp_path):
+    folder = write_data(tmp_path, train=(10, 20, 30, 40, 50, 60, 70, 80))
+    data = load_volumes(folder, (4, 8, 8, 1), validation_split=0.2)
+    sampling = {"crop_shape": (4, 8, 8), "batch_size": 1, "seed": 0}
+    _, batches = train_and_validation_batches(VoxelDataGenerator(), data, **sampling)
+    # A network that is right in the last two slices only, the validation part.
+    inputs = keras.Input((4, 8, 8, 1))
+    right_there = keras.layers.Lambda(lambda x: keras.ops.cast(x > 0.5, "float32"))(inputs)
+    model = keras.Model(inputs, right_there)
+    model.compile(loss=get_loss("bce_dice"), weighted_metrics=[ForegroundIoU()])
+    found = model.evaluate(batches, verbose=0, return_dict=True)
+    assert found["foreground_iou"] == 1 and found["loss"] == pytest.approx(0, abs=1e-5)
+    halves = [np.concatenate([batch[part] for batch in (batches[i] for i in range(2))]) for part in range(3)]
+    assert halves[2][:, :2].max() == 0 and halves[2][:, 2:].min() == 2

@@ -258,6 +258,6 @@ def test_extra_crops_join_what_an_experiment_loaded(other, tmp_path):
     data = load_images(tmp_path / "main", CROP, seed=0)
     found = data._replace(train_crops=joined(data.train_crops, [other]))
     assert len(found.train_crops) == 3 * 4 + 7 and len(found.test_crops) == 16 and len(found.validation_crops) == 4
-    volumes = load_volumes(tmp_path / "main", (2, 8, 8, 1), divisor=(1, 1, 1))
+    volumes = load_volumes(tmp_path / "main", (2, 8, 8, 1))
     slices = write_set(tmp_path / "slices", [grey((8, 8))] * 4, [half((8, 8))] * 4)
     assert len(joined(volumes.train_crops, [slices], crop_shape=(2, 8, 8, 1))) == 8 + 2

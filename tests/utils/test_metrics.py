@@ -175,12 +175,15 @@ def test_keras_metric_is_nan_when_there_is_nothing_to_score():
     assert math.isnan(float(metric.result()))
 
 
-def test_keras_metric_ignores_sample_weights():
-    truth, probability = random_batch()
-    plain, weighted = ForegroundIoU(), ForegroundIoU()
-    plain.update_state(truth, probability)
-    weighted.update_state(truth, probability, sample_weight=np.zeros(truth.shape))
-    assert float(weighted.result()) == float(plain.result())
+def test_keras_metric_leaves_out_pixels_of_weight_0_and_counts_all_others_alike():
+    truth, probability = random_batch(shape=(4, 8, 9))
+    weights = np.random.default_rng(1).uniform(0.1, 5, truth.shape)
+    weights[:2] = 0
+    half, weighted, per_sample = ForegroundIoU(), ForegroundIoU(), ForegroundIoU()
+    half.update_state(truth[2:], probability[2:])
+    weighted.update_state(truth, probability, sample_weight=weights)
+    per_sample.update_state(truth, probability, sample_weight=np.array([0, 0, 1, 3]))
+    assert float(weighted.result()) == float(per_sample.result()) == float(half.result())
 
 
 def test_keras_metric_uses_its_threshold():
