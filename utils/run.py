@@ -13,6 +13,7 @@ from utils.environment import describe_environment, peak_memory_gib
 from utils.files import read_json, write_csv, write_json
 from utils.image_files import ImageWriter, SavedImages
 from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
+from utils.report import REPORT_NAME, write_report
 
 PROTOCOL_LABELS = {
     "per_crop": "(per crop)",
@@ -261,7 +262,7 @@ class Run:
         write_csv(self.folder / "scores.csv", self._scores)
 
     def finish(self):
-        """Write what the run took, print the scores in one table, and name the pictures to look at."""
+        """Write what the run took and its page, print the scores in one table, and name the pictures to look at."""
         self._environment |= {
             "end": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
             "seconds": round(time.perf_counter() - self._start, 1),
@@ -274,6 +275,7 @@ class Run:
                 foreground, overall = (values[protocol, post, metric] for metric in PRINTED_METRICS)
                 print(f"{protocol:<12}{post:<20}{foreground:>15.4f}{overall:>13.4f}")
             print(f"\nScores: {self.folder / 'scores.csv'}")
+        print(f"Report: {self.folder / REPORT_NAME}")
         for picture in list(self._overlays.values())[:1]:
             print(f"Overlay picture: {picture}")
         minutes = self._environment["seconds"] / 60
@@ -282,6 +284,7 @@ class Run:
             flush=True,
         )
         write_json(self.folder / "environment.json", self._environment)
+        write_report(self.folder)
 
 
 class _Tee:

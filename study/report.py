@@ -1,0 +1,26 @@
+"""Write the page of runs again, from the files in their folders: report.html, as every run writes at its end.
+
+python study/report.py JOB_DIR/results/400_0 [JOB_DIR/results/400_1 ...]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.experiment import say_error
+from utils.report import write_report
+
+
+def main():
+    """Write the pages and print where they are."""
+    sys.excepthook = say_error
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", help="folders of runs, job_dir/results/<id>_<rid>")
+    for folder in parser.parse_args().folders:
+        print(write_report(folder))
+
+
+if __name__ == "__main__":
+    main()

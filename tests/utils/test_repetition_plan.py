@@ -1,0 +1,139 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.repetition_plan import parse_grid, parse_numbers, plan_runs, run_state
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEMPLATE = Path(__file__).with_name("fake_template.txt")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    (tmp_path / "data").mkdir()
+    return REPOSITORY, tmp_path / "data", tmp_path / "job"
+
+
+def made(folder, *, settings, end=True, state=False):
+    """Write what an earlier run left."""
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps({"settings": settings}))
+    (folder / "environment.json").write_text(json.dumps({"end": "now"} if end else {}))
+    if state:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "state.json").write_text("{}")
+
+
+def test_a_plan_has_every_repetition_with_its_command(folders):
+    runs = plan_runs(TEMPLATE, folders, id="400", rids="0-1,5", assignments=["SEED=rid", "LOSS=dice"])
+    assert [(run.id, run.rid, run.name) for run in runs] == [("400", n, f"400_{n}") for n in (0, 1, 5)]
+    places = [str(part) for part in (TEMPLATE, *folders)]
+    options = ["--id", "400", "--rid", "5", "--set", "SEED=5", "--set", "LOSS=dice"]
+    assert list(runs[2].command) == [sys.executable, "-u", *places, *options]
+    assert runs[2].folder == folders[2] / "results" / "400_5"
+    assert runs[2].settings["SEED"] == 5 and runs[2].settings["LOSS"] == "dice"
+    assert runs[2].settings["CROP_SHAPE"] == [8, 8, 1]  # as settings.json has it
+
+
+def test_a_grid_is_every_combination_and_its_first_repetitions_come_first(folders):
+    grid = ["learning_rate=0.1,1e-3", "CROP_SHAPE=(8,8,1),(16, 16, 1)"]
+    runs = plan_runs(TEMPLATE, folders, id="a_b", rids="0-1", grid=grid)
+    rates, shapes = ("0.1", "1e-3"), ("8x8x1", "16x16x1")
+    ids = [f"a_b-LEARNING_RATE-{rate}-CROP_SHAPE-{shape}" for rate in rates for shape in shapes]
+    assert [run.name for run in runs] == [f"{name}_{rid}" for rid in (0, 1) for name in ids]
+    assert runs[3].settings["LEARNING_RATE"] == 0.001 and runs[3].settings["CROP_SHAPE"] == [16, 16, 1]
+    assert "CROP_SHAPE=(16, 16, 1)" in runs[3].command
+
+
+def test_all_problems_are_named_at_once(folders, tmp_path):
+    with pytest.raises(ValueError) as error:
+        plan_runs(
+            TEMPLATE,
+            (tmp_path, tmp_path / "nowhere", tmp_path),
+            id="400",
+            rids="3-1",
+            assignments=["SEEDS=1", "LOSS", "seed=x"],
+            grid=["SEED=1,2", "LEARNING_RATE=0.1,,1"],
+        )
+    text = str(error.value)
+    assert text.startswith("8 problems in the repetition: ")
+    for part in (
+        f"code_dir {tmp_path} is not a copy of this repository",
+        f"data_dir {tmp_path / 'nowhere'} does not exist",
+        "--rids 3-1: '3-1' is no number and no range. Give them as 0-4 or 0,1,7",
+        "--grid LEARNING_RATE=0.1,,1: wanted NAME=VALUE,VALUE,... without empty values",
+        "there is no variable SEEDS; did you mean 'SEED'?",
+        "'LOSS' is not NAME=VALUE",
+        "SEED=x is of type str, wanted int",
+        "SEED is set more than once",
+    ):
+        assert part in text
+
+
+def test_a_variable_in_set_and_grid_is_refused(folders):
+    with pytest.raises(ValueError, match="SEED is set more than once"):
+        plan_runs(TEMPLATE, folders, id="400", rids="0", assignments=["seed=1"], grid=["SEED=1,2"])
+
+
+@pytest.mark.parametrize("text", ["nothing.py", "no_template.py"])
+def test_a_missing_template_or_another_script_is_refused(text, folders, tmp_path):
+    (tmp_path / "no_template.py").write_text("EPOCHS = 3\n")
+    with pytest.raises(ValueError, match="nothing.py does not exist|no template: it has no cell '# %% Experiment var"):
+        plan_runs(tmp_path / text, folders, id="400", rids="0")
+
+
+def test_points_of_a_grid_with_one_name_are_refused(folders):
+    with pytest.raises(ValueError, match="two points of the grid are called 400-CROP_SHAPE-8x8x1_0"):
+        plan_runs(TEMPLATE, folders, id="400", rids="0", grid=["CROP_SHAPE=(8,8,1),[8,8,1]"])
+
+
+def test_runs_made_with_other_settings_are_refused_all_at_once(folders):
+    results = folders[2] / "results"
+    made(results / "400_0", settings={"SEED": 0, "LOSS": "dice", "OLD": 1})
+    made(results / "400_1", settings={"SEED": 7}, end=False, state=True)
+    made(results / "400_2", settings={"SEED": 8}, end=False)  # failed before its first epoch: starts anew
+    made(results / "400_3", settings={"SEED": 3, "LOSS": "bce"})
+    with pytest.raises(ValueError) as error:
+        plan_runs(TEMPLATE, folders, id="400", rids="0-3", assignments=["SEED=rid"])
+    assert str(error.value) == (
+        "2 problems in the repetition: 400_0 was run with LOSS=dice, not bce: choose another --id; "
+        "400_1 was run with SEED=7, not 1: choose another --id."
+    )
+
+
+def test_of_many_changed_settings_some_are_shown(folders):
+    names = ("SEED", "LOSS", "LEARNING_RATE", "FAILING_SEED", "CUT_OFF", "STOPS_EARLY", "WAIT_FOR")
+    made(folders[2] / "results" / "400_0", settings=dict.fromkeys(names, "other"))
+    with pytest.raises(ValueError, match="CUT_OFF=other, not False and 2 more: choose another --id"):
+        plan_runs(TEMPLATE, folders, id="400", rids="0")
+
+
+def test_states_of_a_run(tmp_path):
+    made(tmp_path / "finished", settings={}, state=True)
+    made(tmp_path / "begun", settings={}, end=False, state=True)
+    made(tmp_path / "failed", settings={}, end=False)
+    states = [run_state(tmp_path / name) for name in ("finished", "begun", "failed", "missing")]
+    assert states == ["finished", "begun", "new", "new"]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "2-1", "-1", "1,,2", "1.5"])
+def test_what_is_no_list_of_numbers_is_refused(text):
+    with pytest.raises(ValueError, match=f"--rids {text}: '.*' is no number and no range"):
+        parse_numbers(text)
+
+
+def test_a_number_that_comes_twice_is_refused():
+    with pytest.raises(ValueError, match="--rids 0-3,2: a number comes twice"):
+        parse_numbers("0-3,2")
+
+
+def test_values_of_a_grid_keep_their_brackets():
+    assert parse_grid("x=((1,2),[3,4]),'a', None") == ["X=((1,2),[3,4])", "X='a'", "X=None"]
+
+
+@pytest.mark.parametrize("text", ["LOSS", "LOSS=", "=1,2", "LOSS=a,"])
+def test_what_is_no_grid_is_refused(text):
+    with pytest.raises(ValueError, match=f"--grid {text}: wanted NAME=VALUE,VALUE"):
+        parse_grid(text)

@@ -1,0 +1,237 @@
+"""What is to be run when a template is repeated over ``--rid`` numbers and grids of variables."""
+
+import ast
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.errors import raise_problems
+from utils.experiment import VARIABLES_CELL, apply_overrides, template_variables
+from utils.files import read_json
+
+# What stands for the number of the repetition in NAME=VALUE.
+RID = "rid"
+LOG_FOLDER = "repeat_logs"
+SHOWN_CHANGES = 5
+
+
+class PlannedRun(NamedTuple):
+    """One run that is to be there: its id and rid, its folder, its log, and what starts it."""
+
+    id: str
+    rid: int
+    folder: Path
+    log: Path
+    command: tuple
+    settings: dict
+
+    @property
+    def name(self):
+        """Name of the run's folder."""
+        return self.folder.name
+
+
+def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
+    """List the runs of a repeated experiment: every point of the grid, with every ``rid``.
+
+    Parameters
+    ----------
+    template : str or Path
+        The template.
+    folders : tuple of (str or Path)
+        ``code_dir, data_dir, job_dir`` of the template.
+    id : str
+        Name of the experiment. A point of a grid gets its own: ``400-LEARNING_RATE-0.001``.
+    rids : str
+        Numbers of the repetitions, as `parse_numbers`.
+    assignments : sequence of str
+        ``NAME=VALUE`` as for ``--set``; the value ``rid`` stands for the number of the repetition.
+    grid : sequence of str
+        ``NAME=VALUE,VALUE,...``, as `parse_grid`; several make a grid of all combinations.
+
+    Returns
+    -------
+    list of PlannedRun
+        Repetition 0 of every point first, so that an early look compares all of them.
+
+    Raises
+    ------
+    ValueError
+        If a file or folder is missing, a name, type or number is wrong, two points of the grid share a name, or a run
+        of that name was made with other settings; all of them at once.
+    """
+    template, problems = Path(template), []
+    code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
+    if not (code_dir / "utils" / "experiment.py").is_file():
+        problems.append(f"code_dir {code_dir} is not a copy of this repository")
+    if not data_dir.is_dir():
+        problems.append(f"data_dir {data_dir} does not exist")
+    numbers = _tried(problems, parse_numbers, rids) or []
+    axes = [axis for axis in (_tried(problems, parse_grid, text) for text in grid) if axis]
+    defaults = _template_defaults(template, problems)
+    if defaults is not None:
+        problems += _assignment_problems(defaults, assignments, axes)
+    raise_problems("the repetition", problems)
+
+    runs = []
+    for rid, point in itertools.product(numbers, itertools.product(*axes)):
+        name = "-".join([id, *(part for assignment in point for part in _name_parts(assignment))])
+        overrides = [_with_number(text, rid) for text in (*assignments, *point)]
+        command = [sys.executable, "-u", template, code_dir, data_dir, job_dir, "--id", name, "--rid", rid]
+        command += [part for text in overrides for part in ("--set", text)]
+        folder, log = job_dir / "results" / f"{name}_{rid}", job_dir / LOG_FOLDER / f"{name}_{rid}.txt"
+        settings = json.loads(json.dumps(apply_overrides(dict(defaults), overrides)))
+        runs.append(PlannedRun(name, rid, folder, log, tuple(str(part) for part in command), settings))
+    names = [run.name for run in runs]
+    problems = [f"two points of the grid are called {name}" for name in sorted(set(names)) if names.count(name) > 1]
+    raise_problems("the repetition", problems + [text for run in runs for text in _other_settings(run)])
+    return runs
+
+
+def parse_numbers(text):
+    """Read numbers and ranges of repetitions.
+
+    Parameters
+    ----------
+    text : str
+        Numbers and ranges with both ends, separated by commas.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        If it is no such list, or a number comes twice.
+
+    Examples
+    --------
+    >>> parse_numbers("0-3,7")
+    [0, 1, 2, 3, 7]
+    """
+    numbers = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise ValueError(f"--rids {text}: {part!r} is no number and no range. Give them as 0-4 or 0,1,7.")
+        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"--rids {text}: a number comes twice. Give each once.")
+    return numbers
+
+
+def parse_grid(text):
+    """Read the values of one variable of a grid.
+
+    Parameters
+    ----------
+    text : str
+        ``NAME=VALUE,VALUE,...``; commas within brackets belong to a value.
+
+    Returns
+    -------
+    list of str
+        ``NAME=VALUE`` for each value, the name in upper case.
+
+    Raises
+    ------
+    ValueError
+        If there is no name, or a value is empty.
+
+    Examples
+    --------
+    >>> parse_grid("crop_shape=(80,80,1),(96,96,1)")
+    ['CROP_SHAPE=(80,80,1)', 'CROP_SHAPE=(96,96,1)']
+    """
+    name, _, values = text.partition("=")
+    depth, parts = 0, [""]
+    for character in values:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if not name.strip() or not all(part.strip() for part in parts):
+        raise ValueError(f"--grid {text}: wanted NAME=VALUE,VALUE,... without empty values.")
+    return [f"{name.strip().upper()}={part.strip()}" for part in parts]
+
+
+def run_state(folder):
+    """Tell how far a run is, from its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        ``job_dir/results/<id>_<rid>``.
+
+    Returns
+    -------
+    str
+        ``finished``; ``begun`` if at least an epoch is done, so that ``--resume`` goes on with it; else ``new``.
+    """
+    environment = folder / "environment.json"
+    if environment.is_file() and "end" in read_json(environment):
+        return "finished"
+    return "begun" if (folder / "checkpoints" / "state.json").is_file() else "new"
+
+
+def _tried(problems, read, text):
+    """Return what ``read`` makes of a text; its complaint goes to the problems."""
+    try:
+        return read(text)
+    except ValueError as error:
+        problems.append(str(error).rstrip("."))
+        return None
+
+
+def _template_defaults(template, problems):
+    """Return the variables of a template; None, and a problem, if it is none."""
+    if not template.is_file():
+        problems.append(f"template {template} does not exist")
+        return None
+    source = template.read_text(encoding="utf-8")
+    if VARIABLES_CELL not in source:
+        problems.append(f"{template} is no template: it has no cell {VARIABLES_CELL!r}")
+        return None
+    return {name: ast.literal_eval(value) for name, value, _ in template_variables(source)}
+
+
+def _assignment_problems(defaults, assignments, axes):
+    """Return what is wrong with names and types of ``--set`` and ``--grid``."""
+    problems = []
+    for assignment in dict.fromkeys([*assignments, *itertools.chain(*axes)]):
+        try:
+            apply_overrides(dict(defaults), [_with_number(assignment, 0)])
+        except ValueError as error:
+            problems.append(str(error).removeprefix("--set: ").rstrip("."))
+    names = [text.partition("=")[0].strip().upper() for text in (*assignments, *(axis[0] for axis in axes))]
+    problems += [f"{name} is set more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
+    return list(dict.fromkeys(problems))
+
+
+def _with_number(assignment, rid):
+    name, equals, value = assignment.partition("=")
+    return f"{name}={rid}" if equals and value.strip() == RID else assignment
+
+
+def _name_parts(assignment):
+    """Return the name and value of a variable as parts of a folder's name: ``(80,80,1)`` becomes ``80x80x1``."""
+    name, _, value = assignment.partition("=")
+    return name, re.sub(r"[^\w.+-]", "-", re.sub(r"[()\[\]'\"\s]", "", value).strip(",").replace(",", "x"))
+
+
+def _other_settings(run):
+    """Return, as a problem, in what an earlier run of the same name differs from the planned one."""
+    settings_file = run.folder / "settings.json"
+    if run_state(run.folder) == "new" or not settings_file.is_file():
+        return []
+    old = read_json(settings_file)["settings"]
+    changed = [f"{key}={old[key]}, not {value}" for key, value in run.settings.items() if old.get(key, value) != value]
+    shown = ", ".join(changed[:SHOWN_CHANGES]) + f" and {len(changed) - SHOWN_CHANGES} more" * (
+        len(changed) > SHOWN_CHANGES
+    )
+    return [f"{run.name} was run with {shown}: choose another --id"] if changed else []

@@ -1,0 +1,263 @@
+"""Reading the finished runs of experiments, mean and standard deviation of their scores, and published scores."""
+
+import csv
+import re
+import statistics
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.errors import check_choice, did_you_mean, raise_problems
+from utils.files import read_json
+
+
+class StudyRun(NamedTuple):
+    """What is known of one run: its folder's name in two parts, and its files."""
+
+    id: str
+    rid: int
+    settings: dict
+    command: list
+    environment: dict
+    scores: list
+
+    @property
+    def name(self):
+        """Name of the run's folder."""
+        return f"{self.id}_{self.rid}"
+
+    @property
+    def template(self):
+        """File name of the template, empty if it is not known."""
+        return Path(self.command[0]).name if self.command else ""
+
+
+def read_runs(results, ids=("*",), *, unfinished=False):
+    """Read what the runs of experiments have left.
+
+    Parameters
+    ----------
+    results : str or Path
+        ``job_dir/results``, with a folder ``<id>_<rid>`` a run.
+    ids : sequence of str
+        Names of experiments; ``*`` stands for anything, so ``400*`` is 400 and its grid. Their order is kept.
+    unfinished : bool
+        True takes runs too that have scores but did not come to their end.
+
+    Returns
+    -------
+    runs : list of StudyRun
+        By experiment and number.
+    notes : list of str
+        Which runs were left out and why.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder or experiment, or no run of them has scores.
+    """
+    results = Path(results)
+    if not results.is_dir():
+        raise ValueError(f"{results} does not exist. Give job_dir/results.")
+    matches = [re.fullmatch(r"(.+)_(\d+)", folder.name) for folder in sorted(results.iterdir()) if folder.is_dir()]
+    found = sorted({(match[1], int(match[2])) for match in matches if match})
+    there = dict.fromkeys(name for name, _ in found)
+    unknown = [pattern for pattern in ids if not any(fnmatchcase(name, pattern) for name in there)]
+    problems = [f"there is no experiment {pattern}{did_you_mean(pattern, there)}" for pattern in unknown]
+    raise_problems(str(results), problems)
+    chosen = dict.fromkeys(name for pattern in ids for name in there if fnmatchcase(name, pattern))
+    runs, notes = [], []
+    for name in chosen:
+        for rid in (number for other, number in found if other == name):
+            run, problem = _read_run(results / f"{name}_{rid}", name, rid)
+            finished = "end" in run.environment
+            if run.scores and (finished or unfinished):
+                runs.append(run)
+            if problem or not run.scores or not finished:
+                why = problem or ("is not finished" if not finished else "has no scores")
+                notes.append(f"{run.name} {why}" + (", its scores are used" if runs and runs[-1] is run else ""))
+    if not runs:
+        raise ValueError(f"{results}: no run with scores among {', '.join(chosen)}: {'; '.join(notes)}.")
+    return runs, notes
+
+
+def _read_run(folder, name, rid):
+    """Return a run with what can be read, and what could not be read."""
+    parts, problem = [], None
+    for file, empty in (("settings.json", {}), ("environment.json", {}), ("scores.json", [])):
+        try:
+            parts.append(read_json(folder / file) if (folder / file).exists() else empty)
+        except ValueError as error:
+            parts.append(empty)
+            problem = f"has a {file} that cannot be read ({error})"
+    settings, environment, scores = parts
+    return StudyRun(name, rid, settings.get("settings", {}), settings.get("command", []), environment, scores), problem
+
+
+def mean_and_std(values):
+    """Return mean and sample standard deviation.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One value a run.
+
+    Returns
+    -------
+    mean : float
+    std : float or None
+        ``sqrt(sum((value - mean) ** 2) / (n - 1))``, the sample standard deviation (``ddof=1``), because the runs are a
+        few of all that could have been made. None with fewer than two values. How the published study divided is not
+        stated where its numbers were found.
+
+    Examples
+    --------
+    >>> mean_and_std([1.0, 2.0, 3.0])
+    (2.0, 1.0)
+    """
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def long_table(runs):
+    """List every score of every run.
+
+    Parameters
+    ----------
+    runs : list of StudyRun
+        From `read_runs`.
+
+    Returns
+    -------
+    list of dict
+        ``id, rid, protocol, post, metric, value``; a score that could not be computed is None.
+    """
+    keys = ("protocol", "post", "metric", "value")
+    return [{"id": run.id, "rid": run.rid} | {key: row[key] for key in keys} for run in runs for row in run.scores]
+
+
+def summarise(runs, published=()):
+    """Return mean, standard deviation and range of every score over the runs of each experiment.
+
+    Parameters
+    ----------
+    runs : list of StudyRun
+        From `read_runs`.
+    published : sequence of dict
+        From `read_published`; put beside the rows of the same template, protocol, post-processing and metric.
+
+    Returns
+    -------
+    list of dict
+        ``id, protocol, post, metric, n_runs, mean, std, min, max, values``: scores that are None are left out and not
+        counted; ``std`` as `mean_and_std`. Rows of published methods have their name as ``id``, and ``source``.
+    """
+    groups = {}
+    for row in long_table(runs):
+        values = groups.setdefault((row["id"], row["protocol"], row["post"], row["metric"]), [])
+        values += [] if row["value"] is None else [row["value"]]
+    rows = [dict(zip(("id", "protocol", "post", "metric"), key, strict=True)) | _spread(v) for key, v in groups.items()]
+    templates = {run.template for run in runs}
+    for row in published:
+        if any(fnmatchcase(template, row["template"]) for template in templates):
+            spread = _spread(row["values"])
+            spread["std"] = row["std"] if row["std"] is not None else spread["std"]
+            spread["n_runs"] = None if row["std"] is not None else spread["n_runs"]
+            key = {name: row[name] for name in ("protocol", "post", "metric", "source")}
+            rows.append({"id": f"published: {row['method']}"} | key | spread)
+    return rows
+
+
+def _spread(values):
+    if not values:
+        return {"n_runs": 0, "mean": None, "std": None, "min": None, "max": None, "values": []}
+    mean, std = mean_and_std(values)
+    return {"n_runs": len(values), "mean": mean, "std": std, "min": min(values), "max": max(values), "values": values}
+
+
+def read_published(path, data):
+    """Read published scores on one data set.
+
+    Parameters
+    ----------
+    path : str or Path
+        A csv with ``template, data, method, protocol, post, metric, values, std, source``. ``template`` may contain
+        ``*``; ``values`` are single runs, or the one mean to which ``std`` belongs.
+    data : str
+        Name of the data set, as in the file.
+
+    Returns
+    -------
+    list of dict
+        With ``values`` (list of float) and ``std`` (float or None).
+
+    Raises
+    ------
+    ValueError
+        If there is nothing about the data set.
+    """
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    check_choice("data set", data, tuple(dict.fromkeys(row["data"] for row in rows)))
+    rows = [row for row in rows if row["data"] == data]
+    for row in rows:
+        row["values"] = [float(value) for value in row["values"].split()]
+        row["std"] = float(row["std"]) if row["std"] else None
+    return rows
+
+
+def odd_repetitions(runs):
+    """Say where the runs of an experiment are not repetitions of each other.
+
+    Parameters
+    ----------
+    runs : list of StudyRun
+        From `read_runs`.
+
+    Returns
+    -------
+    list of str
+        One sentence without full stop for each experiment whose runs differ in more than the seed, or all have the
+        same.
+    """
+    notes = []
+    for name in dict.fromkeys(run.id for run in runs):
+        own = [run for run in runs if run.id == name]
+        for what, key in (("templates", lambda run: run.template), ("data folders", lambda run: run.command[2:3])):
+            if len({str(key(run)) for run in own}) > 1:
+                notes.append(f"the runs of {name} have different {what}")
+        differing = [variable for variable in _differing(own) if variable != "SEED"]
+        if differing:
+            notes.append(
+                f"the runs of {name} differ in {', '.join(differing)}: their spread is not that of repetitions"
+            )
+        if len({run.environment.get("git_commit") for run in own}) > 1:
+            notes.append(f"the runs of {name} were made with different commits of the repository")
+        seeds = [run.settings["SEED"] for run in own if "SEED" in run.settings]
+        if len(seeds) > len(set(seeds)):
+            notes.append(f"runs of {name} share a SEED: they show what the hardware scatters, not what chance does")
+    return notes
+
+
+def differing_settings(runs):
+    """Return for each experiment the variables that are not the same in all experiments.
+
+    Parameters
+    ----------
+    runs : list of StudyRun
+        From `read_runs`.
+
+    Returns
+    -------
+    dict of str to dict
+        Variables and values by experiment, from its first run, without ``SEED``.
+    """
+    first = {}
+    for run in runs:
+        first.setdefault(run.id, run)
+    names = [name for name in _differing(list(first.values())) if name != "SEED"]
+    return {run.id: {name: run.settings[name] for name in names if name in run.settings} for run in first.values()}
+
+
+def _differing(runs):
+    names = dict.fromkeys(name for run in runs for name in run.settings)
+    return [name for name in names if len({repr(run.settings.get(name)) for run in runs}) > 1]
