@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = sorted(ROOT.glob("templates/**/*.py")) + sorted(ROOT.glob("sota_implementations/*/*_template*.py"))
 FOLDERS = ("networks", "generators", "utils", "sota_implementations")
 MODULES = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py") if path not in TEMPLATES)
+COMMANDS = sorted([*ROOT.glob("study/*.py"), *ROOT.glob("datasets/*.py")])
 CELLS = [
     "Command line",
     "Experiment variables",
@@ -27,6 +28,8 @@ ALLOWED_IMPORTS = {
     "generators": {"generators", "utils"},
     "utils": {"utils"},
     "sota_implementations": {"sota_implementations", "networks", "generators", "utils"},
+    "study": {"utils"},
+    "datasets": {"utils"},
 }
 BACKENDS = {"tensorflow", "torch", "jax"}
 
@@ -47,7 +50,7 @@ def cells_of(path):
     return re.findall(r"^# %% (.+)$", path.read_text(), flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *COMMANDS], ids=name_of)
 def test_imports_run_one_way(path):
     folder = path.relative_to(ROOT).parts[0]
     packages = set(imported_packages(path))

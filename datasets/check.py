@@ -1,0 +1,63 @@
+r"""Check a data folder as the templates do, say what it holds, and draw it.
+
+    python datasets/check.py DATA_DIR
+    python datasets/check.py DATA_DIR --n-classes 5 --picture data.png
+    python datasets/check.py DATA_DIR --volumes --image-dataset volumes/raw --mask-dataset volumes/labels
+
+Everything that a template would refuse is listed at once, with file names; the status is then 1.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.data_folder import load_train_and_test, load_train_and_test_volumes
+from utils.data_survey import draw_data, survey_data, survey_notes, survey_table
+from utils.experiment import say_error
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_dir", type=Path, help="folder with train/x train/y test/x and, if there is truth, test/y")
+    parser.add_argument("--n-classes", type=int, default=1, help="as N_CLASSES of the template (default 1)")
+    parser.add_argument("--channels", type=int, default=1, help="last number of CROP_SHAPE: 1 grey, 3 RGB (default 1)")
+    parser.add_argument(
+        "--intensity-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="as INTENSITY_RANGE of the template"
+    )
+    parser.add_argument("--volumes", action="store_true", help="check as the 3D templates do")
+    parser.add_argument("--image-dataset", metavar="NAME", help="array of the images in hdf5 and zarr files")
+    parser.add_argument("--mask-dataset", metavar="NAME", help="array of the masks in hdf5 and zarr files")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="png of images and mask outlines")
+    return parser.parse_args()
+
+
+def main():
+    """Print what there is, then what is wrong with it."""
+    sys.excepthook = say_error
+    args = parse_arguments()
+    if not args.data_dir.is_dir():
+        raise FileNotFoundError(f"the folder {args.data_dir} does not exist")
+    datasets = {"image_dataset": args.image_dataset, "mask_dataset": args.mask_dataset}
+    surveys = survey_data(args.data_dir, **datasets)
+    if surveys:
+        print(survey_table(surveys))
+    for note in survey_notes(surveys):
+        print(f"Note: {note}")
+    intensity_range = args.intensity_range and tuple(args.intensity_range)
+    settings = {"channels": args.channels, "n_classes": args.n_classes, "intensity_range": intensity_range}
+    if args.volumes or args.image_dataset or args.mask_dataset:
+        train, test = load_train_and_test_volumes(args.data_dir, **settings, **datasets)
+    else:
+        train, test = load_train_and_test(args.data_dir, **settings)
+    classes = ", ".join(f"{value:g} is class {number}" for number, value in enumerate(train.mask_values))
+    print(f"No problems: {len(train)} to train on, {len(test)} to test on; of the masks' values {classes}.")
+    if args.picture:
+        draw_data(args.picture, train, test, intensity_range=intensity_range)
+        print(f"Drawn: {args.picture}")
+
+
+if __name__ == "__main__":
+    main()

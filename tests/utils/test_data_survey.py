@@ -1,0 +1,117 @@
+"""Tests of the table, the notes and the picture of a data folder."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from utils.data_folder import load_train_and_test
+from utils.data_survey import draw_data, survey_data, survey_notes, survey_table
+
+
+def gradient(number, dtype=np.uint8):
+    return (np.arange(80).reshape(8, 10) + number).astype(dtype)
+
+
+def mask_with(n_pixels, value=255):
+    mask = np.zeros(80, np.uint8)
+    mask[:n_pixels] = value
+    return mask.reshape(8, 10)
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    for part, start in (("train", 0), ("test", 100)):
+        for kind in "xy":
+            (tmp_path / part / kind).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(gradient(start + number)).save(tmp_path / part / "x" / f"im_{number}.png")
+            Image.fromarray(mask_with(8)).save(tmp_path / part / "y" / f"im_{number}.png")
+    return tmp_path
+
+
+def n_orange(picture):
+    return int((picture[..., 0] - picture[..., 2] > 150).sum())
+
+
+def notes_of(data_dir):
+    return survey_notes(survey_data(data_dir))
+
+
+def test_a_folder_without_oddities(data_dir):
+    surveys = survey_data(data_dir)
+    assert [(s.name, s.n_files, s.n_images, s.low, s.high) for s in surveys] == [
+        ("train/x", 3, 3, 0, 81),
+        ("train/y", 3, 3, 0, 255),
+        ("test/x", 3, 3, 100, 181),
+        ("test/y", 3, 3, 0, 255),
+    ]
+    assert [s.foreground_share() for s in surveys[1::2]] == pytest.approx([0.1, 0.1])
+    assert survey_notes(surveys) == []
+    lines = survey_table(surveys).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    row = [cell.strip() for cell in lines[3].split("|")]
+    assert row == ["", "train/y", "3", "3", "8x10", "uint8", "0 to 255", "0: 90.00%, 255: 10.00%", ""]
+
+
+def test_sizes_pages_types_and_broken_files_are_counted(data_dir):
+    tifffile.imwrite(data_dir / "train" / "x" / "stack.tif", np.zeros((4, 6, 10), np.uint16), photometric="minisblack")
+    Image.fromarray(np.dstack([gradient(7), gradient(8), gradient(9)])).save(data_dir / "train" / "x" / "rgb.png")
+    (data_dir / "train" / "x" / "broken.png").write_bytes(b"no png")
+    row = survey_table(survey_data(data_dir)).splitlines()[2]
+    assert "| 6 (1 unreadable) | 8 " in row
+    assert "6x10 (4), 8x10 (3), 8x10 RGB (1)" in row and "uint8 (4), uint16 (4)" in row
+
+
+def test_many_sizes_and_many_values_are_cut_short(data_dir):
+    for size in range(3, 8):
+        Image.fromarray(gradient(0)[:size]).save(data_dir / "test" / "x" / f"other{size}.png")
+    Image.fromarray(gradient(0)).save(data_dir / "test" / "y" / "picture.png")
+    rows = survey_table(survey_data(data_dir)).splitlines()
+    assert "8x10 (3), 3x10 (1), 4x10 (1) and 3 more" in rows[4] and "81 values" in rows[5]
+
+
+def test_equal_images_in_both_parts(data_dir):
+    Image.fromarray(gradient(1)).save(data_dir / "test" / "x" / "im_0.png")
+    (note,) = notes_of(data_dir)
+    assert "1 images are there more than once: train/x im_1.png = test/x im_0.png. A test image that is" in note
+
+
+def test_equal_images_in_one_part_say_nothing_of_tests(data_dir):
+    Image.fromarray(gradient(1)).save(data_dir / "train" / "x" / "im_0.png")
+    (note,) = notes_of(data_dir)
+    assert note == "1 images are there more than once: train/x im_0.png = train/x im_1.png."
+
+
+def test_masks_the_wrong_way_round_and_empty_ones(data_dir):
+    for number in range(3):
+        Image.fromarray(mask_with(72)).save(data_dir / "train" / "y" / f"im_{number}.png")
+    Image.fromarray(mask_with(0)).save(data_dir / "test" / "y" / "im_0.png")
+    wrong, empty = notes_of(data_dir)
+    assert wrong.startswith("train/y: 90.0% of the pixels are foreground. The smallest value, 0, becomes")
+    assert empty == "test/y: 1 of 3 masks hold a single value."
+
+
+def test_dark_16_bit_images_and_no_truth(data_dir):
+    for number in range(3):
+        path = data_dir / "test" / "x" / f"im_{number}.png"
+        Image.fromarray(gradient(1000 + number, np.uint16)).save(path)
+        (data_dir / "test" / "y" / f"im_{number}.png").unlink()
+    (data_dir / "test" / "y").rmdir()
+    dark, no_truth = notes_of(data_dir)
+    assert "up to 1081 of 65535" in dark and "'INTENSITY_RANGE=(1000, 1081)'" in dark
+    assert no_truth.startswith("There is no test/y")
+
+
+def test_the_picture_shows_images_and_outlines(data_dir, tmp_path):
+    for number in range(3):
+        Image.fromarray(gradient(1000 + number, np.uint16)).save(data_dir / "train" / "x" / f"im_{number}.png")
+    train, test = load_train_and_test(data_dir)
+    draw_data(tmp_path / "with.png", train, test)
+    draw_data(tmp_path / "without.png", train, test.__class__(test.x, None, test.sources, test.mask_values))
+    with_outlines, without = (
+        np.asarray(Image.open(tmp_path / name))[..., :3].astype(int) for name in ("with.png", "without.png")
+    )
+    assert n_orange(with_outlines) > n_orange(without) > 0
+    # 16-bit images of 1000 to 1081 are stretched, so that something is to be seen.
+    assert with_outlines[: len(with_outlines) // 4].min() < 60

@@ -1,0 +1,221 @@
+"""What a data folder holds, as a table and a picture, and what in it is allowed but worth a look."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from utils.charts import draw_pairs
+from utils.image_files import Source, list_images, read_images
+from utils.intensity import dtype_range
+
+# Beyond this many, the values of masks are counted and not listed.
+LISTED_VALUES = 12
+
+
+@dataclass
+class FolderSurvey:
+    """What the readable files of one folder of images or masks hold.
+
+    Attributes
+    ----------
+    name : str
+        ``train/x`` and so on.
+    n_files, n_unreadable, n_images : int
+        Image files, those of them that cannot be read, and images (pages) in the others.
+    shapes : Counter of tuple
+        ``(y, x, c)`` of the images.
+    dtypes : Counter of numpy.dtype
+        Of the images.
+    low, high : float
+        Smallest and largest value.
+    values : Counter of int or float
+        Pixels of each value; of masks only.
+    n_empty : int
+        Masks that hold one value.
+    digests : dict of bytes to list of str
+        The images that hold the same pixels; of images only.
+    """
+
+    name: str
+    n_files: int = 0
+    n_unreadable: int = 0
+    n_images: int = 0
+    shapes: Counter = field(default_factory=Counter)
+    dtypes: Counter = field(default_factory=Counter)
+    low: float = np.inf
+    high: float = -np.inf
+    values: Counter = field(default_factory=Counter)
+    n_empty: int = 0
+    digests: dict = field(default_factory=dict)
+
+    def foreground_share(self):
+        """Return the share of mask pixels above the smallest value, 0 .. 1; 0 if there is only one value."""
+        return 1 - self.values[min(self.values)] / self.values.total() if len(self.values) > 1 else 0.0
+
+    def add(self, name, image):
+        """Count one image ``(y, x, c)``; ``name`` says where it is from."""
+        self.n_images += 1
+        self.shapes[image.shape] += 1
+        self.dtypes[image.dtype] += 1
+        self.low, self.high = min(self.low, image.min()), max(self.high, image.max())
+        if self.name.endswith("y"):
+            values, counts = np.unique(image, return_counts=True)
+            self.values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            self.n_empty += len(values) == 1
+        else:
+            digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode() + image.tobytes()).digest()
+            self.digests.setdefault(digest, []).append(f"{self.name} {name}")
+
+
+def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
+    """Read every file of a data folder, one at a time, and count what it holds.
+
+    Files that cannot be read are counted and passed over: `utils.data_folder` says what is wrong with them.
+
+    Parameters
+    ----------
+    data_dir : str or Path
+        Holds ``train/x train/y test/x test/y``, all or some of them.
+    image_dataset, mask_dataset : str, optional
+        Names of the arrays in hdf5 and zarr files that hold several.
+
+    Returns
+    -------
+    list of FolderSurvey
+        One for each of the four folders that exists.
+    """
+    surveys = []
+    for name, dataset in zip(
+        ("train/x", "train/y", "test/x", "test/y"), (image_dataset, mask_dataset) * 2, strict=True
+    ):
+        if not (Path(data_dir) / name).is_dir():
+            continue
+        survey = FolderSurvey(name)
+        for path in list_images(Path(data_dir) / name):
+            survey.n_files += 1
+            try:
+                pages = read_images(path, dataset=dataset)
+            except ValueError:
+                survey.n_unreadable += 1
+                continue
+            for number, page in enumerate(pages):
+                survey.add(str(Source(path.name, number if len(pages) > 1 else None)), page)
+        surveys.append(survey)
+    return surveys
+
+
+def survey_table(surveys):
+    """Write a survey as a table.
+
+    Parameters
+    ----------
+    surveys : list of FolderSurvey
+        From `survey_data`.
+
+    Returns
+    -------
+    str
+        Markdown with aligned columns.
+    """
+    rows = [("folder", "files", "images", "size (y x x)", "dtype", "values", "share of each mask value")]
+    for survey in surveys:
+        rows.append(
+            (
+                survey.name,
+                f"{survey.n_files}" + f" ({survey.n_unreadable} unreadable)" * bool(survey.n_unreadable),
+                str(survey.n_images),
+                _listed(survey.shapes, lambda shape: f"{shape[0]}x{shape[1]}" + " RGB" * (shape[2] == 3)),
+                _listed(survey.dtypes, str),
+                f"{survey.low:g} to {survey.high:g}" if survey.n_images else "",
+                _shares(survey.values),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in rows
+    )
+
+
+def _listed(counter, text):
+    if len(counter) <= 1:
+        return "".join(text(value) for value in counter)
+    shown = [f"{text(value)} ({count})" for value, count in counter.most_common(3)]
+    return ", ".join(shown) + f" and {len(counter) - 3} more" * (len(counter) > 3)
+
+
+def _shares(values):
+    if len(values) > LISTED_VALUES:
+        return f"{len(values)} values"
+    return ", ".join(f"{value:g}: {values[value] / values.total():.2%}" for value in sorted(values))
+
+
+def survey_notes(surveys):
+    """Say what no template refuses but may be a mistake.
+
+    Parameters
+    ----------
+    surveys : list of FolderSurvey
+        From `survey_data`.
+
+    Returns
+    -------
+    list of str
+        A sentence each: equal images, foreground in most of the pixels, empty masks, 16-bit images that use a small
+        part of their range, a missing ``test/y``.
+    """
+    notes = []
+    digests = {}
+    for survey in surveys:
+        for digest, names in survey.digests.items():
+            digests.setdefault(digest, []).extend(names)
+    equal = [names for names in digests.values() if len(names) > 1]
+    if equal:
+        shown = "; ".join(" = ".join(names[:3]) for names in equal[:3])
+        across = any({name.split("/")[0] for name in names} == {"train", "test"} for names in equal)
+        advice = " A test image that is trained on makes the scores worthless." if across else ""
+        notes.append(f"{len(equal)} images are there more than once: {shown}.{advice}")
+    for survey in surveys:
+        if survey.foreground_share() > 0.5:
+            notes.append(
+                f"{survey.name}: {survey.foreground_share():.1%} of the pixels are foreground. The smallest value, "
+                f"{min(survey.values):g}, becomes the background: are the masks the wrong way round?"
+            )
+        if survey.n_empty:
+            notes.append(f"{survey.name}: {survey.n_empty} of {survey.n_images} masks hold a single value.")
+        if survey.name.endswith("x") and np.dtype(np.uint16) in survey.dtypes and survey.high < 2**14:
+            notes.append(
+                f"{survey.name}: 16-bit images with values up to {survey.high:g} of 65535 are very dark to a network. "
+                f"Use --set 'INTENSITY_RANGE=({survey.low:g}, {survey.high:g})' or another NORMALISATION."
+            )
+    if "test/x" in {survey.name for survey in surveys} and "test/y" not in {survey.name for survey in surveys}:
+        notes.append("There is no test/y: predictions will be written and nothing scored.")
+    return notes
+
+
+def draw_data(path, train, test, *, intensity_range=None):
+    """Draw four images of each part, from the first to the last, each above itself with the outlines of its mask.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    train, test : ImageSet
+        Images or volumes; of a volume the middle slice is drawn.
+    intensity_range : tuple of float, optional
+        Grey values of black and white. Without it the dtype decides, and what the images hold where they are not 8-bit.
+    """
+    images, masks, titles = [], [], []
+    for part, name in ((train, "train"), (test, "test")):
+        for number in np.unique(np.linspace(0, len(part) - 1, 4).round().astype(int)):
+            image = part.x[number]
+            images.append(image)
+            masks.append(np.zeros((*image.shape[:-1], 1), np.uint8) if part.y is None else part.y[number])
+            titles.append(f"{name}: {part.sources[number]}")
+    if intensity_range is None and dtype_range(images[0].dtype) != (0.0, 255.0):
+        low, high = min(image.min() for image in images), max(image.max() for image in images)
+        intensity_range = (float(low), float(high)) if low < high else None
+    draw_pairs(path, images, masks, titles=titles, intensity_range=intensity_range)

@@ -1,0 +1,179 @@
+"""Downloading files: resumed where they were cut off, checked, and under their name only once they are complete."""
+
+import hashlib
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+CHUNK_BYTES = 1 << 20
+BY_HAND = "Download it in a browser and give the folder it is in as --files FOLDER."
+# A server that says one of these may say something else a moment later.
+PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
+
+
+def download(url, path, *, sha256=None, attempts=5, timeout=30.0, pause=2.0, progress=True):
+    """Download a file; what an earlier call left half done is gone on with, what is complete is not asked for again.
+
+    The file grows as ``<name>.part`` and gets its name when all of it is there and its checksum is right.
+
+    Parameters
+    ----------
+    url : str
+        With http or https.
+    path : str or Path
+        The file; its folder is made when missing.
+    sha256 : str, optional
+        Checksum that the file must have, 64 hexadecimal digits. Without it the length is all that is checked.
+    attempts : int
+        After how many attempts in a row in which nothing came it is given up.
+    timeout : float
+        Seconds without an answer that count as a failed attempt.
+    pause : float
+        Seconds before the second attempt; twice as many before the third, and so on.
+    progress : bool
+        Show a progress bar, if standard error is a terminal.
+
+    Returns
+    -------
+    str
+        The SHA-256 checksum of the file.
+
+    Raises
+    ------
+    ValueError
+        If the URL is not one of http or https, or the checksum is another.
+    ConnectionError
+        If the server cannot be reached, refuses, or sends a web page instead; the message names the URL, the reason
+        and what to do.
+    OSError
+        If the disk is full.
+    """
+    path = Path(path)
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url} cannot be downloaded: only http:// and https:// can.")
+    if not path.is_file():
+        part = path.with_name(f"{path.name}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(url, part, attempts=attempts, timeout=timeout, pause=pause, progress=progress)
+        _check(part, sha256, url)
+        os.replace(part, path)
+    return _check(path, sha256, url)
+
+
+def sha256_of(path):
+    """Return the SHA-256 checksum of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "abc.txt"
+    >>> _ = file.write_bytes(b"abc")
+    >>> sha256_of(file)[:16]
+    'ba7816bf8f01cfea'
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path, sha256, url):
+    found = sha256_of(path)
+    if sha256 is not None and found != sha256.lower():
+        if path.suffix == ".part":
+            path.unlink()  # going on with it would never make it right
+        raise ValueError(
+            f"{path.name.removesuffix('.part')} from {url} has the SHA-256 checksum {found}, expected {sha256}: it is "
+            f"damaged or another version. Delete what is there and try again, or: {BY_HAND}"
+        )
+    return found
+
+
+def _fetch(url, part, *, attempts, timeout, pause, progress):
+    """Ask for the file until all of it is in ``part``."""
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _receive(url, part, timeout=timeout, progress=progress)
+            return
+        except urllib.error.HTTPError as error:
+            reason = f"the server answers {error.code} {error.reason}"
+            passing = error.code in PASSING_STATUS
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+            reason, passing = (
+                str(getattr(error, "reason", error)) or type(error).__name__,
+                not isinstance(error, _WebPageError),
+            )
+        failures = 1 if _size(part) > before else failures + 1
+        if not passing or failures >= attempts:
+            kept = f" {_size(part):,} bytes are kept and gone on with next time." if _size(part) else ""
+            raise ConnectionError(f"{url} could not be downloaded: {reason}.{kept} {BY_HAND}")
+        time.sleep(pause * failures)
+
+
+def _receive(url, part, *, timeout, progress):
+    """Append what is missing of the file to ``part``, or start anew where the server does not go on."""
+    start = _size(part)
+    headers = {"User-Agent": "Mozilla/5.0 (python urllib)"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not start:  # 416: there is nothing behind what we have
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{start}":
+            return
+        part.unlink()
+        raise ConnectionError(
+            f"the {start:,} bytes of an earlier download are not the beginning of this file"
+        ) from error
+    with response:
+        if response.headers.get_content_type() == "text/html":
+            raise _WebPageError("the server sends a web page instead of the file")
+        resumed = response.status == 206
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            part.unlink()
+            raise ConnectionError("the server sends another part of the file than was asked for")
+        start = start if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        if total is not None and total - start > shutil.disk_usage(part.parent).free:
+            raise OSError(f"{part.parent} has no room for {part.name}: {total - start:,} bytes are missing. Free some.")
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(
+                total=total,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                desc=part.stem,
+                disable=None if progress else True,
+            ) as bar,
+        ):
+            while chunk := response.read(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and _size(part) != total:
+        raise ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+
+
+class _WebPageError(ConnectionError):
+    """A page to log in or to confirm something, which trying again does not change."""
+
+
+def _size(path):
+    return path.stat().st_size if path.exists() else 0
