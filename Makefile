@@ -1,4 +1,5 @@
-# make demo: a small experiment from nothing to an overlay picture. make test: all tests. make bench: speed, as ratios.
+# make demo: a small experiment from nothing to an overlay picture. make test: all tests.
+# make docs: the site, in docs/_build. make bench: speed, as ratios.
 # Each creates the environment .venv from env/ by itself.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ DEMO := demo
 BENCHMARKS := $(addprefix benchmarks/,augmentation.py augmentation_transforms.py voxel_augmentation.py training_step.py prediction.py \
   inference_speed.py memory.py volume_memory.py post_processing.py stochastic_downsampling.py)
 
-.PHONY: demo test bench clean
+.PHONY: demo test docs bench clean
 
 $(VENV)/requirements.done: env/requirements.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; give it as PYTHON=...')"
@@ -15,7 +16,11 @@ $(VENV)/requirements.done: env/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements.txt
 	touch $@
 
-$(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.txt
+$(VENV)/requirements-docs.done: $(VENV)/requirements.done env/requirements-docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements-docs.txt
+	touch $@
+
+$(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.txt env/requirements-docs.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements-test.txt
 	touch $@
 
@@ -36,8 +41,11 @@ test: $(VENV)/requirements-test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+docs: $(VENV)/requirements-docs.done
+	$(BIN)/python -m sphinx -W --keep-going docs docs/_build
+
 bench: $(VENV)/requirements-test.done
 	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) docs/_build docs/generated
