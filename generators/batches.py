@@ -5,9 +5,10 @@ import functools
 import keras
 import numpy as np
 
-from generators.probability_map import ProbabilityMap
+from generators.probability_map import ProbabilityMap, class_weights
 from utils.intensity import black_and_white, network_scale, scale_in_place
 from utils.padding import pad_to
+from utils.stored_images import StoredImage
 
 
 class PairBatches(keras.utils.PyDataset):
@@ -22,8 +23,8 @@ class PairBatches(keras.utils.PyDataset):
     ----------
     generator : ImageDataGenerator or VoxelDataGenerator
         Draws one sample at a time.
-    x, y : sequence of numpy.ndarray
-        Images and masks, channels last.
+    x, y : sequence of numpy.ndarray or StoredImage
+        Images and masks, channels last, in memory or on disk.
     batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
         As ``flow`` of the generator.
     samples_per_array : int
@@ -68,10 +69,10 @@ class PairBatches(keras.utils.PyDataset):
                 "Turn it off or change the crop."
             )
         # What is smaller than a crop is padded; all else stays the array it is.
-        self._parts = [[pad_to(array, self.crop_shape)[0] for array in arrays] for arrays in named.values()]
-        masks = self._parts[1]
-        self._maps = [None if probability_map is None else ProbabilityMap(mask, probability_map) for mask in masks]
-        if probability_map is not None and all(mask.shape[:-1] == self.crop_shape for mask in masks):
+        self._parts = [[_padded(array, self.crop_shape) for array in arrays] for arrays in named.values()]
+        self._weights = None if probability_map is None else class_weights(probability_map)
+        self._maps = [None] * len(x)  # made when first needed, because that reads the whole mask
+        if probability_map is not None and all(mask.shape[:-1] == self.crop_shape for mask in self._parts[1]):
             raise ValueError(
                 f"probability_map {probability_map} decides where random crops are taken, but every {self.kind} is as "
                 f"large as a crop, {self.crop_shape}. Leave it None, or take random crops of whole {self.kind}s."
@@ -94,7 +95,7 @@ class PairBatches(keras.utils.PyDataset):
         for place, number in enumerate(chosen):
             arrays, out = self._arrays(number), [part[place] for part in batch]
             limits = black_and_white(arrays[0].dtype, self.intensity_range)
-            options = {"limits": limits, "probability_map": self._maps[number], "out": out}
+            options = {"limits": limits, "probability_map": self._map(number), "out": out}
             options["draw_partner"] = functools.partial(self._draw_partner, number)
             self.generator.random_sample(arrays, self.crop_shape, rng, **options)
             low, high, clip = network_scale(arrays[0].dtype, self.intensity_range)
@@ -104,6 +105,12 @@ class PairBatches(keras.utils.PyDataset):
     def _arrays(self, number):
         return [part[number] for part in self._parts]
 
+    def _map(self, number):
+        """Return the probability map of a mask; two threads may make the same one at once."""
+        if self._weights is not None and self._maps[number] is None:
+            self._maps[number] = ProbabilityMap(self._parts[1][number], self._weights)
+        return self._maps[number]
+
     def _draw_partner(self, number, rng):
         """Draw another image for one to be mixed with (itself if it is the only one).
 
@@ -112,7 +119,7 @@ class PairBatches(keras.utils.PyDataset):
         if self._n_arrays > 1:
             number = (number + 1 + int(rng.integers(self._n_arrays - 1))) % self._n_arrays
         arrays = self._arrays(number)
-        return arrays, black_and_white(arrays[0].dtype, self.intensity_range), self._maps[number]
+        return arrays, black_and_white(arrays[0].dtype, self.intensity_range), self._map(number)
 
     def _order(self):
         """Return the numbers of the arrays in the order of the present epoch."""
@@ -181,6 +188,10 @@ class PairBatches(keras.utils.PyDataset):
 
     def _axes_in_words(self, *more):
         return f"({', '.join([*self.axes, *more])})"
+
+
+def _padded(array, shape):
+    return array.padded_to(shape) if isinstance(array, StoredImage) else pad_to(array, shape)[0]
 
 
 def train_and_validation_batches(

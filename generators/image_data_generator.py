@@ -9,6 +9,8 @@ from generators.geometry import Resampling, rotation, scale, shear, shift
 from generators.pair_generator import PairGenerator
 from generators.probability_map import random_corner
 from generators.streams import Streams
+from utils.stored_data_folder import open_image_set
+from utils.stored_images import CACHE_BYTES
 
 RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
 
@@ -139,7 +141,7 @@ class ImageDataGenerator(PairGenerator):
 
         Parameters
         ----------
-        x : sequence of numpy.ndarray
+        x : sequence of numpy.ndarray or StoredImage
             Images ``(y, x, c)``, a list or an array ``(n, y, x, c)``.
         y : sequence of numpy.ndarray
             Masks ``(y, x, 1)``, classes as integers.
@@ -186,6 +188,52 @@ class ImageDataGenerator(PairGenerator):
             intensity_range=intensity_range,
             workers=workers,
         )
+
+    def flow_from_directory(
+        self,
+        directory,
+        *,
+        channels=1,
+        n_classes=1,
+        mask_values=None,
+        intensity_range=None,
+        image_dataset=None,
+        mask_dataset=None,
+        cache_bytes=CACHE_BYTES,
+        workers=4,
+        **flow,
+    ):
+        """Make the batches that ``flow`` would make of the images of a folder, leaving them on disk.
+
+        Names and sizes are checked at once; pixels are read by the workers when a batch needs them. Given the same
+        seed, the batches are bit for bit those of ``flow`` on the loaded images. Validation images out of the same
+        folder: split what `utils.stored_data_folder.open_image_set` returns, and give the parts to ``flow``.
+
+        Parameters
+        ----------
+        directory : str or Path
+            Holds ``x/`` (or ``x/x/``) with images and ``y/`` (or ``y/y/``) with masks, e.g. ``data/train``: every page
+            of every file is an image.
+        channels, n_classes, mask_values, image_dataset, mask_dataset, cache_bytes
+            As `utils.stored_data_folder.open_image_set`.
+        intensity_range, workers
+            As ``flow``.
+        **flow
+            Further arguments of ``flow``: batch size, seed, crop shape and so on.
+
+        Returns
+        -------
+        ImageBatches
+
+        Raises
+        ------
+        ValueError
+            As `utils.stored_data_folder.open_image_set` and ``flow``.
+        """
+        options = {"channels": channels, "n_classes": n_classes, "mask_values": mask_values, "volumes": False}
+        options |= {"image_dataset": image_dataset, "mask_dataset": mask_dataset, "cache_bytes": cache_bytes}
+        images = open_image_set(directory, intensity_range=intensity_range, **options)
+        return self.flow(images.x, images.y, intensity_range=intensity_range, workers=workers, **flow)
 
     def random_matrix(self, rng, shape):
         """Draw flips, turns, zoom, shear, rotation and shift of one sample.

@@ -12,6 +12,8 @@ from generators.probability_map import random_corner
 from generators.streams import Streams
 from generators.voxel_geometry import in_space, right_angle_turn, scale_in_space, shift_in_space
 from generators.voxel_resampling import volume_resampling
+from utils.stored_data_folder import open_image_set
+from utils.stored_images import CACHE_BYTES
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -153,7 +155,7 @@ class VoxelDataGenerator(PairGenerator):
 
         Parameters
         ----------
-        x : sequence of numpy.ndarray
+        x : sequence of numpy.ndarray or StoredImage
             Volumes ``(z, y, x, c)``, a list (of views, of arrays on disk) or an array ``(n, z, y, x, c)``.
         y : sequence of numpy.ndarray
             Masks ``(z, y, x, 1)``, classes as integers.
@@ -200,6 +202,52 @@ class VoxelDataGenerator(PairGenerator):
             intensity_range=intensity_range,
             workers=workers,
         )
+
+    def flow_from_directory(
+        self,
+        directory,
+        *,
+        channels=1,
+        n_classes=1,
+        mask_values=None,
+        intensity_range=None,
+        image_dataset=None,
+        mask_dataset=None,
+        cache_bytes=CACHE_BYTES,
+        workers=4,
+        **flow,
+    ):
+        """Make the batches that ``flow`` would make of the volumes of a folder, leaving them on disk.
+
+        Names and sizes are checked at once; pixels are read by the workers when a batch needs them. Given the same
+        seed, the batches are bit for bit those of ``flow`` on the loaded volumes. Validation volumes out of the same
+        folder: split what `utils.stored_data_folder.open_image_set` returns, and give the parts to ``flow``.
+
+        Parameters
+        ----------
+        directory : str or Path
+            Holds ``x/`` (or ``x/x/``) with volumes and ``y/`` (or ``y/y/``) with masks, e.g. ``data/train``: files
+            of several slices, or one slice a file, which together are one volume.
+        channels, n_classes, mask_values, image_dataset, mask_dataset, cache_bytes
+            As `utils.stored_data_folder.open_image_set`.
+        intensity_range, workers
+            As ``flow``.
+        **flow
+            Further arguments of ``flow``: batch size, seed, crop shape and so on.
+
+        Returns
+        -------
+        VolumeBatches
+
+        Raises
+        ------
+        ValueError
+            As `utils.stored_data_folder.open_image_set` and ``flow``.
+        """
+        options = {"channels": channels, "n_classes": n_classes, "mask_values": mask_values, "volumes": True}
+        options |= {"image_dataset": image_dataset, "mask_dataset": mask_dataset, "cache_bytes": cache_bytes}
+        images = open_image_set(directory, intensity_range=intensity_range, **options)
+        return self.flow(images.x, images.y, intensity_range=intensity_range, workers=workers, **flow)
 
     def _resampled(self, arrays, shape, rng, *, probability_map, out=None):
         """Draw a subvolume and its geometry; return volume, mask and weights through it, and the sample's streams."""

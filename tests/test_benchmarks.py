@@ -17,6 +17,11 @@ ROWS = {
     "architectures": ("U-Net ", "U-Net 3D "),
     "volume_memory": ("one subvolume", "overlap 50 %", "blended"),
     "post_processing": ("spurious_filter", "watershed_refinement", "remove_small_objects", "Oztel et al. (2017)"),
+    "flow_from_directory": (
+        "steps, flow_from_directory()",
+        "batches, flow_from_directory(), nothing kept",
+        "30 images",
+    ),
     "memory": ("blended", "full image, ensemble"),
     "inference_speed": ("bare network, crops", "full images"),
     "stochastic_downsampling": ("forward, training, 2x8x8x3", "training step, 1x4x8x8x3", "inference, 2x4x4x5"),

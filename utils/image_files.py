@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +11,12 @@ import tifffile
 from PIL import Image
 
 from utils.files import atomic_path
+from utils.page_axes import check_axes_of_volume, plain_channels, stacked_pages
 from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, read_dataset
 
 TIF_SUFFIXES = (".tif", ".tiff")
+# What pillow's modes become: without alpha channel, palette and single bits.
+PLAIN_MODES = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "CMYK": "RGB"}
 # EM slices are large on purpose; pillow would take them for an attack.
 Image.MAX_IMAGE_PIXELS = None
 IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp", *VOLUME_SUFFIXES)
@@ -123,81 +126,59 @@ def read_images(path, *, keep_colour=False, dataset=None, one_volume=False):
         If the file is truncated, is no image, or has axes that are not pages, y, x and 1 or 3 channels (and alpha).
     """
     path = Path(path)
-    try:
+    with reading(path):
         if path.suffix.lower() in TIF_SUFFIXES:
             pages = _read_tif(path, one_volume)
         elif path.suffix.lower() in VOLUME_SUFFIXES:
-            pages = _pages_of_series(*read_dataset(path, dataset))
+            pages = stacked_pages(*read_dataset(path, dataset))
         else:
             pages = [_read_with_pillow(path)]
+    return [plain_channels(page, path.name, keep_colour=keep_colour) for page in pages]
+
+
+@contextmanager
+def reading(path):
+    """Turn whatever is raised for a broken file into a ``ValueError`` that names the file.
+
+    Parameters
+    ----------
+    path : Path
+        What is read inside of the ``with`` block.
+
+    Raises
+    ------
+    ValueError
+        Whatever the reader raised, but for an ``ImportError``.
+    """
+    try:
+        yield
     except ImportError:
         raise
     except Exception as error:  # the readers raise some twenty different types for broken files
         reason = str(error).replace(str(path), path.name).splitlines() or [type(error).__name__]
         hint = " (install imagecodecs, or save it uncompressed)" if "imagecodecs" in reason[0] else ""
         raise ValueError(f"{path.name} cannot be read: {reason[0]}{hint}") from error
-    return [_plain_channels(page, path.name, keep_colour) for page in pages]
 
 
 def _read_with_pillow(path):
     with Image.open(path) as image:
-        plain = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "CMYK": "RGB"}.get(image.mode)
-        image = image.convert(plain) if plain else image
-        return np.asarray(image)
+        image = image.convert(PLAIN_MODES[image.mode]) if image.mode in PLAIN_MODES else image
+        pixels = np.asarray(image)
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
 def _read_tif(path, one_volume):
     pages = []
     with tifffile.TiffFile(path) as tif:
         if one_volume:
-            _check_axes_of_volume([(series.axes, series.shape) for series in tif.series])
+            check_axes_of_volume([(series.axes, series.shape) for series in tif.series])
         if len(tif.series) > 1:  # pages of different sizes, which tifffile groups by size
-            return [page for item in tif.pages for page in _pages_of_series(item.asarray(), item.axes)]
+            return [page for item in tif.pages for page in stacked_pages(item.asarray(), item.axes)]
         for series in tif.series:
-            pages.extend(_pages_of_series(series.asarray(), series.axes))
+            pages.extend(stacked_pages(series.asarray(), series.axes))
     if not pages:
         raise ValueError("it holds no image")
     return pages
-
-
-def _check_axes_of_volume(series):
-    """Raise ValueError unless there is one series whose axes are z, y, x and perhaps channels, by whatever name."""
-    if len(series) > 1:
-        raise ValueError(f"its pages have {len(series)} different sizes; the slices of a volume must have one")
-    for axes, shape in series:
-        along_z = [
-            f"{axis} {size}"
-            for axis, size in zip(axes, shape, strict=True)
-            if axis not in "YXS" and size > 1 and not (axis == "C" and size == 3)
-        ]
-        if len(along_z) > 1:
-            raise ValueError(
-                f"it has more axes than z, y, x and channels: {', '.join(along_z)} beside y and x. "
-                "Save each volume in a file of its own"
-            )
-
-
-def _pages_of_series(array, axes):
-    """Turn a series with axes such as ``ZYX``, ``YXS``, ``SYX`` or ``ZCYX`` into a list of ``(y, x[, c])`` pages."""
-    # ImageJ files without declared axes call the slices of a stack channels.
-    is_colour = "C" in axes and array.shape[axes.index("C")] in (1, 3)
-    channel = "S" if "S" in axes else "C" if is_colour else "none"
-    order = [axes.index(axis) for axis in axes if axis not in ("Y", "X", channel)]
-    order += [axes.index("Y"), axes.index("X")] + ([axes.index(channel)] if channel in axes else [])
-    array = array.transpose(order)
-    image_dimensions = 3 if channel in axes else 2
-    pages = array.reshape(-1, *array.shape[array.ndim - image_dimensions :])
-    return list(pages[..., :3] if channel == "S" and pages.shape[-1] == 4 else pages)
-
-
-def _plain_channels(image, name, keep_colour):
-    image = image[..., np.newaxis] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[-1] not in (1, 3):
-        raise ValueError(f"{name} has the shape {image.shape}; wanted (y, x) with 1 or 3 channels, or pages of it")
-    if image.shape[-1] == 3 and not keep_colour and (image == image[..., :1]).all():
-        image = image[..., :1]
-    image = image * np.uint8(255) if image.dtype == bool else image
-    return np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("="))
 
 
 class ImageWriter:
