@@ -4,8 +4,10 @@ import keras
 
 from utils.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights
 from utils.devices import make_deterministic, set_precision, use_jit
+from utils.files import atomic_path
 from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
+from utils.network_file import write_network
 from utils.optimizers import get_optimizer
 
 
@@ -121,7 +123,8 @@ def train_network(
     Parameters
     ----------
     run : Run
-        Its folder gets ``checkpoints/``, ``history.csv`` and ``charts/history.png``, rewritten after every epoch.
+        Its folder gets ``checkpoints/``, ``history.csv`` and ``charts/history.png``, rewritten after every epoch, and
+        ``checkpoints/network.json``, from which `utils.trained_network.load_trained` makes the network again.
     model : keras.Model
         From `compile_network`.
     batches, validation_batches : keras.utils.PyDataset
@@ -135,7 +138,7 @@ def train_network(
     plateau_patience : int
         With the schedule ``plateau``: after so many epochs without a better value the learning rate is divided by ten.
     weights_file : str or Path, optional
-        Weights of an earlier run to use instead of training.
+        Weights of an earlier run to use instead of training; they are saved as those of this run.
     callbacks : sequence of keras.callbacks.Callback
         Further ones, called last, e.g. `utils.callbacks.tensorboard`.
 
@@ -145,8 +148,11 @@ def train_network(
         If the monitor is unknown, a patience makes no sense, or the weights do not fit the network.
     """
     run.section("Training")
+    write_network(run, model, batches)
     if weights_file is not None:
         load_weights(model, weights_file)
+        with atomic_path(run.checkpoints / "best.weights.h5") as temporary:
+            model.save_weights(temporary)
         return
     checkpoints = Checkpoints(run.checkpoints, run.folder / "history.csv", monitor=monitor, patience=patience)
     ours = [checkpoints, ProgressChart(run.charts / "history.png", checkpoints), Progress(epochs)]

@@ -270,7 +270,7 @@ def test_the_demo_reaches_its_floor_and_names_what_to_look_at(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     scores = read_scores(demo / "results" / "demo_0")
     assert scores["Test Foreground IoU (merge into complete image)"] >= 0.80  # 0.826 and 0.834 were measured
-    closing = result.stdout.splitlines()[-4:]
+    closing = result.stdout.splitlines()[-5:]
     assert any("scores.csv" in line for line in closing) and any("overlay.png" in line for line in closing)
 
 

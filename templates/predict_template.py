@@ -1,0 +1,164 @@
+"""New images: the network of a finished run on images or volumes without masks.
+
+Writes probabilities, masks and, if asked for, instances with a table of measurements. All that belongs to the network
+(its layers, weights, normalisation, crop, axes and classes) comes from the run, in two and in three dimensions.
+
+    python -u templates/predict_template.py $code_dir $data_dir $job_dir --id 800 --gpu 0 --set RUN=$run
+
+$run is the folder of the finished run, such as $job_dir/results/400_0.
+data_dir holds the images (png, tif) or volumes (slices, or files: tif, hdf5, zarr) themselves, or in x/ or test/x/.
+Results go to job_dir/results/<id>_<rid>/images/, under the names of the images. With --dry-run only the first image is
+predicted. The same in Python, array in, mask out:
+
+    from utils.trained_network import load_trained
+    mask = load_trained("job_dir/results/400_0").segment(image)
+
+Differs from U-Net_2D_template.py in: no training, no masks, one protocol of choice, the post-processings of
+general_template.py.
+"""
+
+# %% Command line
+import sys
+from pathlib import Path
+
+sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
+
+from utils.experiment import apply_overrides, parse_command_line
+
+args = parse_command_line(__file__)
+
+# %% Experiment variables
+# --- Data
+# Folder of the finished run, job_dir/results/<id>_<rid>, or its best.weights.h5 with network.json beside it
+RUN = None
+# Name of the array in hdf5 and zarr files that hold several
+IMAGE_DATASET = None
+# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements
+VOXEL_SIZE_NM = 1.0
+
+# --- Prediction
+# blended: crops that overlap by half, without seams; crops: averaged where they overlap; full: whole images at once
+PROTOCOL = "blended"
+# Crop (y, x, channels) or (z, y, x, channels) that the network sees; (): as in training
+CROP_SHAPE = ()
+# Minimum overlap of neighbouring crops with PROTOCOL crops, as a fraction of the crop
+OVERLAP = 0.5
+# Margin of a crop whose prediction is thrown away with PROTOCOL crops, for all axes or one each
+PADDING = 0
+# What lies outside the image with PROTOCOL crops: mirror, median
+PADDING_MODE = "mirror"
+# True: the mean over 8 orientations, of volumes 16, in that many times the time
+ENSEMBLE = False
+# Crops predicted at once; 0: as in training
+BATCH_SIZE = 0
+# trained (as the training computed) or float32, for processors that are slow with 16-bit numbers
+PRECISION = "trained"
+
+# --- Post-processing
+# Slices in the median along z; 0 when the images are not consecutive slices of one volume
+Z_FILTER_SIZE = 0
+# Objects of a lower mean probability go; 0 keeps all
+SPURIOUS_BELOW = 0.0
+# Foreground is what has a higher probability
+THRESHOLD = 0.5
+# edges (Oztel et al. 2017) or gradient: outlines move to edges of the image; None: they stay
+WATERSHED = None
+# Pixels by which the watershed may move an outline
+WATERSHED_REACH = 4
+# Objects of fewer pixels or voxels go
+MIN_OBJECT_SIZE = 0
+# True: holes in objects close
+FILL_HOLES = False
+
+# --- Instances
+# True: instances and a table of measurements
+INSTANCES = False
+# Distance to the background, in nanometres, above which a pixel is sure to be inside: narrower necks part
+INSTANCE_DISTANCE_NM = 0.0
+# True: instances meet at contours, where the network learned these (INSTANCE_TARGETS)
+INSTANCE_CONTOURS = True
+
+settings = apply_overrides(globals(), args.set)
+
+# %% Imports
+from itertools import repeat
+
+from utils.checks import check_exclusive, check_same_size
+from utils.errors import check_choice
+from utils.gradient_watershed import gradient_watershed
+from utils.instance_evaluation import evaluate_instances
+from utils.instances import instances_from_probability
+from utils.morphology import fill_holes, remove_small_components
+from utils.new_images import load_new_images
+from utils.post_processing import z_filter
+from utils.refinement import spurious_filter, watershed_refinement
+from utils.run import Run
+from utils.thresholds import apply_threshold
+from utils.trained_network import load_trained
+from utils.volume_refinement import remove_small_objects
+
+# %% Checks and data
+check_choice("WATERSHED", WATERSHED, (None, "edges", "gradient"))
+trained = load_trained(RUN, precision=PRECISION)
+several = {"THRESHOLD": THRESHOLD if THRESHOLD != 0.5 else None, "N_CLASSES": max(0, trained.n_classes - 1)}
+check_exclusive([(several, "of several classes the most probable one is taken", "leave THRESHOLD 0.5")])
+images = load_new_images(args.data_dir, trained, dataset=IMAGE_DATASET)
+if args.dry_run:
+    images = images.subset([0])
+if Z_FILTER_SIZE and not trained.is_3d:
+    check_same_size(images, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
+
+# %% Data augmentation: of the prediction, which may be a mean over orientations
+prediction = {
+    "protocol": PROTOCOL,
+    "crop_shape": CROP_SHAPE,
+    "overlap": OVERLAP,
+    "padding": PADDING,
+    "padding_mode": PADDING_MODE,
+    "ensemble": ENSEMBLE,
+    "batch_size": BATCH_SIZE,
+}
+
+# %% Network: that of the run
+predicted = trained.predict_images(images.x, **prediction)
+run = Run(args, settings, intensity_range=trained.intensity_range)
+
+# %% Training: none, the weights are the best of the run
+run.section("Prediction")
+
+# %% Evaluation: probabilities and masks
+grey = {"intensity_range": trained.intensity_range}
+merged = run.evaluate(PROTOCOL, images, predicted)
+if Z_FILTER_SIZE:
+    merged = run.evaluate(PROTOCOL, images, z_filter(merged, Z_FILTER_SIZE), post="z_filter")
+if SPURIOUS_BELOW:
+    merged = run.evaluate(PROTOCOL, images, spurious_filter(merged, SPURIOUS_BELOW), post="spurious")
+if THRESHOLD != 0.5:
+    merged = run.evaluate(PROTOCOL, images, apply_threshold(merged, THRESHOLD), post="threshold")
+
+# %% Evaluation: outlines move to edges of the image
+if WATERSHED == "edges":
+    reach = {"dilate_iterations": WATERSHED_REACH, "erode_iterations": WATERSHED_REACH}
+    merged = run.evaluate(PROTOCOL, images, watershed_refinement(merged, images.x, **reach, **grey), post="watershed")
+if WATERSHED == "gradient":
+    reach = {"marker_radius": WATERSHED_REACH}
+    merged = run.evaluate(PROTOCOL, images, gradient_watershed(merged, images.x, **reach, **grey), post="watershed")
+
+# %% Evaluation: small objects go, holes close
+if MIN_OBJECT_SIZE:
+    remove = remove_small_objects if trained.is_3d else remove_small_components
+    merged = run.evaluate(PROTOCOL, images, remove(merged, MIN_OBJECT_SIZE), post="large_objects")
+if FILL_HOLES:
+    merged = run.evaluate(PROTOCOL, images, fill_holes(merged), post="filled_holes")
+
+# %% Evaluation: instances and their measurements
+if INSTANCES:
+    limits = {"min_distance": INSTANCE_DISTANCE_NM, "voxel_size_nm": VOXEL_SIZE_NM, "min_voxels": MIN_OBJECT_SIZE}
+    contours = repeat(None)
+    if INSTANCE_CONTOURS and "contour" in trained.targets:
+        contours = trained.predict_images(images.x, target="contour", **prediction)
+    found = (instances_from_probability(p, contour=c, **limits) for p, c in zip(merged, contours, strict=False))
+    evaluate_instances(run, images, found, voxel_size_nm=VOXEL_SIZE_NM, protocol=PROTOCOL)
+
+# %% Results
+run.finish()
