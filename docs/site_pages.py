@@ -10,7 +10,7 @@ from make_variables import MEANINGS, ROOT, short_name, template_files
 
 from utils.experiment import template_variables, variable_groups
 
-PACKAGES = ("networks", "generators", "utils", "sota_implementations")
+PACKAGES = ("networks", "generators", "utils", "sota_implementations", "study", "data_sets")
 # What Markdown would take for its own.
 MARKUP = re.compile(r"([\\`*_<>\[\]$|])")
 

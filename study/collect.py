@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from study.study_runs import read_published, read_runs
+from study.study_tables import METRICS, write_study
 from utils.experiment import say_error
-from utils.study_runs import read_published, read_runs
-from utils.study_tables import METRICS, write_study
 
 PUBLISHED = Path(__file__).resolve().with_name("published_scores.csv")
 

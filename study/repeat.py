@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from study.repetition_plan import plan_runs, run_state
+from study.repetitions import carry_out
 from utils.experiment import say_error
-from utils.repetition_plan import plan_runs, run_state
-from utils.repetitions import carry_out
 
 
 def parse_arguments():

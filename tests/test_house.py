@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 
+
+def is_command(path):
+    return "ArgumentParser" in path.read_text()
+
+
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = sorted(ROOT.glob("templates/**/*.py")) + sorted(ROOT.glob("sota_implementations/*/*_template*.py"))
-FOLDERS = ("networks", "generators", "utils", "sota_implementations")
-MODULES = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py") if path not in TEMPLATES)
-COMMANDS = sorted([*ROOT.glob("study/*.py"), *ROOT.glob("datasets/*.py")])
+FOLDERS = ("networks", "generators", "utils", "sota_implementations", "study", "data_sets")
+COMMANDS = [
+    path for path in sorted(ROOT.glob("*/*.py")) if path.parent.name in ("study", "data_sets") and is_command(path)
+]
+MODULES = sorted(
+    path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py") if path not in TEMPLATES + COMMANDS
+)
 CELLS = [
     "Command line",
     "Experiment variables",
@@ -28,8 +37,8 @@ ALLOWED_IMPORTS = {
     "generators": {"generators", "utils"},
     "utils": {"utils"},
     "sota_implementations": {"sota_implementations", "networks", "generators", "utils"},
-    "study": {"utils"},
-    "datasets": {"utils"},
+    "study": {"study", "utils"},
+    "data_sets": {"data_sets", "utils"},
 }
 BACKENDS = {"tensorflow", "torch", "jax"}
 

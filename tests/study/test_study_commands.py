@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from utils.repetition_plan import plan_runs
+from study.repetition_plan import plan_runs
+from study.study_runs import read_published
 from utils.run import METRIC_LABELS, POST_LABELS, PROTOCOL_LABELS
-from utils.study_runs import read_published
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TEMPLATE = REPOSITORY / "tests" / "utils" / "fake_template.txt"
+TEMPLATE = Path(__file__).with_name("fake_template.txt")
 PUBLISHED = REPOSITORY / "study" / "published_scores.csv"
 
 

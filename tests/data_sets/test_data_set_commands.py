@@ -1,4 +1,4 @@
-"""The commands of datasets/: each is run as a user runs it, without Keras, and says mistakes in one sentence."""
+"""The commands of data_sets/: each is run as a user runs it, without Keras, and says mistakes in one sentence."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ WITHOUT_KERAS += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 def run(command, *arguments):
-    script = REPOSITORY / "datasets" / f"{command}.py"
+    script = REPOSITORY / "data_sets" / f"{command}.py"
     command = [sys.executable, "-c", WITHOUT_KERAS, script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
@@ -70,4 +70,4 @@ def test_prepare_names_what_is_missing(tmp_path):
 @pytest.mark.parametrize("command", ["prepare", "check", "import_labels"])
 def test_help_shows_how_it_is_called(command):
     done = run(command, "--help")
-    assert done.returncode == 0 and f"python datasets/{command}.py" in done.stdout
+    assert done.returncode == 0 and f"python data_sets/{command}.py" in done.stdout

@@ -11,14 +11,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data_sets.data_survey import draw_data, survey_data, survey_table
+from data_sets.downloads import BY_HAND, download, sha256_of
+from data_sets.folders import atomic_folder, check_free
+from data_sets.public_data import PUBLIC_DATA
 from utils.data_folder import load_train_and_test, pair_by_name
-from utils.data_survey import draw_data, survey_data, survey_table
-from utils.downloads import BY_HAND, download, sha256_of
 from utils.errors import check_choice, raise_problems
 from utils.files import write_text
-from utils.folders import atomic_folder, check_free
 from utils.image_files import IMAGE_SUFFIXES, list_images, read_images
-from utils.public_data import PUBLIC_DATA
 
 CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"
 # Share of mask pixels that may have values which are not on record, e.g. of smoothed borders.
@@ -35,7 +35,7 @@ def prepare_data(name, data_dir, *, files=None, command=""):
     Parameters
     ----------
     name : str
-        One of `utils.public_data.PUBLIC_DATA`.
+        One of `data_sets.public_data.PUBLIC_DATA`.
     data_dir : str or Path
         The folder to make.
     files : str or Path, optional
@@ -55,7 +55,7 @@ def prepare_data(name, data_dir, *, files=None, command=""):
         If the name is unknown, ``data_dir`` holds something, files are missing, damaged, or not what the data set is
         known to hold; all such problems at once.
     ConnectionError
-        As `utils.downloads.download`.
+        As `data_sets.downloads.download`.
     """
     check_choice("the data set", name, tuple(PUBLIC_DATA))
     data_set, data_dir = PUBLIC_DATA[name], Path(data_dir)
@@ -216,7 +216,7 @@ def data_card(data_set, table, *, inputs, notes=(), command=""):
     data_set : PublicData
         What it is.
     table : str
-        From `utils.data_survey.survey_table`.
+        From `data_sets.data_survey.survey_table`.
     inputs : list of (str, str)
         Files and their SHA-256 checksums.
     notes : list of str

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from utils.study_runs import (
+from study.study_runs import (
     differing_settings,
     long_table,
     mean_and_std,

@@ -1,8 +1,8 @@
 r"""Import labels, with ids of instances or of several classes, as the masks of a data folder.
 
-    python datasets/import_labels.py labels.h5 DATA_DIR/train/x DATA_DIR/train/y --as binary
-    python datasets/import_labels.py labels.tif DATA_DIR/train/x DATA_DIR/train/y --as classes --classes 0:0,5:1,7:2
-    python datasets/import_labels.py labels/ DATA_DIR/train/x DATA_DIR/train/instances --as instances
+    python data_sets/import_labels.py labels.h5 DATA_DIR/train/x DATA_DIR/train/y --as binary
+    python data_sets/import_labels.py labels.tif DATA_DIR/train/x DATA_DIR/train/y --as classes --classes 0:0,5:1,7:2
+    python data_sets/import_labels.py labels/ DATA_DIR/train/x DATA_DIR/train/instances --as instances
 
 The labels are a tif, hdf5, zarr or npy file with a slice for each image, or a folder of files that pair with the images
 by name. Masks are written as tif under the names of the images; the folder appears complete, or not at all.
@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_sets.label_import import KINDS, import_labels, parse_classes
 from utils.experiment import say_error
-from utils.label_import import KINDS, import_labels, parse_classes
 
 
 def parse_arguments():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.repetition_plan import parse_grid, parse_numbers, plan_runs, run_state
+from study.repetition_plan import parse_grid, parse_numbers, plan_runs, run_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("fake_template.txt")

@@ -1,7 +1,7 @@
 r"""Make a data folder of a public data set: Lucchi, Lucchi++ or Kasthuri++.
 
-    python datasets/prepare.py lucchi DATA_DIR
-    python datasets/prepare.py kasthuri++ DATA_DIR --files FOLDER
+    python data_sets/prepare.py lucchi DATA_DIR
+    python data_sets/prepare.py kasthuri++ DATA_DIR --files FOLDER
 
 The files are downloaded into DATA_DIR_downloads (a download that was cut off goes on when the command is called again),
 or taken from a folder where they are already. DATA_DIR gets train/x train/y test/x test/y, a picture, and DATA_CARD.md
@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.data_preparation import CARD_NAME, prepare_data
+from data_sets.data_preparation import CARD_NAME, prepare_data
+from data_sets.public_data import PUBLIC_DATA
 from utils.experiment import say_error
-from utils.public_data import PUBLIC_DATA
 
 
 def parse_arguments():
@@ -35,7 +35,7 @@ def main():
     """Prepare the data set and print its data card."""
     sys.excepthook = say_error
     args = parse_arguments()
-    command = shlex.join(["python", "datasets/prepare.py", *sys.argv[1:]])
+    command = shlex.join(["python", "data_sets/prepare.py", *sys.argv[1:]])
     print(prepare_data(args.name, args.data_dir, files=args.files, command=command))
     print(f"{args.data_dir} is ready. The same text is in {args.data_dir / CARD_NAME}")
 

@@ -9,9 +9,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from data_sets.data_preparation import prepare_data
+from data_sets.public_data import CASSER_FOLDERS, LUCCHI_FILES, PUBLIC_DATA, File, Stack
 from utils.data_folder import load_train_and_test
-from utils.data_preparation import prepare_data
-from utils.public_data import CASSER_FOLDERS, LUCCHI_FILES, PUBLIC_DATA, File, Stack
 
 TRAIN, TEST = (12, 20, 30), (11, 18, 24)
 FOLDERS = ("train/x", "train/y", "test/x", "test/y")
@@ -214,7 +214,7 @@ def test_nothing_is_written_over_and_nothing_downloaded_for_it(small, tmp_path):
 
 
 def test_files_are_downloaded_when_none_are_given(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.downloads.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("data_sets.downloads.time.sleep", lambda seconds: None)
     with pytest.raises(ConnectionError, match="127.0.0.1:9/training.tif could not be downloaded: .* browser .*--files"):
         prepare_data("lucchi", tmp_path / "data")
     files = write_tifs(tmp_path / "served")
@@ -225,7 +225,7 @@ def test_files_are_downloaded_when_none_are_given(small, tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes((files / path.name).read_bytes())
 
-    monkeypatch.setattr("utils.data_preparation.download", fake_download)
+    monkeypatch.setattr("data_sets.data_preparation.download", fake_download)
     prepare_data("lucchi", tmp_path / "data")
     check_content(tmp_path / "data")
     assert asked == [(f"http://127.0.0.1:9/{name}.tif", None) for name in LUCCHI_FILES]

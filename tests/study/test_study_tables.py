@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.study_runs import StudyRun, summarise
-from utils.study_tables import draw_box_plot, format_spread, write_study
+from study.study_runs import StudyRun, summarise
+from study.study_tables import draw_box_plot, format_spread, write_study
 
 
 def run(name, rid, value, *, post="none", seconds=60.0, **settings):

@@ -1,8 +1,8 @@
 r"""Check a data folder as the templates do, say what it holds, and draw it.
 
-    python datasets/check.py DATA_DIR
-    python datasets/check.py DATA_DIR --n-classes 5 --picture data.png
-    python datasets/check.py DATA_DIR --volumes --image-dataset volumes/raw --mask-dataset volumes/labels
+    python data_sets/check.py DATA_DIR
+    python data_sets/check.py DATA_DIR --n-classes 5 --picture data.png
+    python data_sets/check.py DATA_DIR --volumes --image-dataset volumes/raw --mask-dataset volumes/labels
 
 Everything that a template would refuse is listed at once, with file names; the status is then 1.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_sets.data_survey import draw_data, survey_data, survey_notes, survey_table
 from utils.data_folder import load_train_and_test, load_train_and_test_volumes
-from utils.data_survey import draw_data, survey_data, survey_notes, survey_table
 from utils.experiment import say_error
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from utils import repetitions
-from utils.repetition_plan import plan_runs
-from utils.repetitions import carry_out
+from study import repetitions
+from study.repetition_plan import plan_runs
+from study.repetitions import carry_out
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("fake_template.txt")

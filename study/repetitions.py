@@ -4,7 +4,7 @@ import subprocess
 import time
 from collections import deque
 
-from utils.repetition_plan import run_state
+from study.repetition_plan import run_state
 
 POLL_SECONDS = 0.5
 
@@ -20,7 +20,7 @@ def carry_out(runs, *, at_once=1, gpus=("0",)):
     Parameters
     ----------
     runs : list of PlannedRun
-        From `utils.repetition_plan.plan_runs`.
+        From `study.repetition_plan.plan_runs`.
     at_once : int
         How many runs at the same time.
     gpus : sequence of str

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from study.study_runs import differing_settings, long_table, mean_and_std, odd_repetitions, summarise
 from utils.errors import raise_problems
 from utils.figures import new_figure, save_figure
 from utils.files import write_csv, write_text
-from utils.study_runs import differing_settings, long_table, mean_and_std, odd_repetitions, summarise
 
 METRICS = ("foreground_iou", "overall_iou")
 PUBLISHED_COLOUR = "black"
@@ -27,11 +27,11 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     folder : str or Path
         Where they go.
     runs : list of StudyRun
-        From `utils.study_runs.read_runs`.
+        From `study.study_runs.read_runs`.
     metrics : sequence of str
         What ``summary.md`` and the box plots show; the csv files have all.
     published : sequence of dict
-        From `utils.study_runs.read_published`.
+        From `study.study_runs.read_published`.
     notes : sequence of str
         Sentences without full stop for the end of ``summary.md``.
 
@@ -67,9 +67,9 @@ def study_page(runs, rows, *, metrics=METRICS, notes=()):
     Parameters
     ----------
     runs : list of StudyRun
-        From `utils.study_runs.read_runs`.
+        From `study.study_runs.read_runs`.
     rows : list of dict
-        From `utils.study_runs.summarise`.
+        From `study.study_runs.summarise`.
     metrics : sequence of str
         One table each, with a row a protocol and post-processing and a column an experiment or published method.
     notes : sequence of str
@@ -173,7 +173,7 @@ def draw_box_plot(path, rows, *, title):
     path : str or Path
         The png file.
     rows : list of dict
-        From `utils.study_runs.summarise`, of one metric, those without ``values`` left out.
+        From `study.study_runs.summarise`, of one metric, those without ``values`` left out.
     title : str
         Above the picture.
     """
