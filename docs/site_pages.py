@@ -10,7 +10,7 @@ from make_variables import MEANINGS, ROOT, short_name, template_files
 
 from utils.experiment import template_variables, variable_groups
 
-PACKAGES = ("networks", "generators", "utils", "sota_implementations", "study", "data_sets")
+PACKAGES = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets")
 # What Markdown would take for its own.
 MARKUP = re.compile(r"([\\`*_<>\[\]$|])")
 
@@ -141,7 +141,7 @@ def escaped(text):
 
 
 def modules():
-    """List the modules of the API by their dotted names.
+    """List the modules of the API by their dotted names: all that is imported, not templates and commands.
 
     Returns
     -------
@@ -149,7 +149,8 @@ def modules():
     """
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     templates = set(template_files())
-    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if path not in templates]
+    modules = [path for path in paths if path not in templates and 'if __name__ == "__main__"' not in path.read_text()]
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]
 
 
 def module_page(module):

@@ -14,7 +14,7 @@ def is_command(path):
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = sorted(ROOT.glob("templates/**/*.py")) + sorted(ROOT.glob("sota_implementations/*/*_template*.py"))
-FOLDERS = ("networks", "generators", "utils", "sota_implementations", "study", "data_sets")
+FOLDERS = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets")
 COMMANDS = [
     path for path in sorted(ROOT.glob("*/*.py")) if path.parent.name in ("study", "data_sets") and is_command(path)
 ]
@@ -36,6 +36,7 @@ ALLOWED_IMPORTS = {
     "networks": {"networks"},
     "generators": {"generators", "utils"},
     "utils": {"utils"},
+    "block_wise": {"block_wise", "utils"},
     "sota_implementations": {"sota_implementations", "networks", "generators", "utils"},
     "study": {"study", "utils"},
     "data_sets": {"data_sets", "utils"},

@@ -1,0 +1,193 @@
+"""Predicting a volume block by block: what a worker does with a block, and the order of the blocks.
+
+A prediction has two steps: the *part* of a block, a file with the weighted sum of the predictions of its subvolumes,
+and the block itself, made of the parts that reach it. A part is deleted when no block needs it any more.
+"""
+
+import shutil
+import threading
+import time
+
+import numpy as np
+
+from block_wise.job import write_block
+from block_wise.runner import Task, run_tasks
+from block_wise.volumes import open_volume
+from block_wise.zarr_arrays import create_volume
+from utils.files import atomic_path
+from utils.prediction import predict_each
+
+# The model of this process, by its network; a worker of several threads shares it.
+_models = {}
+_one_at_a_time = threading.Lock()
+
+
+def predict_blocks(job, workers):
+    """Predict the blocks that are not done yet.
+
+    Parameters
+    ----------
+    job : BlockJob
+        After `begin_blocks`.
+    workers : object
+        From `block_wise.runner.block_workers`.
+
+    Returns
+    -------
+    Path
+        Zarr ``(z, y, x)``, or ``(z, y, x, c)`` of several classes: probabilities, 0 .. 1.
+
+    Raises
+    ------
+    ValueError
+        If parts of the volume could not be read, or as the network says.
+    OSError
+        If the disk is full.
+    """
+    grid, markers, output = job.grid, job.markers("probability"), job.output("probability")
+    create_volume(output, job.output_shape, chunks=grid.block_shape, dtype=job.dtype)
+    done = markers.done()
+    tasks = _prediction_tasks(job, [block for block in grid.blocks if block not in done])
+    for (step, block), _ in run_tasks(workers, tasks, title="Probability", done=len(done)):
+        if step == "block":
+            done.add(block)
+            for part in grid.parts_of(block):
+                if done.issuperset(grid.users_of(part)):
+                    job.part(part).unlink(missing_ok=True)
+    shutil.rmtree(job.blocks_folder / "parts", ignore_errors=True)
+    return output
+
+
+def _prediction_tasks(job, blocks):
+    grid, tasks, parts = job.grid, {}, {}
+    for block in blocks:
+        needed = [part for part in grid.parts_of(block) if not job.part(part).exists()]
+        parts |= dict.fromkeys(needed)
+        tasks["block", block] = Task(merge_parts, (job, block), tuple(("part", part) for part in needed))
+    for part in parts:
+        tasks["part", part] = Task(predict_part, (job, part), amount=grid.voxels(part))
+    return tasks
+
+
+def predict_part(job, block):
+    """Predict the subvolumes of a block and write their weighted sum.
+
+    Parameters
+    ----------
+    job : BlockJob
+        What is done.
+    block : tuple of int
+        Which block.
+
+    Raises
+    ------
+    ValueError
+        If the network has another number of channels than the job says.
+    """
+    grid = job.grid
+    corners, box = grid.corners(block), grid.part_box(block)
+    total = np.zeros((0,), np.float32)  # stands for a part that is empty
+    if corners:
+        crops = list(grid.crops(block, open_volume(job.volume).read(grid.read_box(block))))
+        shown = [not _is_empty(crop, job.empty_values) for crop in crops]
+        if any(shown):
+            total = np.zeros((*(part.stop - part.start for part in box), job.classes), np.float32)
+            with _one_at_a_time:
+                for corner, prediction in zip(corners, _predictions(job, crops, shown), strict=True):
+                    grid.add(total, corner, prediction, origin=[part.start for part in box])
+    with atomic_path(job.part(block)) as temporary:
+        np.save(temporary, total)
+
+
+def _predictions(job, crops, shown):
+    settings = {"ensemble": job.ensemble, "batch_size": job.batch_size, "intensity_range": job.intensity_range}
+    wanted = (crop for crop, show in zip(crops, shown, strict=True) if show)
+    predictions = predict_each(_model(job.network), wanted, **settings)
+    for show in shown:
+        prediction = next(predictions) if show else _background(job)
+        if prediction.shape[-1] != job.classes:
+            raise ValueError(f"the network has {prediction.shape[-1]} outputs, but N_CLASSES is {job.classes}.")
+        yield prediction
+
+
+def merge_parts(job, block):
+    """Add the parts that reach a block, divide by the weights, and write it.
+
+    Parameters
+    ----------
+    job : BlockJob
+        What is done.
+    block : tuple of int
+        Which block.
+    """
+    grid, box = job.grid, job.grid.box(block)
+    total = np.zeros((*(part.stop - part.start for part in box), job.classes), np.float32)
+    for source in grid.parts_of(block):
+        part, place = _read_part(job, source), grid.part_box(source)
+        common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, place, strict=True)]
+        total[_within(common, box)] += part[_within(common, place)]
+    total /= grid.weights(block)
+    write_block(job, "probability", block, total)
+
+
+def _read_part(job, block):
+    part = np.load(job.part(block), mmap_mode="r")
+    if part.size:
+        return part
+    box = job.grid.part_box(block)
+    part = np.zeros((*(along.stop - along.start for along in box), job.classes), np.float32)
+    for corner in job.grid.corners(block) if job.classes > 1 else ():
+        job.grid.add(part, corner, _background(job), origin=[along.start for along in box])
+    return part
+
+
+def _is_empty(crop, empty_values):
+    first = crop[0, 0, 0, 0]
+    return first in empty_values and bool((crop == first).all())
+
+
+def _background(job):
+    background = np.zeros(job.classes, np.float32)
+    background[0] = job.classes > 1
+    return background
+
+
+def _within(common, box):
+    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(common, box, strict=True))
+
+
+def _model(network):
+    described = repr(network)
+    if described not in _models:
+        _models.clear()
+        _models[described] = network.make()
+    return _models[described]
+
+
+def dry_run_blocks(job, workers):
+    """Predict one block, print how long all would take, and end the program.
+
+    Parameters
+    ----------
+    job : BlockJob
+        After `begin_blocks`.
+    workers : object
+        From `block_wise.runner.block_workers`.
+
+    Raises
+    ------
+    SystemExit
+        Always, with status 0.
+    """
+    blocks = job.grid.blocks
+    block = blocks[len(blocks) // 2]
+    for attempt in ("with loading and compiling", "afterwards"):
+        start = time.perf_counter()
+        for _ in run_tasks(workers, {block: Task(predict_part, (job, block))}, title="One block"):
+            seconds = time.perf_counter() - start
+        print(f"Block {block}, {attempt}: {seconds:.1f} s.")
+    print(
+        f"All {len(blocks)} blocks would take about {seconds * len(blocks) / 3600:.2f} hours of one worker.", flush=True
+    )
+    job.part(block).unlink()
+    raise SystemExit(0)

@@ -1,0 +1,331 @@
+"""Who works on blocks: this process, worker processes on this machine, or those of a dask scheduler anywhere.
+
+A task is a function of a module with its arguments; what it returns is small, results go to disk. Tasks run in any
+order that their needs allow. When a worker is killed, its tasks are given to another one.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import deque
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from block_wise.zarr_arrays import UnreadableBlock
+from utils.errors import raise_problems
+from utils.experiment import REPOSITORY
+
+SECONDS_BETWEEN_LINES = 20
+SECONDS_TO_CONNECT = 20
+SECONDS_WITHOUT_WORKERS = 90
+
+
+class Task(NamedTuple):
+    """One step of the work.
+
+    Attributes
+    ----------
+    function : callable
+        Of a module, so that a worker can import it.
+    arguments : tuple
+        Small: addresses and numbers, no arrays.
+    needs : tuple
+        Names of tasks that must be done before; those that are not in the list are done already.
+    amount : float
+        Its share of the work, for the progress line.
+    """
+
+    function: object
+    arguments: tuple
+    needs: tuple = ()
+    amount: float = 0
+
+
+@contextmanager
+def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
+    """Provide workers for `run_tasks`.
+
+    Parameters
+    ----------
+    workers : int
+        Processes on this machine, each with its own model; 0: no further process, this one does the work. They share
+        its processor cores, and take turns at the GPUs.
+    scheduler : str, optional
+        Address of a dask scheduler, such as ``tcp://node7:8786``, whose workers are used instead.
+    gpus : str
+        As ``--gpu``.
+    log_folder : str or Path, optional
+        Gets ``worker_<number>.log`` of each process on this machine.
+
+    Yields
+    ------
+    object
+        What `run_tasks` takes.
+
+    Raises
+    ------
+    ValueError
+        If no scheduler answers at the address, or the number of workers makes no sense.
+    ImportError
+        If dask is needed and not installed.
+    """
+    if workers < 0:
+        raise ValueError(f"WORKERS is {workers}; wanted a number of processes, or 0 for this one alone.")
+    if not workers and scheduler is None:
+        yield _ThisProcess()
+        return
+    distributed = _distributed()
+    scratch = tempfile.mkdtemp(prefix="blocks_")
+    cluster = client = None
+    try:
+        # Without a worker for so long, waiting has no use: a scheduler of a queue may have none for days.
+        patience = SECONDS_WITHOUT_WORKERS if scheduler is None else float("inf")
+        if scheduler is None:
+            cluster = _local_cluster(workers, scratch, Path(log_folder or scratch))
+        client = _connect(distributed, cluster or scheduler)
+        client.register_plugin(_worker_setup(distributed, gpus if scheduler is None else "-1"))
+        yield _DaskWorkers(distributed, client, patience)
+    finally:
+        for part in (client, cluster):
+            if part is not None:
+                part.close(timeout=10)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
+    """Run tasks until all are done, and say how far they are and how long it will take.
+
+    A task that cannot read its part of the input is left out, with those that need it; the others go on. It is said at
+    the end, so that one damaged chunk does not cost a night. Any other error ends the work at once. What is done stays
+    done, if tasks write down that they are.
+
+    Parameters
+    ----------
+    workers : object
+        From `block_workers`.
+    tasks : dict of object to Task
+        By name; earlier ones are begun first.
+    title : str
+        What is being done, for the progress line.
+    unit : str
+        Of ``amount``.
+    done : int
+        Tasks that an earlier run did, for the progress line.
+
+    Yields
+    ------
+    (name, result)
+        Of each task as soon as it is done.
+
+    Raises
+    ------
+    ValueError
+        With all parts of the input that could not be read.
+    """
+    waiting = {name: {need for need in task.needs if need in tasks} for name, task in tasks.items()}
+    users = {name: [] for name in tasks}
+    for name, needs in waiting.items():
+        for need in needs:
+            users[need].append(name)
+    ready = deque(name for name, needs in waiting.items() if not needs)
+    running, problems = {}, []
+    progress = _Progress(title, unit, [task.amount for task in tasks.values()], done)
+    while ready or running:
+        while ready and len(running) < workers.slots():
+            name = ready.popleft()
+            running[workers.submit(tasks[name].function, *tasks[name].arguments)] = name
+        for future in workers.finished(list(running)):
+            name = running.pop(future)
+            try:
+                result = workers.result(future)
+            except UnreadableBlock as error:
+                problems.append(str(error))
+                continue
+            for user in users[name]:
+                waiting[user].remove(name)
+                if not waiting[user]:
+                    ready.appendleft(user)  # what frees memory and disk comes first
+            progress.add(tasks[name].amount)
+            yield name, result
+    raise_problems("the volume; all other blocks are done: mend these and start the same command again", problems)
+
+
+class _ThisProcess:
+    def slots(self):
+        return 1
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def finished(self, futures):
+        return futures
+
+    def result(self, future):
+        return future.result()
+
+
+class _DaskWorkers:
+    """Workers of a dask scheduler. Two tasks for each, so that none waits for this process."""
+
+    def __init__(self, distributed, client, patience):
+        self._distributed, self._client, self._patience = distributed, client, patience
+        self._count, self._without, self._asked = 1, time.monotonic(), 0.0
+
+    def slots(self):
+        if time.monotonic() - self._asked > 5:
+            self._asked = time.monotonic()
+            self._count = len(self._client.scheduler_info(n_workers=-1)["workers"])
+        return 2 * max(1, self._count)
+
+    def submit(self, function, *arguments):
+        return self._client.submit(function, *arguments, pure=False)
+
+    def finished(self, futures):
+        while True:
+            try:
+                with self._client.as_current():
+                    return list(self._distributed.wait(futures, timeout=5, return_when="FIRST_COMPLETED").done)
+            except (TimeoutError, self._distributed.TimeoutError):
+                self._check_workers()
+            except (CancelledError, OSError) as error:
+                raise self._gone() from error
+
+    def result(self, future):
+        try:
+            return future.result()
+        except self._distributed.KilledWorker as error:
+            raise ValueError(
+                "a block killed its worker again and again, most likely for want of memory. Take a smaller BLOCK_SHAPE "
+                "or BATCH_SIZE, or fewer WORKERS. What is done is kept: start the same command again."
+            ) from error
+        except CancelledError as error:
+            raise self._gone() from error
+
+    def _gone(self):
+        return ConnectionError(
+            "the dask scheduler is gone. What is done is kept: start the same command again when there is one."
+        )
+
+    def _check_workers(self):
+        if self._client.status != "running":
+            raise self._gone()
+        self.slots()
+        if self._count:
+            self._without = time.monotonic()
+        elif time.monotonic() - self._without > self._patience:
+            raise ConnectionError(
+                "no worker process is left; their logs say why (folder workers of the run). What is done is kept: "
+                "start the same command again."
+            )
+
+
+def _distributed():
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError(
+            "WORKERS and SCHEDULER need the package dask.distributed, which is not installed: "
+            "pip install -r env/requirements-big.txt, or WORKERS=0"
+        ) from error
+    return distributed
+
+
+def _connect(distributed, address):
+    try:
+        return distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"no dask scheduler answers at {address!r}. Start one with `dask scheduler` and give its address, such as "
+            "tcp://node7:8786, or SCHEDULER=None for worker processes on this machine."
+        ) from error
+
+
+def _local_cluster(workers, scratch, log_folder):
+    """Start a scheduler in this process and workers in others, which do not import the template again."""
+    import asyncio
+    import json
+    import logging
+
+    from distributed import Scheduler, SpecCluster
+    from distributed.deploy.subprocess import SubprocessWorker
+
+    log_folder.mkdir(parents=True, exist_ok=True)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max(1, cores // workers))
+    environment = {name: threads for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
+
+    class Worker(SubprocessWorker):
+        async def _start(self):
+            specification = json.dumps({"cls": self.worker_class, "opts": self.worker_kwargs})
+            command = [sys.executable, "-m", "dask", "spec", self.scheduler, "--spec", specification]
+            with (log_folder / f"worker_{self.worker_kwargs['name']}.log").open("ab") as log:
+                self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+
+    shared = {"nthreads": 1, "memory_limit": 0, "death_timeout": 60, "local_directory": scratch, "env": environment}
+    specification = {
+        number: {"cls": Worker, "options": {"worker_kwargs": shared | {"name": number}}} for number in range(workers)
+    }
+    options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    return SpecCluster(
+        specification, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL, name="blocks"
+    )
+
+
+def _worker_setup(distributed, gpus):
+    """Return what each worker does first, also one that starts later: find this repository, choose its GPU."""
+    folder, several = str(REPOSITORY), gpus.split(",")
+
+    # A class in a function travels as code, so it works before the worker can import anything of this repository.
+    class Setup(distributed.WorkerPlugin):
+        name = "em-segmentation"
+
+        def setup(self, worker):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+            if several != ["-1"]:
+                from utils.experiment import choose_gpus
+
+                choose_gpus(several[int(worker.name) % len(several)])
+
+    return Setup()
+
+
+class _Progress:
+    """A line every now and then, and one at the end."""
+
+    def __init__(self, title, unit, amounts, done):
+        self._title, self._unit, self._amount = title, unit, sum(amounts)
+        # Small tasks that follow the large ones are not counted.
+        self._count = sum(amount > 0 for amount in amounts) if self._amount else len(amounts)
+        self._begun = self._said = time.monotonic()
+        self._done, self._worked = 0, 0.0
+        if done:
+            print(f"{title}: {done} done before, {self._count} to do.", flush=True)
+
+    def add(self, amount):
+        if self._amount and not amount:
+            return
+        self._done, self._worked = self._done + 1, self._worked + amount
+        now = time.monotonic()
+        last = self._done == self._count
+        if not last and now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said, seconds = now, max(now - self._begun, 1e-9)
+        share = self._worked / self._amount if self._amount else self._done / self._count
+        left = "" if last else f", {_clock(seconds * (1 / max(share, 1e-9) - 1))} left"
+        rate = f", {self._worked / seconds:,.0f} {self._unit}/s" if self._amount else ""
+        print(f"{self._title}: {self._done} of {self._count}, {_clock(seconds)}{rate}{left}", flush=True)
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

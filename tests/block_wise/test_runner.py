@@ -1,0 +1,170 @@
+"""Tests of workers: order of tasks, processes on this machine, one of them killed, a scheduler that is not there."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+from fake_volume_network import FakeNetwork, blobs, make_job
+
+from block_wise.job import begin_blocks
+from block_wise.labels import label_blocks
+from block_wise.post_processing import mask_blocks, z_filter_blocks
+from block_wise.prediction import predict_blocks
+from block_wise.runner import Task, block_workers, run_tasks
+from block_wise.zarr_arrays import UnreadableBlock, read_box
+
+
+def run_here(tasks, **options):
+    with block_workers(0) as workers:
+        return list(run_tasks(workers, tasks, title="Test", **options))
+
+
+def fail(error):
+    raise error
+
+
+def test_tasks_run_once_all_that_they_need_is_done(capsys):
+    tasks = {
+        "c": Task(str, ("third",), needs=("a", "b", "done before")),
+        "a": Task(str, ("first",), amount=3),
+        "b": Task(str, ("second",), needs=("a",), amount=1),
+    }
+    assert run_here(tasks, done=4) == [("a", "first"), ("b", "second"), ("c", "third")]
+    said = capsys.readouterr().out
+    assert "Test: 4 done before, 2 to do." in said and "Test: 2 of 2" in said and "voxels/s" in said
+
+
+def test_progress_says_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr("block_wise.runner.SECONDS_BETWEEN_LINES", 0)
+    clock = iter(range(0, 1000, 60))
+    monkeypatch.setattr("block_wise.runner.time.monotonic", lambda: next(clock))
+    run_here({number: Task(str, (), amount=600) for number in range(3)})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "Test: 1 of 3, 0:01:00, 10 voxels/s, 0:02:00 left",
+        "Test: 2 of 3, 0:02:00, 10 voxels/s, 0:01:00 left",
+        "Test: 3 of 3, 0:03:00, 10 voxels/s",
+    ]
+
+
+def test_what_cannot_be_read_is_left_out_and_said_at_the_end():
+    tasks = {
+        "bad": Task(fail, (UnreadableBlock("v.zarr cannot be read at z 0 to 8"),)),
+        "worse": Task(fail, (UnreadableBlock("v.zarr cannot be read at z 8 to 16"),)),
+        "needs bad": Task(fail, (AssertionError("must not run"),), needs=("bad",)),
+        "good": Task(str, ("fine",)),
+    }
+    seen = []
+    with block_workers(0) as workers, pytest.raises(ValueError, match=r"2 problems in the volume; .* 0 to 8; .* 8 to"):
+        for name, _ in run_tasks(workers, tasks, title="Test"):
+            seen.append(name)
+    assert seen == ["good"]
+
+
+def test_any_other_error_ends_the_work():
+    with pytest.raises(OSError, match="the disk is full"):
+        run_here({"a": Task(fail, (OSError(28, "the disk is full"),)), "b": Task(fail, (AssertionError("not run"),))})
+
+
+def test_a_negative_number_of_workers_is_refused():
+    with pytest.raises(ValueError, match="WORKERS is -1"), block_workers(-1):
+        pass
+
+
+def test_a_missing_package_is_said_with_its_requirements_file(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    message = r"dask\.distributed.*env/requirements-big\.txt, or WORKERS=0"
+    with pytest.raises(ImportError, match=message), block_workers(2):
+        pass
+
+
+def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr("block_wise.runner.SECONDS_TO_CONNECT", 1)
+    message = r"no dask scheduler answers at 'tcp://127\.0\.0\.1:1'\. Start one with `dask scheduler`"
+    with pytest.raises(ValueError, match=message), block_workers(0, scheduler="tcp://127.0.0.1:1"):
+        pass
+
+
+# --- processes
+
+
+def process_of_worker():
+    return os.getpid()
+
+
+def kill_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def everything(path):
+    return read_box(path, (slice(None),) * 3)
+
+
+def predict_and_label(job, workers):
+    begin_blocks(job, {})
+    predict_blocks(job, workers)
+    mask, _ = mask_blocks(job, workers, z_filter_blocks(job, workers, 3))
+    labels, _ = label_blocks(job, workers, mask)
+    return [everything(path) for path in (job.output("probability"), job.output("z_filter"), labels)]
+
+
+def test_two_processes_one_killed_give_the_bits_of_one(tmp_path):
+    volume = blobs((16, 48, 48))
+    options = {"crop": (6, 16, 16), "block": (8, 16, 16), "network": FakeNetwork(seconds=0.02)}
+    (tmp_path / "one").mkdir()
+    with block_workers(0) as workers:
+        expected = predict_and_label(make_job(tmp_path / "one", volume, **options), workers)
+    job = make_job(tmp_path, volume, **options)
+    logs = job.folder / "workers"
+    with block_workers(2, log_folder=logs) as workers:
+        client = workers._client
+        client.wait_for_workers(2, timeout=60)
+        before = client.run(os.getpid)
+        submit, killed = workers.submit, []
+
+        def kill_one_in_the_middle(function, *arguments):
+            if len(job.markers("probability").done()) >= 5 and not killed:
+                killed.append(next(iter(before.values())))
+                os.kill(killed[0], signal.SIGKILL)
+            return submit(function, *arguments)
+
+        workers.submit = kill_one_in_the_middle
+        found = predict_and_label(job, workers)
+        for _ in range(100):  # the nanny starts another one
+            after = set(client.run(os.getpid).values())
+            if len(after) == 2:
+                break
+            time.sleep(0.1)
+    assert killed and killed[0] not in after and len(after) == 2
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert "killed by signal 9" in "".join(path.read_text() for path in logs.glob("worker_*.log"))
+
+
+def test_a_task_that_kills_every_worker_is_said():
+    with block_workers(1) as workers:
+        workers._client.wait_for_workers(1, timeout=60)
+        # What a worker can import: os.abort stands for a block that is too large.
+        with pytest.raises(ValueError, match="a block killed its worker again and again.*BLOCK_SHAPE"):
+            list(run_tasks(workers, {"a": Task(os.abort, ())}, title="Test"))
+
+
+def test_an_existing_scheduler_is_used_and_left_running():
+    distributed = pytest.importorskip("distributed")
+    with block_workers(1) as first:
+        address = first._client.scheduler.address
+        with block_workers(0, scheduler=address) as second:
+            assert list(run_tasks(second, {"a": Task(abs, (-3,))}, title="Test")) == [("a", 3)]
+        assert list(run_tasks(first, {"a": Task(abs, (-4,))}, title="Test")) == [("a", 4)]
+        assert distributed.__version__
+
+
+def test_a_scheduler_that_goes_away_is_said():
+    with block_workers(1) as workers:
+        workers._client.wait_for_workers(1, timeout=60)
+        future = workers.submit(time.sleep, 60)
+        workers._client.cluster.close()
+        with pytest.raises(ConnectionError, match="(scheduler is gone|no worker process is left).*same command again"):
+            workers.result(workers.finished([future])[0])

@@ -1,0 +1,164 @@
+"""The template for volumes that do not fit: as in memory, and the same bits after workers and the run were killed."""
+
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import psutil
+import pytest
+import running
+import zarr
+from running import read_scores
+
+SHAPE, CROP = (20, 72, 56), (8, 32, 32, 1)
+NETWORK = {"FEATURE_MAPS": "(3,4,5)", "DEPTH": 2, "DROP_VALUES": "(0.,0.,0.)", "Z_DOWN": 1}
+TOY = NETWORK | {"CROP_SHAPE": "(8,32,32,1)", "BLOCK_SHAPE": "(8,24,24)", "Z_FILTER_SIZE": 3}
+TOY |= {"MIN_OBJECT_SIZE": 3, "EMPTY_VALUES": "()"}
+RESULTS = ("probability", "z_filter", "mask", "labels")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return a network that has learnt nothing, but whose probabilities vary about 0.5."""
+    import keras
+
+    from networks.unet import U_Net_3D
+
+    keras.utils.set_random_seed(1)
+    model = U_Net_3D((None, None, None, 1), feature_maps=(3, 4, 5), depth=2, drop_values=(0.0, 0.0, 0.0), z_down=1)
+    last = model.layers[-1]
+    kernel, bias = last.get_weights()
+    last.set_weights([20 * kernel, bias])
+    noise = np.random.default_rng(0).random((1, *CROP), np.float32)
+    probability = np.clip(np.asarray(model(noise)), 1e-6, 1 - 1e-6)
+    last.set_weights([20 * kernel, bias - np.median(np.log(probability / (1 - probability)))])
+    model.compile()
+    return model
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, model):
+    """Return a data folder with a zarr volume and its truth, and the weights beside it."""
+    from utils.synthetic_em import synthetic_em_volume
+
+    folder = tmp_path_factory.mktemp("big") / "data"
+    image, labels = synthetic_em_volume(SHAPE, 3, voxel_size_nm=(20, 20, 20))
+    for part, array in (("x", image[..., 0]), ("y", np.uint8(255) * (labels[..., 0] > 0))):
+        (folder / "test" / part).mkdir(parents=True)
+        zarr.create_array(folder / "test" / part / "volume.zarr", data=array, chunks=(8, 32, 32))
+    model.save_weights(folder.parent / "best.weights.h5")
+    return folder
+
+
+def weights_of(data):
+    return data.parent / "best.weights.h5"
+
+
+def run(data, job, *flags, **settings):
+    settings = TOY | {"LOAD_WEIGHTS": weights_of(data)} | settings
+    return running.run("big_volume_template.py", data, job, *flags, **settings)
+
+
+@pytest.fixture(scope="module")
+def straight(data, tmp_path_factory):
+    """Return the folder of a run of one process that nothing happened to, and what it said."""
+    job = tmp_path_factory.mktemp("straight")
+    result = run(data, job, "--id", "big", WORKERS=0)
+    assert result.returncode == 0, result.stderr
+    return job / "results" / "big_0", result.stdout
+
+
+def read(folder, name):
+    return zarr.open_array(str(folder / "volumes" / f"{name}.zarr"), mode="r")[...]
+
+
+def test_results_are_those_in_memory(data, model, straight):
+    from utils.components import connected_components, sizes_of
+    from utils.post_processing import z_filter
+    from utils.prediction import predict_blended
+
+    folder, said = straight
+    image = zarr.open_array(str(data / "test" / "x" / "volume.zarr"), mode="r")[...][..., np.newaxis]
+    expected = next(predict_blended(model, [image], CROP, ensemble=False, batch_size=1))
+    assert expected.std() > 0.05
+    assert np.allclose(read(folder, "probability"), expected[..., 0], rtol=0, atol=2e-6)
+    filtered = np.stack(list(z_filter(read(folder, "probability")[..., np.newaxis], 3)))[..., 0]
+    assert np.array_equal(read(folder, "z_filter"), filtered)
+    mask = read(folder, "mask")
+    assert np.array_equal(mask, filtered > 0.5) and 0 < mask.mean() < 1
+    labels, objects = read(folder, "labels"), connected_components(mask)
+    kept = sizes_of(objects)[1:] >= 3
+    assert labels.max() == kept.sum() and f"{kept.sum()} instances: " in said
+    assert np.array_equal(labels > 0, np.isin(objects, 1 + np.flatnonzero(kept)))
+    truth = zarr.open_array(str(data / "test" / "y" / "volume.zarr"), mode="r")[...] > 0
+    iou = (truth & (mask > 0)).sum() / (truth | (mask > 0)).sum()
+    label = "Post-process: Blending + Z-Filtering - Test Foreground IoU (merge into complete image)"
+    assert read_scores(folder)[label] == pytest.approx(iou)
+    assert (folder / "charts" / "middle.png").stat().st_size > 1000
+    assert "end" in json.loads((folder / "environment.json").read_text())
+
+
+def blocks_done(folder):
+    return len(list((folder / "blocks" / "done" / "probability").glob("[0-9]*.json")))
+
+
+def wait_for_blocks(folder, count, process):
+    start = time.time()
+    while blocks_done(folder) < count:
+        assert process.poll() is None and time.time() - start < 600, "the run ended or stands still"
+        time.sleep(0.02)
+
+
+def test_a_killed_worker_and_a_killed_run_change_no_bit(data, straight, tmp_path):
+    folder = tmp_path / "results" / "big_0"
+    settings = TOY | {"LOAD_WEIGHTS": weights_of(data), "WORKERS": 2}
+    command = running.command("big_volume_template.py", data, tmp_path, "--id", "big", **settings)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=running.ROOT.parent
+    ) as process:
+        wait_for_blocks(folder, 2, process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        workers = [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+        workers[0].send_signal(signal.SIGKILL)
+        wait_for_blocks(folder, 7, process)
+        process.kill()
+    for child in children:  # they would end by themselves, a minute after their scheduler
+        if child.is_running():
+            child.kill()
+    done = blocks_done(folder)
+    assert 7 <= done < 27
+
+    refused = run(data, tmp_path, "--id", "big", WORKERS=0, Z_FILTER_SIZE=5, THRESHOLD=0.4)
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "Z_FILTER_SIZE was 3, is 5; THRESHOLD was 0.5, is 0.4" in refused.stderr
+    assert blocks_done(folder) == done
+
+    resumed = run(data, tmp_path, "--id", "big", WORKERS=1)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{done} of 27 blocks are predicted. It goes on." in resumed.stdout
+    for name in RESULTS:
+        assert np.array_equal(read(folder, name), read(straight[0], name)), name
+
+
+def test_a_dry_run_says_how_long_it_will_take(data, tmp_path):
+    result = run(data, tmp_path, "--id", "big", "--dry-run", WORKERS=0)
+    assert result.returncode == 0, result.stderr
+    assert "hours of one worker" in result.stdout
+    assert not (tmp_path / "results" / "big_0").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"LOAD_WEIGHTS": None}, "LOAD_WEIGHTS is None, which is no file"),
+        ({"SCHEDULER": "tcp://127.0.0.1:1"}, "no dask scheduler answers at 'tcp://127.0.0.1:1'"),
+    ],
+    ids=["no weights", "no scheduler"],
+)
+def test_mistakes_end_in_a_sentence(data, tmp_path, settings, said):
+    result = run(data, tmp_path, **settings)
+    assert result.returncode == 1
+    assert said in result.stderr and "Traceback" not in result.stderr
