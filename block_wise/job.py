@@ -16,8 +16,8 @@ from block_wise.runner import Task, run_tasks
 from block_wise.volumes import VolumeAddress, open_volume
 from block_wise.zarr_arrays import write_box
 from utils.errors import check_choice
+from utils.finished_run import NETWORK_NAME, PRECISIONS, find_network, stored_range
 from utils.intensity import network_scale
-from utils.normalisation import read_normalisation
 
 OUTPUT_DTYPES = ("float32", "float16")
 
@@ -37,80 +37,93 @@ class Network(NamedTuple):
     make: object
 
 
-def trained_network(build, weights_file, *, precision="auto", deterministic=False):
-    """Describe a network with the weights of a finished run, for workers to make.
+class TrainedNetwork(NamedTuple):
+    """What a finished run says about its network, which only workers make.
+
+    Attributes
+    ----------
+    network : Network
+        For workers.
+    crop_shape : tuple of int
+        Subvolume ``(z, y, x, c)`` that it gets.
+    classes : int
+        Channels of its prediction.
+    batch_size : int
+        Of the training.
+    intensity_range : tuple of float, ZScore or None
+        As measured or stated for the training.
+    """
+
+    network: Network
+    crop_shape: tuple
+    classes: int
+    batch_size: int
+    intensity_range: object
+
+
+def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=False):
+    """Describe the 3D network of a finished run, for workers to make.
 
     Parameters
     ----------
-    build : callable
-        Takes nothing and returns the network, e.g. ``functools.partial(U_Net_3D, (None, None, None, 1), depth=3)``.
-    weights_file : str or Path
-        ``job_dir/results/<id>_<rid>/checkpoints/best.weights.h5`` of the run that trained it.
-    precision, deterministic
+    run : str or Path
+        Folder ``job_dir/results/<id>_<rid>`` of the run, or its ``best.weights.h5`` with ``network.json`` beside it.
+    crop_shape : tuple of int
+        Subvolume ``(z, y, x, c)``; empty: as in training.
+    precision : str
+        As `utils.trained_network.load_trained`.
+    deterministic : bool
         As `utils.training.prepare_keras`.
 
     Returns
     -------
-    Network
+    TrainedNetwork
 
     Raises
     ------
     ValueError
-        If there is no such file.
+        If the run is not finished or lacks a file, its network takes images, or it normalised images one by one, which
+        blocks cannot be.
     """
-    if weights_file is None or not Path(weights_file).is_file():
+    check_choice("PRECISION", precision, PRECISIONS)
+    weights, content = find_network(run)
+    trained, targets = tuple(content["crop_shape"]), content["instance_targets"]
+    if len(trained) != 4:
         raise ValueError(
-            f"LOAD_WEIGHTS is {weights_file}, which is no file. Give the checkpoints/best.weights.h5 of the run that "
-            "trained the network: --set LOAD_WEIGHTS=job_dir/results/500_0/checkpoints/best.weights.h5"
+            f"the network of {run} takes images (y, x, c), not volumes. Use templates/predict_template.py."
         )
-    path = Path(weights_file).resolve()
-    return Network(hash_file(path), partial(_load_network, build, path, precision, deterministic))
+    if content["normalisation"] == "percentile_per_image":
+        raise ValueError(
+            f"{run} was trained with NORMALISATION percentile_per_image, but all blocks of a volume must get the same "
+            "grey values. Train with percentile, mean_std or dtype."
+        )
+    weights, crop_shape = weights.resolve(), tuple(crop_shape) or trained
+    channel = list(targets).index("binary") if targets else None
+    key = "-".join(hash_file(path) for path in (weights, weights.with_name(NETWORK_NAME)))
+    make = partial(_load_network, weights, crop_shape, precision, deterministic, channel)
+    classes = 1 if targets else content["n_classes"]
+    return TrainedNetwork(Network(key, make), crop_shape, classes, content["batch_size"], stored_range(content))
 
 
-def _load_network(build, weights_file, precision, deterministic):
+def _load_network(weights, crop_shape, precision, deterministic, channel):
     # Imported here, because only the processes that predict load Keras and take a GPU.
-    from utils.callbacks import load_weights
-    from utils.devices import use_jit
+    from utils.trained_network import load_trained
     from utils.training import prepare_keras
 
-    prepare_keras(seed=0, precision=precision, deterministic=deterministic, volumes=True)
-    model = build()
-    model.compile(jit_compile=use_jit())
-    load_weights(model, weights_file)
-    return model
+    prepare_keras(seed=0, precision="float32", deterministic=deterministic)  # layers have the format of the training
+    trained = load_trained(weights, precision=precision)
+    trained.check_crop(crop_shape)
+    return trained.model if channel is None else _OneChannel(trained.model, channel)
 
 
-def range_of_run(normalisation_file, intensity_range=None):
-    """Return the intensity range with which a network was trained.
+class _OneChannel:
+    """A network of which one channel is wanted."""
 
-    Parameters
-    ----------
-    normalisation_file : str or Path, optional
-        ``normalisation.json`` in the folder of the run that trained it, if that measured its range.
-    intensity_range : tuple of float, optional
-        Used without a file.
+    def __init__(self, model, channel):
+        self._model, self._channel = model, channel
 
-    Returns
-    -------
-    tuple of float, ZScore or None
-        As `utils.intensity.to_network_input` takes it.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file, or images were normalised one by one, which blocks cannot be.
-    """
-    if normalisation_file is None:
-        return intensity_range
-    if not Path(normalisation_file).is_file():
-        raise ValueError(f"NORMALISATION_FILE {normalisation_file} is no file. Give the normalisation.json of the run.")
-    found = read_normalisation(normalisation_file)
-    if found["normalisation"] != "dtype":
-        raise ValueError(
-            f"{normalisation_file} says {found['normalisation']}, but all blocks of a volume must get the same grey "
-            "values. Train with NORMALISATION percentile, mean_std or dtype."
-        )
-    return found["intensity_range"]
+    def predict_on_batch(self, batch):
+        return self._model.predict_on_batch(batch)[..., self._channel : self._channel + 1]
 
 
 @dataclass(frozen=True)

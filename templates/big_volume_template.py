@@ -1,16 +1,18 @@
-"""3D U-Net on a volume larger than memory: predicted, filtered and labelled block by block, on one machine or many.
+"""A volume larger than memory with the 3D network of a finished run: predicted, filtered and labelled block by block.
 
-For zarr (OME-Zarr too), hdf5, tif and folders of slices of any size, with the network of a finished run. Subvolumes are
-blended across the borders of blocks as in memory; blocks without image are skipped. Several processes share the
-work, each with a model of its own: on this machine, or those of a dask scheduler (docs/big_volumes.md has SLURM).
+For zarr (OME-Zarr too), hdf5, tif and folders of slices of any size, on one machine or many. Subvolumes are blended
+across the borders of blocks as in memory; blocks without image are skipped. Several processes share the work, each
+with a model of its own: on this machine, or those of a dask scheduler (docs/big_volumes.md has SLURM).
 
-    python -u templates/big_volume_template.py $code_dir $data_dir $job_dir --id 800 --rid 0 --gpu 0
-        --set LOAD_WEIGHTS=$job_dir/results/500_0/checkpoints/best.weights.h5
+    python -u templates/big_volume_template.py $code_dir $data_dir $job_dir --id 900 --gpu 0 --set RUN=$run
 
-data_dir is the volume itself, or holds it in test/x; test/y may hold the truth. Needs env/requirements-big.txt. After a
-kill, start the same command again: it goes on. Results go to job_dir/results/<id>_<rid>/volumes/.
+$run is the folder of the finished run, such as $job_dir/results/500_0: layers, weights, subvolume, grey values and
+classes come from it. data_dir is the volume itself, or holds it in test/x; test/y may hold the truth.
+Needs env/requirements-big.txt. After a kill, start the same command again: it goes on. Results go to
+job_dir/results/<id>_<rid>/volumes/.
 
-Differs from U-Net_3D_template.py in: nothing is trained, nothing is held in memory, results are zarr.
+Differs from predict_template.py in: nothing is in memory as a whole, results are zarr, 3D only.
+Differs from U-Net_3D_template.py in: nothing is trained.
 """
 
 # %% Command line
@@ -25,55 +27,37 @@ args = parse_command_line(__file__)
 
 # %% Experiment variables
 # --- Data
-# Subvolume (z, y, x, channels) that the network sees; sides divisible by what the poolings reduce
-CROP_SHAPE = (80, 80, 80, 1)
+# Folder of the finished run, job_dir/results/<id>_<rid>, or its best.weights.h5 with network.json beside it
+RUN = None
 # Block (z, y, x) that a process works on: several subvolumes a side; it is the chunk of the results too
 BLOCK_SHAPE = (160, 320, 320)
 # Names of the arrays in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
 MASK_DATASET = None
-# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
-INTENSITY_RANGE = None
-# The normalisation.json of a run that measured its grey values, instead of INTENSITY_RANGE, or None
-NORMALISATION_FILE = None
 # A subvolume of nothing but one of these grey values is background and not predicted; (): all are predicted
 EMPTY_VALUES = (0,)
 
-# --- Network
-FEATURE_MAPS = (28, 36, 48, 64)
-DEPTH = 3
-# Dropout of each level, the bottleneck last
-DROP_VALUES = (0.0, 0.0, 0.0, 0.0)
-SPATIAL_DROPOUT = False
-BATCH_NORM = False
-ACTIVATION = "elu"
-K_INIT = "he_normal"
-# Factor of the poolings along z, for all or one each; 1 where slices are thick
-Z_DOWN = 2
-# 1: foreground or not; more: number of classes, background included
-N_CLASSES = 1
-
-# --- Training
-# Weights of the run that trained the network: its checkpoints/best.weights.h5
-LOAD_WEIGHTS = None
-# auto (bfloat16 on GPUs that have it, else float32), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-
-# --- Evaluation
-# True: half-overlapping subvolumes blended by a spline window; False: OVERLAP and PADDING
-BLENDING = True
-# Minimum overlap of neighbouring subvolumes, as a fraction, for all axes or one each
-OVERLAP = 0.0
-# Margin (z, y, x) of a subvolume whose prediction is thrown away
+# --- Prediction
+# blended: half-overlapping subvolumes, without seams; crops: averaged where they overlap
+PROTOCOL = "blended"
+# Subvolume (z, y, x, channels) that the network sees; (): as in training
+CROP_SHAPE = ()
+# Minimum overlap of neighbouring subvolumes with PROTOCOL crops, as a fraction, for all axes or one each
+OVERLAP = 0.5
+# Margin of a subvolume whose prediction is thrown away with PROTOCOL crops, for all axes or one each
 PADDING = 0
-# True: average the 16 orientations of each subvolume
+# True: the mean over 16 orientations of each subvolume, in that many times the time
 ENSEMBLE = False
-# Subvolumes that are predicted at once
-BATCH_SIZE = 1
+# Subvolumes predicted at once; 0: as in training
+BATCH_SIZE = 0
+# trained (as the training computed) or float32, for processors that are slow with 16-bit numbers
+PRECISION = "trained"
+# True: on GPUs too, the same numbers to the last bit in every run, somewhat slower
+DETERMINISTIC = False
 # Of the probabilities on disk: float32, or float16, which takes half of it
 OUTPUT_DTYPE = "float32"
+
+# --- Post-processing
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
 # Foreground is what has a higher probability
@@ -82,6 +66,8 @@ THRESHOLD = 0.5
 INSTANCES = True
 # Objects of fewer voxels get no label
 MIN_OBJECT_SIZE = 0
+
+# --- Who works
 # Processes on this machine, each with a model; one for each GPU of --gpu is right; 0: none but this one
 WORKERS = 1
 # Address of a dask scheduler whose workers are used instead, such as "tcp://node7:8786"
@@ -90,74 +76,60 @@ SCHEDULER = None
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
-from functools import partial
-
 from block_wise.grid import BlockGrid
-from block_wise.job import BlockJob, begin_blocks, range_of_run, trained_network
+from block_wise.job import BlockJob, begin_blocks, network_of_run
 from block_wise.labels import label_blocks
 from block_wise.post_processing import draw_blocks, mask_blocks, z_filter_blocks
 from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.runner import block_workers
 from block_wise.volumes import VolumeAddress, find_truth, find_volume, open_volume
-from networks.unet import U_Net_3D
-from utils.checks import check_crop_shape
+from utils.errors import check_choice
 from utils.metrics import scores_from_confusion
 from utils.run import Run
 
 # %% Checks and data
-check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING)
+check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))
+trained = network_of_run(RUN, crop_shape=CROP_SHAPE, precision=PRECISION, deterministic=DETERMINISTIC)
 volume = VolumeAddress(find_volume(args.data_dir), IMAGE_DATASET)
 truth = find_truth(args.data_dir) and VolumeAddress(find_truth(args.data_dir), MASK_DATASET)
-grid = BlockGrid(
-    open_volume(volume).shape, CROP_SHAPE, BLOCK_SHAPE, blending=BLENDING, overlap=OVERLAP, padding=PADDING
-)
 
 # %% Data augmentation: none, nothing is trained
 
-# %% Network
-build = partial(
-    U_Net_3D,
-    (None, None, None, CROP_SHAPE[-1]),
-    activation=ACTIVATION,
-    feature_maps=FEATURE_MAPS,
-    depth=DEPTH,
-    drop_values=DROP_VALUES,
-    spatial_dropout=SPATIAL_DROPOUT,
-    batch_norm=BATCH_NORM,
-    k_init=K_INIT,
-    z_down=Z_DOWN,
-    n_classes=N_CLASSES,
-)
-
-# %% Training: done by another run, whose weights each worker loads
-network = trained_network(build, LOAD_WEIGHTS, precision=PRECISION, deterministic=DETERMINISTIC)
+# %% Network: that of the run, loaded by each worker
 run = Run(args, settings)
 job = BlockJob(
     run.folder,
     volume,
-    grid,
-    network,
-    classes=N_CLASSES,
-    batch_size=BATCH_SIZE,
+    BlockGrid(
+        open_volume(volume).shape,
+        trained.crop_shape,
+        BLOCK_SHAPE,
+        blending=PROTOCOL == "blended",
+        overlap=OVERLAP,
+        padding=PADDING,
+    ),
+    trained.network,
+    classes=trained.classes,
+    batch_size=BATCH_SIZE or trained.batch_size,
     ensemble=ENSEMBLE,
-    intensity_range=range_of_run(NORMALISATION_FILE, INTENSITY_RANGE),
+    intensity_range=trained.intensity_range,
     empty_values=EMPTY_VALUES,
     dtype=OUTPUT_DTYPE,
 )
-begin_blocks(job, settings, free=("WORKERS", "SCHEDULER", "LOAD_WEIGHTS"), z_filter_size=Z_FILTER_SIZE)
+begin_blocks(job, settings, free=("WORKERS", "SCHEDULER", "RUN"), z_filter_size=Z_FILTER_SIZE)
+
+# %% Training: none, the weights are the best of the run
+run.section("Prediction")
 
 # %% Evaluation: block by block
-run.section("Evaluation")
-post = "blending" if BLENDING else "none"
+post = "blending" if PROTOCOL == "blended" else "none"
 with block_workers(WORKERS, scheduler=SCHEDULER, gpus=args.gpu, log_folder=run.folder / "workers") as workers:
     if args.dry_run:
         dry_run_blocks(job, workers)
     probability = predict_blocks(job, workers)
     if Z_FILTER_SIZE:
-        probability, post = (
-            z_filter_blocks(job, workers, Z_FILTER_SIZE),
-            "blending_z_filter" if BLENDING else "z_filter",
-        )
+        probability = z_filter_blocks(job, workers, Z_FILTER_SIZE)
+        post = "blending_z_filter" if PROTOCOL == "blended" else "z_filter"
     mask, confusion = mask_blocks(job, workers, probability, threshold=THRESHOLD, truth=truth)
     if INSTANCES:
         labels, n_instances = label_blocks(job, workers, mask, min_voxels=MIN_OBJECT_SIZE)

@@ -7,9 +7,8 @@ import keras
 
 from utils.errors import check_choice
 from utils.files import read_json, write_json
+from utils.finished_run import NETWORK_NAME, PRECISIONS
 
-NETWORK_NAME = "network.json"
-PRECISIONS = ("trained", "float32")
 MIXED = ("mixed_bfloat16", "mixed_float16")
 # Where layers may come from: modules of this repository, which register them when they are imported.
 OWN_PACKAGES = ("networks", "sota_implementations")

@@ -4,25 +4,22 @@ trained = load_trained("job_dir/results/400_0")
 mask = trained.segment(image)
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from utils.callbacks import load_weights
 from utils.devices import use_jit
 from utils.errors import check_choice, raise_problems
-from utils.files import read_json
+from utils.finished_run import find_network, stored_range
 from utils.image_set import ImageSet
-from utils.intensity import ZScore, intensity_problem
+from utils.intensity import intensity_problem
 from utils.metrics import probability_to_mask
-from utils.network_file import NETWORK_NAME, build_network, total_strides
+from utils.network_file import build_network, total_strides
 from utils.normalisation import ANY_GREY_VALUES, stretch_each
 from utils.padding import PADDING_MODES
 from utils.prediction import predict_blended, predict_crops, predict_full_images
 from utils.thresholds import STEPS
 
 PROTOCOLS = ("blended", "crops", "full")
-WEIGHTS_NAME = "best.weights.h5"
 
 
 def load_trained(run, *, precision="trained"):
@@ -47,36 +44,11 @@ def load_trained(run, *, precision="trained"):
         If the run is not finished, a file is missing or does not belong to the other, or the network classifies
         patches.
     """
-    weights = _weights_of(run)
-    description = weights.with_name(NETWORK_NAME)
-    if not description.is_file():
-        raise ValueError(
-            f"{description} is missing, which says what network the weights are of. If the run is older than such "
-            f"files, run its template with its settings, another --rid and --set LOAD_WEIGHTS={weights}, and give that "
-            "run."
-        )
-    content = read_json(description)
+    weights, content = find_network(run)
     model = build_network(content["network"], precision=precision)
     load_weights(model, weights)
     model.compile(jit_compile=use_jit())
     return TrainedNetwork(model, content)
-
-
-def _weights_of(run):
-    """Return the weights file of a run, or raise why there is none."""
-    path = Path(str(run))
-    if run is None or not path.exists():
-        raise ValueError(f"RUN is {run}, which does not exist. Give the folder of a run: job_dir/results/<id>_<rid>.")
-    if path.is_file():
-        return path
-    environment, weights = path / "environment.json", path / "checkpoints" / WEIGHTS_NAME
-    if not environment.is_file():
-        raise ValueError(f"{path} is not the folder of a run. Give job_dir/results/<id>_<rid>, or a {WEIGHTS_NAME}.")
-    if "end" not in read_json(environment):
-        raise ValueError(f"the run in {path} is not finished. Go on with it (--resume), or give {weights} itself.")
-    if not weights.is_file():
-        raise ValueError(f"{weights} is missing, so that there is nothing to predict with. Give a run that trained.")
-    return weights
 
 
 class TrainedNetwork:
@@ -115,9 +87,8 @@ class TrainedNetwork:
     def __init__(self, model, content):
         self.model, self.settings = model, content["settings"]
         self.crop_shape, self.batch_size = tuple(content["crop_shape"]), content["batch_size"]
-        self.targets, grey = tuple(content["instance_targets"]), content["intensity_range"]
+        self.targets, self.intensity_range = tuple(content["instance_targets"]), stored_range(content)
         self.n_classes = 1 if self.targets else content["n_classes"]
-        self.intensity_range = ZScore(**grey) if isinstance(grey, dict) else grey and tuple(grey)
         self._normalisation, self._percentiles = content["normalisation"], tuple(content["percentiles"])
         self._dtype, self._config, self._strides = content["dtype"], content["network"], None
         if tuple(model.compute_output_shape((1, *self.crop_shape))[1:-1]) != self.crop_shape[:-1]:
@@ -241,7 +212,7 @@ class TrainedNetwork:
         if self.targets:
             check_choice("target", target, self.targets)
         crop_shape = tuple(crop_shape) or self.crop_shape
-        self._check_crop(crop_shape)
+        self.check_crop(crop_shape)
         options = {"ensemble": ensemble, "intensity_range": self.intensity_range}
         tiles = options | {"batch_size": batch_size or self.batch_size}
         images = map(self._normalised, images)
@@ -291,7 +262,19 @@ class TrainedNetwork:
         one = ImageSet([image], None, [None], ())
         return stretch_each(one, self._normalisation, percentiles=self._percentiles).x[0]
 
-    def _check_crop(self, crop_shape):
+    def check_crop(self, crop_shape):
+        """Check that the network can take crops of a size.
+
+        Parameters
+        ----------
+        crop_shape : tuple of int
+            ``(y, x, c)`` or ``(z, y, x, c)``.
+
+        Raises
+        ------
+        ValueError
+            If it has other axes or channels than in training, or sides that the poolings do not divide.
+        """
         if crop_shape == self.crop_shape:
             return
         fits = len(crop_shape) == len(self.crop_shape) and crop_shape[-1] == self.crop_shape[-1]

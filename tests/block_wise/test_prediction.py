@@ -1,20 +1,20 @@
 """Tests of block-wise prediction and filtering in one process: as in memory, restartable, clear about failures."""
 
 import errno
+import json
 
 import numpy as np
 import pytest
 from fake_volume_network import FakeNetwork, blobs, make_job
 
 from block_wise import prediction as block_prediction
-from block_wise.job import begin_blocks, range_of_run, trained_network
+from block_wise.job import begin_blocks, network_of_run
 from block_wise.post_processing import draw_blocks, mask_blocks, z_filter_blocks
 from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.runner import block_workers
 from block_wise.volumes import VolumeAddress
 from block_wise.zarr_arrays import read_box
 from utils.metrics import confusion_matrix, probability_to_mask
-from utils.normalisation import write_normalisation
 from utils.post_processing import z_filter
 from utils.prediction import predict_blended, predict_crops
 
@@ -211,12 +211,6 @@ def test_an_unknown_dtype_is_refused(tmp_path):
         begin_blocks(make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK, dtype="float64"), {})
 
 
-@pytest.mark.parametrize("path", [None, "nowhere/best.weights.h5"])
-def test_missing_weights_are_said(path):
-    with pytest.raises(ValueError, match=r"LOAD_WEIGHTS is .*, which is no file.*best\.weights\.h5"):
-        trained_network(dict, path)
-
-
 def test_half_precision_on_disk(tmp_path, here):
     found = predict(make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK, dtype="float16"), here)
     assert found.dtype == np.float16 and 0.5 < found.max() <= 1
@@ -232,16 +226,36 @@ def test_a_dry_run_predicts_one_block_and_leaves_no_part(tmp_path, here, capsys)
     assert not list((job.blocks_folder / "parts").iterdir())
 
 
-def test_the_range_of_the_run_that_trained_the_network(tmp_path):
-    path = tmp_path / "normalisation.json"
-    assert range_of_run(None, (1, 2)) == (1, 2)
-    with pytest.raises(ValueError, match=r"NORMALISATION_FILE .* is no file"):
-        range_of_run(path)
-    write_normalisation(path, (12.0, 230.0), normalisation="percentile")
-    assert range_of_run(path) == (12.0, 230.0)
-    write_normalisation(path, None, normalisation="percentile_per_image")
-    with pytest.raises(ValueError, match="says percentile_per_image, but all blocks"):
-        range_of_run(path)
+def stored_run(folder, **content):
+    """Return a weights file with the description of a network beside it; what is in it is not read here."""
+    folder.mkdir()
+    (folder / "best.weights.h5").write_bytes(b"weights")
+    known = {"crop_shape": (8, 32, 32, 1), "batch_size": 2, "n_classes": 3, "instance_targets": ()}
+    known |= {"normalisation": "percentile", "intensity_range": (12, 230)}
+    (folder / "network.json").write_text(json.dumps(known | content))
+    return folder / "best.weights.h5"
+
+
+def test_a_run_says_what_its_network_gets_and_gives(tmp_path):
+    trained = network_of_run(stored_run(tmp_path / "a"))
+    assert trained[1:] == ((8, 32, 32, 1), 3, 2, (12, 230))
+    assert network_of_run(stored_run(tmp_path / "b"), crop_shape=(4, 16, 16, 1)).crop_shape == (4, 16, 16, 1)
+    assert network_of_run(tmp_path / "b" / "best.weights.h5").network.key == trained.network.key
+    other = network_of_run(stored_run(tmp_path / "c", intensity_range=None))
+    assert other.intensity_range is None and other.network.key != trained.network.key
+    targets = stored_run(tmp_path / "d", instance_targets=("binary", "contour"))
+    assert network_of_run(targets).classes == 1
+
+
+def test_runs_that_cannot_be_used_are_said(tmp_path):
+    with pytest.raises(ValueError, match="RUN is nowhere, which does not exist"):
+        network_of_run("nowhere")
+    with pytest.raises(ValueError, match=r"takes images \(y, x, c\), not volumes"):
+        network_of_run(stored_run(tmp_path / "flat", crop_shape=(32, 32, 1)))
+    with pytest.raises(ValueError, match="percentile_per_image, but all blocks"):
+        network_of_run(stored_run(tmp_path / "each", normalisation="percentile_per_image"))
+    with pytest.raises(ValueError, match="PRECISION 'half' is not known"):
+        network_of_run(stored_run(tmp_path / "half"), precision="half")
 
 
 def test_grey_values_without_a_range_and_channels_that_differ_are_refused(tmp_path):

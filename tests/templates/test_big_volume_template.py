@@ -13,9 +13,7 @@ import zarr
 from running import read_scores
 
 SHAPE, CROP = (20, 72, 56), (8, 32, 32, 1)
-NETWORK = {"FEATURE_MAPS": "(3,4,5)", "DEPTH": 2, "DROP_VALUES": "(0.,0.,0.)", "Z_DOWN": 1}
-TOY = NETWORK | {"CROP_SHAPE": "(8,32,32,1)", "BLOCK_SHAPE": "(8,24,24)", "Z_FILTER_SIZE": 3}
-TOY |= {"MIN_OBJECT_SIZE": 3, "EMPTY_VALUES": "()"}
+TOY = {"BLOCK_SHAPE": "(8,24,24)", "Z_FILTER_SIZE": 3, "MIN_OBJECT_SIZE": 3, "EMPTY_VALUES": "()"}
 RESULTS = ("probability", "z_filter", "mask", "labels")
 
 
@@ -40,7 +38,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, model):
-    """Return a data folder with a zarr volume and its truth, and the weights beside it."""
+    """Return a data folder with a zarr volume and its truth; the weights and network.json are beside it."""
+    from utils.network_file import network_config
     from utils.synthetic_em import synthetic_em_volume
 
     folder = tmp_path_factory.mktemp("big") / "data"
@@ -48,7 +47,11 @@ def data(tmp_path_factory, model):
     for part, array in (("x", image[..., 0]), ("y", np.uint8(255) * (labels[..., 0] > 0))):
         (folder / "test" / part).mkdir(parents=True)
         zarr.create_array(folder / "test" / part / "volume.zarr", data=array, chunks=(8, 32, 32))
-    model.save_weights(folder.parent / "best.weights.h5")
+    model.save_weights(weights_of(folder))
+    content = {"crop_shape": CROP, "batch_size": 1, "n_classes": 1, "instance_targets": (), "intensity_range": None}
+    content |= {"normalisation": "dtype", "percentiles": (1, 99), "dtype": "uint8", "settings": {}}
+    content["network"] = network_config(model)
+    weights_of(folder).with_name("network.json").write_text(json.dumps(content))
     return folder
 
 
@@ -57,7 +60,7 @@ def weights_of(data):
 
 
 def run(data, job, *flags, **settings):
-    settings = TOY | {"LOAD_WEIGHTS": weights_of(data)} | settings
+    settings = TOY | {"RUN": weights_of(data)} | settings
     return running.run("big_volume_template.py", data, job, *flags, **settings)
 
 
@@ -113,7 +116,7 @@ def wait_for_blocks(folder, count, process):
 
 def test_a_killed_worker_and_a_killed_run_change_no_bit(data, straight, tmp_path):
     folder = tmp_path / "results" / "big_0"
-    settings = TOY | {"LOAD_WEIGHTS": weights_of(data), "WORKERS": 2}
+    settings = TOY | {"RUN": weights_of(data), "WORKERS": 2}
     command = running.command("big_volume_template.py", data, tmp_path, "--id", "big", **settings)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=running.ROOT.parent
@@ -153,10 +156,10 @@ def test_a_dry_run_says_how_long_it_will_take(data, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"LOAD_WEIGHTS": None}, "LOAD_WEIGHTS is None, which is no file"),
+        ({"RUN": None}, "RUN is None, which does not exist"),
         ({"SCHEDULER": "tcp://127.0.0.1:1"}, "no dask scheduler answers at 'tcp://127.0.0.1:1'"),
     ],
-    ids=["no weights", "no scheduler"],
+    ids=["no run", "no scheduler"],
 )
 def test_mistakes_end_in_a_sentence(data, tmp_path, settings, said):
     result = run(data, tmp_path, **settings)
