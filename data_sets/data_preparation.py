@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from data_sets.data_survey import draw_data, survey_data, survey_table
 from data_sets.downloads import BY_HAND, download, sha256_of
-from data_sets.folders import atomic_folder, check_free
 from data_sets.public_data import PUBLIC_DATA
 from utils.data_folder import load_train_and_test, pair_by_name
 from utils.errors import check_choice, raise_problems
 from utils.files import write_text
+from utils.folders import atomic_folder, check_free
 from utils.image_files import IMAGE_SUFFIXES, list_images, read_images
 
 CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"

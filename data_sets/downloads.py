@@ -9,7 +9,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 CHUNK_BYTES = 1 << 20
 BY_HAND = "Download it in a browser and give the folder it is in as --files FOLDER."

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_sets.folders import atomic_folder
 from utils.data_folder import pair_by_name
 from utils.errors import check_choice, raise_problems
+from utils.folders import atomic_folder
 from utils.image_files import ImageWriter, Source, list_images, read_images, reading
 from utils.page_axes import plain_channels, stacked_pages
 from utils.volume_files import ZARR_SUFFIX

@@ -219,17 +219,30 @@ def _cut(image, rows, columns, border, value):
     (top, bottom), (left, right) = rows, columns
     if top >= 0 and left >= 0 and bottom <= height and right <= width:
         return np.ascontiguousarray(image[top:bottom, left:right])
-    # Mirrored and repeated pixels may come from anywhere in the image; otherwise what is inside is enough, of which at
-    # least one row and column stay for the border to continue.
-    if border in (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE):
-        first_row, first_column = min(max(top, 0), height - 1), min(max(left, 0), width - 1)
-        image = image[first_row : max(min(bottom, height), 1), first_column : max(min(right, width), 1)]
+    # What wraps around may come from anywhere in the image; otherwise a part of it is enough, which matters where it
+    # lies on disk.
+    if border != cv2.BORDER_WRAP:
+        needed = _mirrored if border == cv2.BORDER_REFLECT else _inside
+        (first_row, last_row), (first_column, last_column) = needed(top, bottom, height), needed(left, right, width)
+        image = image[first_row:last_row, first_column:last_column]
         top, bottom, left, right = top - first_row, bottom - first_row, left - first_column, right - first_column
         height, width = image.shape[:2]
     margins = max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)
     part = cv2.copyMakeBorder(np.ascontiguousarray(image), *margins, border, value=value)
     y, x = max(0, top), max(0, left)
     return np.ascontiguousarray(part[y : y + bottom - top, x : x + right - left])
+
+
+def _inside(start, stop, size):
+    """Return which of the pixels 0 .. size - 1 are in a range; at least one, for the border to continue."""
+    return min(max(start, 0), size - 1), max(min(stop, size), 1)
+
+
+def _mirrored(start, stop, size):
+    """Return which of the pixels 0 .. size - 1 are in a range that goes on as if mirrored at both ends."""
+    first = 0 if start < 0 else max(0, min(start, 2 * size - stop))
+    last = size if stop > size else min(size, max(stop, -start))
+    return first, last
 
 
 def _turn(window, matrix):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import keras
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from utils.charts import draw_history
 from utils.errors import check_choice

@@ -8,6 +8,8 @@ from utils.image_files import write_pairs
 from utils.intensity import from_network_input, to_unit_range
 from utils.padding import per_axis
 
+# Pixels along the longer side of an image in a picture; of larger images every second, third ... pixel is drawn.
+LONGEST_SIDE = 2048
 TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (0.1, 0.8, 0.2), (0.9, 0.1, 0.1), (0.2, 0.4, 1.0)
 
 
@@ -94,6 +96,10 @@ def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pa
     save_figure(figure, path)
 
 
+def _step(image):
+    return -(-max(image.shape[:2]) // LONGEST_SIDE)
+
+
 def _displayed(image):
     return image[..., 0] if image.shape[-1] == 1 else image
 
@@ -125,15 +131,19 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
     overlap, image, crop_shape = per_axis(overlap, n_axes)[-2:], middle_slice(image), crop_shape[n_axes - 2 : n_axes]
     figure, axes = new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5)
     panel, corners = axes[0][0], crop_grid(image.shape, crop_shape, overlap)
-    coverage = np.zeros(image.shape[:2], int)
+    coverage = np.zeros(image.shape[:2], np.uint16)
     for y, x in corners:
         coverage[y : y + crop_shape[0], x : x + crop_shape[1]] += 1
         panel.add_patch(
             Rectangle((x - 0.5, y - 0.5), crop_shape[1], crop_shape[0], fill=False, edgecolor="white", linewidth=1)
         )
-    panel.imshow(_displayed(to_unit_range(image, intensity_range)), cmap="gray", vmin=0, vmax=1)
+    step = _step(image)
+    place = {"extent": (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)}
+    thinned = to_unit_range(image[::step, ::step], intensity_range)
+    panel.imshow(_displayed(thinned), cmap="gray", vmin=0, vmax=1, **place)
     if coverage.max() > 1:
-        tint = panel.imshow(np.ma.masked_equal(coverage, 1), cmap="autumn_r", alpha=0.4, vmin=1, vmax=coverage.max())
+        tinted = np.ma.masked_equal(coverage[::step, ::step], 1)
+        tint = panel.imshow(tinted, cmap="autumn_r", alpha=0.4, vmin=1, vmax=coverage.max(), **place)
         ticks = np.unique(np.linspace(1, coverage.max(), min(coverage.max(), 9)).round())
         figure.colorbar(tint, ax=panel, ticks=ticks, label="crops that cover a pixel (1: no tint)")
     panel.set_title(f"{len(corners)} crops, pixels covered {coverage.min()} to {coverage.max()} times")
@@ -188,9 +198,10 @@ def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=N
     """
     figure, axes = new_figure(1, len(images), width=7, height=7 * images[0].shape[0] / images[0].shape[1] + 0.5)
     for number, panel in enumerate(axes[0]):
-        predicted = predictions[number][..., 0]
-        true = predicted if masks is None else masks[number][..., 0]
-        picture = np.repeat(to_unit_range(images[number], intensity_range)[..., :1], 3, axis=-1)
+        thin = (slice(None, None, _step(images[number])),) * 2
+        predicted = predictions[number][thin][..., 0]
+        true = predicted if masks is None else masks[number][thin][..., 0]
+        picture = np.repeat(to_unit_range(images[number][thin], intensity_range)[..., :1], 3, axis=-1)
         areas = (
             ((predicted > 0) & (true == predicted), TRUE_COLOUR),
             ((predicted > 0) & (true != predicted), FALSE_COLOUR),

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from utils.padding import pad, pad_to, per_axis
+from utils.stored_images import StoredCrop, StoredImage
 
 
 def crop_starts(length, crop, overlap=0.0):
@@ -77,7 +78,7 @@ def crop_images(images, crop_shape, *, overlap=0.0):
 
     Parameters
     ----------
-    images : iterable of numpy.ndarray
+    images : iterable of numpy.ndarray or StoredImage
         Each ``(y, x, c)`` or ``(z, y, x, c)``, sizes may differ.
     crop_shape : tuple of int
         Size of a crop, with or without channels.
@@ -86,10 +87,19 @@ def crop_images(images, crop_shape, *, overlap=0.0):
 
     Returns
     -------
-    list of numpy.ndarray
-        Crops in the order of ``crop_grid``, image after image: views of the images where no padding was needed.
+    list of numpy.ndarray or StoredCrop
+        Crops in the order of ``crop_grid``, image after image: views of the images where no padding was needed; of
+        images on disk nothing is read.
     """
-    return [crop for image in images for crop in iterate_crops(image, crop_shape, overlap=overlap)]
+    crops = []
+    for image in images:
+        if isinstance(image, StoredImage):
+            sizes = tuple(crop_shape[: image.ndim - 1])
+            padded = image.padded_to(sizes)
+            crops += [StoredCrop(padded, corner, sizes) for corner in crop_grid(image.shape, sizes, overlap)]
+        else:
+            crops += iterate_crops(image, crop_shape, overlap=overlap)
+    return crops
 
 
 def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mirror"):
@@ -97,8 +107,8 @@ def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mi
 
     Parameters
     ----------
-    image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``.
+    image : numpy.ndarray or StoredImage
+        ``(y, x, c)`` or ``(z, y, x, c)``; one on disk is read as a whole, once.
     crop_shape : tuple of int
         Size of a crop, with or without channels.
     overlap : float or tuple of float
@@ -113,6 +123,7 @@ def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mi
     numpy.ndarray
         Of the shape of a crop, margins included.
     """
+    image = np.asarray(image)
     inner_shape, margins = without_margins(crop_shape, padding, image.ndim - 1)
     padded = pad(pad_to(image, inner_shape, padding_mode)[0], margins, margins, padding_mode)
     for corner in crop_grid(image.shape, inner_shape, overlap):

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+# Pixels counted together, so that a large image needs no more memory than a small one.
+SLAB = 1_000_000
 METRICS = ("foreground_iou", "overall_iou", "dice", "precision", "recall")
 
 
@@ -64,8 +66,12 @@ def confusion_matrix(truth, prediction, n_classes=2):
             raise ValueError(
                 f"the {name} holds the values {array.min()} to {array.max()}; wanted classes 0 to {n_classes - 1}."
             )
-    pairs = truth.astype(np.intp).ravel() * n_classes + prediction.ravel()
-    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+    truth, prediction, counts = truth.ravel(), prediction.ravel(), np.zeros(n_classes**2, np.intp)
+    for start in range(0, truth.size, SLAB):
+        part = slice(start, start + SLAB)
+        pairs = truth[part].astype(np.intp) * n_classes + prediction[part]
+        counts += np.bincount(pairs, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)
 
 
 def scores_from_confusion(matrix):

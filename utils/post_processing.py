@@ -5,6 +5,9 @@ from collections import deque
 
 import numpy as np
 
+# Rows of which the median along z is computed at once.
+ROWS = 128
+
 
 def z_filter(predictions, size=5):
     """Smooth a volume along z with a median of ``size`` slices; y and x are left alone.
@@ -132,7 +135,9 @@ def _median_along_z(slices, size):
             )
         window.append(image)
         if len(window) == size:
-            yield np.median(window, axis=0)
+            # Some rows at a time, because NumPy makes copies of what it sorts.
+            parts = [[part[start : start + ROWS] for part in window] for start in range(0, len(image), ROWS)]
+            yield np.concatenate([np.median(part, axis=0) for part in parts])
 
 
 def _with_mirrored_ends(slices, reach):

@@ -6,6 +6,7 @@ one probability map per image, so that memory is bounded by one image and not by
 """
 
 import itertools
+from collections import deque
 
 import numpy as np
 
@@ -22,8 +23,9 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     ----------
     model : keras.Model
         One output, ``(n, y, x, classes)`` or ``(n, z, y, x, classes)``.
-    images : iterable of numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide.
+    images : iterable of numpy.ndarray or StoredImage
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide. Those on disk are read one by
+        one, here as in all functions below.
     ensemble : bool
         Average all orientations of each image, 8 in 2D, 16 in 3D (test-time augmentation).
     batch_size : int
@@ -44,7 +46,7 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     >>> [p.shape for p in predict_each(model, [image])]
     [(16, 16, 1)]
     """
-    scaled = (to_network_input(image, intensity_range) for image in images)
+    scaled = (to_network_input(np.asarray(image), intensity_range) for image in images)
     if not ensemble:
         yield from _predict_tiles(model, scaled, batch_size)
         return
@@ -135,12 +137,12 @@ def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True,
         Probability, float32, of the size of each image.
     """
     settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
-    to_border, originals = itertools.tee(images)
-    bordered = (pad(image, *_half_crops(image, crop_shape)) for image in to_border)
-    blended = _merged(model, bordered, crop_shape, 1 - 1 / subdivisions, settings, blend=True)
-    for image, probability in zip(originals, blended, strict=True):
-        before, _ = _half_crops(image, crop_shape)
-        yield probability[tuple(slice(b, b + size) for b, size in zip(before, image.shape[:-1], strict=True))]
+    images, shapes = _with_notes(images, lambda image: image.shape)
+    bordered = (pad(image, *_half_crops(image.shape, crop_shape)) for image in images)
+    for probability in _merged(model, bordered, crop_shape, 1 - 1 / subdivisions, settings, blend=True):
+        *sizes, _ = shape = shapes.popleft()
+        before, _ = _half_crops(shape, crop_shape)
+        yield probability[tuple(slice(b, b + size) for b, size in zip(before, sizes, strict=True))]
 
 
 def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_range=None):
@@ -164,27 +166,42 @@ def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_
     numpy.ndarray
         Probability, float32, of the size of each image.
     """
-    to_predict, to_cut = itertools.tee(pad_to_multiple(image, divisor) for image in images)
-    padded = (image for image, _ in to_predict)
-    predictions = predict_each(model, padded, ensemble=ensemble, batch_size=1, intensity_range=intensity_range)
-    for (_, inside), probability in zip(to_cut, predictions, strict=True):
-        yield probability[inside]
+    pairs, insides = _with_notes((pad_to_multiple(image, divisor) for image in images), lambda pair: pair[1])
+    padded = (image for image, _ in pairs)
+    for probability in predict_each(model, padded, ensemble=ensemble, batch_size=1, intensity_range=intensity_range):
+        yield probability[insides.popleft()]
 
 
 def _merged(model, images, crop_shape, overlap, settings, *, padding=0, padding_mode="mirror", blend=False):
     """Yield each image predicted crop by crop and put together, by equal weights or the blending window."""
     grid, margins = {"overlap": overlap, "padding": padding}, {"padding_mode": padding_mode}
-    to_crop, originals = itertools.tee(images)
-    crops = (crop for image in to_crop for crop in iterate_crops(image, crop_shape, **grid, **margins))
+    images, shapes = _with_notes(images, lambda image: image.shape)
+    crops = (crop for image in images for crop in iterate_crops(image, crop_shape, **grid, **margins))
     predictions = predict_each(model, crops, **settings)
-    for image in originals:
-        window = spline_window(crop_shape[: image.ndim - 1]) if blend else None
-        yield merge_crops(predictions, image.shape, window=window, **grid)
+    for first in predictions:
+        shape = shapes.popleft()
+        window = spline_window(crop_shape[: len(shape) - 1]) if blend else None
+        yield merge_crops(itertools.chain([first], predictions), shape, window=window, **grid)
 
 
-def _half_crops(image, crop_shape):
-    """Return half a crop, rounded down and up, for each spatial axis of the image."""
-    sizes = crop_shape[: image.ndim - 1]
+def _with_notes(images, note):
+    """Return the images, and a deque that gets ``note(image)`` of each when it is read.
+
+    ``itertools.tee`` would keep up to 57 images that were used already.
+    """
+    notes = deque()
+
+    def read():
+        for image in images:
+            notes.append(note(image))
+            yield image
+
+    return read(), notes
+
+
+def _half_crops(shape, crop_shape):
+    """Return half a crop, rounded down and up, for each spatial axis of an image of this shape."""
+    sizes = crop_shape[: len(shape) - 1]
     return [size // 2 for size in sizes], [size - size // 2 for size in sizes]
 
 

@@ -174,7 +174,8 @@ class Run:
                         f"{protocol}, {post}: prediction {count} does not belong to the {len(images)} images."
                     )
                 if loss is not None and images.y is not None:
-                    losses.append(float(loss(images.y[count - 1][np.newaxis], probability[np.newaxis])))
+                    truth = np.asarray(images.y[count - 1])
+                    losses.append(float(loss(truth[np.newaxis], probability[np.newaxis])))
                 n_classes = max(2, probability.shape[-1])
                 for _, place in images.pieces(count - 1):
                     rounded = np.rint(probability[place] * np.float32(PROBABILITY_STEPS))

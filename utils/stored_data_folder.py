@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data_folder import MANY_VALUES, _class_values, pair_by_name
+from utils.data_folder import MANY_VALUES, _class_values, _output_name_problems, pair_by_name
 from utils.errors import raise_problems
 from utils.image_files import Source, VolumeSource, list_images
 from utils.image_set import ImageSet
@@ -60,11 +60,12 @@ def open_image_set(
     Raises
     ------
     ValueError
-        If a folder is missing, there are no images, names do not pair, headers cannot be read, or sizes, channels or
-        dtypes are not what they must be. All problems are listed with their file names.
+        If a folder is missing, there are no images, names do not pair or differ in their suffix only, headers cannot be
+        read, or sizes, channels or dtypes are not what they must be. All problems are listed with their file names.
     """
     folder, problems = Path(folder), []
-    pairs = _open_pairs(folder, problems, image_dataset, mask_dataset, volumes)
+    datasets = {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    pairs = _open_pairs(folder, problems, volumes=volumes, **datasets)
     for images, masks in pairs:
         problems += _pair_problems(images, masks, channels, intensity_range)
     if volumes and not problems:
@@ -72,27 +73,102 @@ def open_image_set(
     if mask_values is None and not problems:
         mask_values = _find_mask_values([part for _, masks in pairs for part in masks], max(n_classes, 2), problems)
     raise_problems(f"{folder.name}/", problems)
-    cache = BlockCache(cache_bytes)
+    stored = {"channels": channels, "intensity_range": intensity_range, "volumes": volumes}
+    return _image_set(pairs, tuple(mask_values), cache=BlockCache(cache_bytes), **stored)
+
+
+def open_image_sets(
+    data_dir, parts, *, problems=(), channels=1, n_classes=1, intensity_range=None, cache_bytes=CACHE_BYTES
+):
+    """Open several folders of images whose masks hold the same values, and list the problems of all of them at once.
+
+    Of each folder the first image and mask are read too, so that values that differ between folders are noticed.
+
+    Parameters
+    ----------
+    data_dir : str or Path
+        Holds the folders.
+    parts : dict of str to bool
+        Name of each folder, and whether its ``y/`` may be missing. The masks of the first tell the stored values of
+        the classes.
+    problems : sequence of str
+        What is wrong besides, to be said with the rest.
+    channels, n_classes, intensity_range
+        As `open_image_set`.
+    cache_bytes : int
+        What was read last is kept in memory, up to so many bytes for all folders together; more if an image with its
+        mask is larger, so that it is not read again for each crop.
+
+    Returns
+    -------
+    list of ImageSet
+        In the order of the parts; ``y`` is None without masks.
+
+    Raises
+    ------
+    ValueError
+        As `open_image_set`.
+    """
+    data_dir, problems, found = Path(data_dir), list(problems), []
+    for name, masks_optional in parts.items():
+        of_part = []
+        found.append(_open_pairs(data_dir / name, of_part, masks_optional=masks_optional))
+        for images, masks in found[-1]:
+            of_part += _pair_problems(images, masks, channels, intensity_range)
+        problems += [f"{name}/: {problem}" for problem in of_part]
+    values, sets = (0, 1), []
+    if not problems:
+        masks = [part for _, masks in found[0] for part in masks]
+        values = tuple(_find_mask_values(masks, max(n_classes, 2), problems))
+    if not problems:
+        largest = max(part.n_bytes for pairs in found for pair in pairs for pages in pair for part in pages or ())
+        cache = BlockCache(max(cache_bytes, 2 * largest))
+        stored = {"channels": channels, "intensity_range": intensity_range, "cache": cache}
+        sets = [_image_set(pairs, values, **stored) for pairs in found]
+        for name, images in zip(parts, sets, strict=True):
+            problems += [f"{name}/: {problem}" for problem in _first_problems(images)]
+    raise_problems(f"{data_dir}", problems)
+    return sets
+
+
+def _first_problems(images):
+    """Return what is wrong with the first image of a folder and with its mask, which are read."""
+    problems = []
+    for array in (images.x[0], *(images.y or ())[:1]):
+        try:
+            np.asarray(array)
+        except ValueError as error:
+            problems.append(str(error).rstrip("."))
+    return problems
+
+
+def _image_set(pairs, mask_values, *, channels, intensity_range, cache, volumes=False):
+    """Return the images and masks of pages, unread."""
     finish_image = partial(_finish_image, channels=channels, intensity_range=intensity_range)
-    finish_mask = partial(_finish_mask, values=tuple(mask_values))
+    finish_mask = partial(_finish_mask, values=mask_values)
     x, y, sources = [], [], []
     for images, masks in pairs:
         x += _stored(images, volumes, finish_image, channels=channels, dtype=images[0].dtype, cache=cache)
-        y += _stored(masks, volumes, finish_mask, channels=1, dtype=np.uint8, cache=cache)
+        y += _stored(masks or (), volumes, finish_mask, channels=1, dtype=np.uint8, cache=cache)
         sources += _sources(images, volumes)
-    return ImageSet(x, y, sources, tuple(mask_values))
+    has_masks = all(masks is not None for _, masks in pairs)
+    return ImageSet(x, y if has_masks else None, sources, mask_values)
 
 
-def _open_pairs(folder, problems, image_dataset, mask_dataset, one_volume):
-    """Return the pages of each image file and those of its mask, where both headers can be read."""
+def _open_pairs(folder, problems, *, image_dataset=None, mask_dataset=None, volumes=False, masks_optional=False):
+    """Return the pages of each image file and those of its mask, or None, where both headers can be read."""
+    has_masks = not masks_optional or (folder / "y").is_dir()
     try:
-        image_paths, mask_paths = (list_images(folder / part) for part in "xy")
+        image_paths, mask_paths = (list_images(folder / part) if part == "x" or has_masks else [] for part in "xy")
     except FileNotFoundError as error:
         problems.append(f"{error}: images belong into x/, masks of the same names into y/")
         return []
     if not image_paths:
         problems.append(f"{folder / 'x'} holds no images (png, tif, hdf5, zarr)")
-    paths, unpaired = pair_by_name(image_paths, mask_paths)
+    problems += _output_name_problems(image_paths)
+    paths, unpaired = [(path, None) for path in image_paths], []
+    if has_masks:
+        paths, unpaired = pair_by_name(image_paths, mask_paths)
     if unpaired:
         problems += [*unpaired[:-1], f"{unpaired[-1]} (add what is missing, or take away what has no partner)"]
     found = []
@@ -100,7 +176,7 @@ def _open_pairs(folder, problems, image_dataset, mask_dataset, one_volume):
         pair = []
         for path, dataset in zip(paths_of_pair, (image_dataset, mask_dataset), strict=True):
             try:
-                pair.append(stored_pages(path, dataset=dataset, one_volume=one_volume))
+                pair.append(path and stored_pages(path, dataset=dataset, one_volume=volumes))
             except ValueError as error:
                 problems.append(f"{error}{IF_BROKEN}")
         if len(pair) == 2:
@@ -109,14 +185,17 @@ def _open_pairs(folder, problems, image_dataset, mask_dataset, one_volume):
 
 
 def _pair_problems(images, masks, channels, intensity_range):
-    """Say what the headers of an image file and its mask tell."""
-    image, mask = images[0].path.name, masks[0].path.name
+    """Say what the headers of an image file and of its mask, if there is one, tell."""
+    image = images[0].path.name
     problems = []
     if any(part.shape[3] < channels for part in images):
         problems.append(f"{image} has 1 channel, the crop shape {channels} (end CROP_SHAPE with 1)")
     unknown = [part.dtype for part in images if intensity_range is None and dtype_range(part.dtype) is None]
     if unknown:
         problems.append(f"{image} has the dtype {unknown[0]}; give INTENSITY_RANGE=(low, high)")
+    if masks is None:
+        return problems
+    mask = masks[0].path.name
     counts = [sum(part.shape[0] for part in parts) for parts in (images, masks)]
     if counts[0] != counts[1]:
         return [*problems, f"{image} has {counts[0]} pages, its mask {mask} {counts[1]}"]

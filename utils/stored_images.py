@@ -3,6 +3,7 @@
 import bisect
 import copy
 import itertools
+import math
 import threading
 from collections import OrderedDict
 
@@ -73,8 +74,8 @@ class BlockCache:
 class StoredImage:
     """An image ``(y, x, c)`` or volume ``(z, y, x, c)`` on disk.
 
-    ``image[100:356, 40:296]`` reads that window, ``volume[7]`` is a slice of which nothing is read yet and
-    ``numpy.asarray`` reads everything. Other ways to index an array are not supported.
+    ``image[100:356, 40:296]`` reads that window, ``volume[7]`` is a slice of which nothing is read yet, and
+    ``image[...]`` and ``numpy.asarray`` read everything. Other ways to index an array are not supported.
 
     Parameters
     ----------
@@ -108,6 +109,11 @@ class StoredImage:
         return len(self.shape)
 
     @property
+    def size(self):
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
     def block_shape(self):
         """What is read at once, ``(y, x)`` or ``(z, y, x)``; windows that follow it are read fastest."""
         return self._parts[0].block_shape[4 - self.ndim :]
@@ -118,14 +124,7 @@ class StoredImage:
     def __getitem__(self, index):
         if self.ndim == 4 and isinstance(index, int | np.integer):
             return self._slice(range(len(self))[index])
-        index = index if isinstance(index, tuple) else (index,)
-        if len(index) >= self.ndim or not all(isinstance(part, slice) and part.step in (None, 1) for part in index):
-            raise IndexError(f"an image on disk is indexed by slices of its {self.ndim - 1} axes, not by {index}")
-        sizes = self.shape[:-1]
-        whole = (slice(None),) * (len(sizes) - len(index))
-        window = [slice(*part.indices(size)[:2]) for part, size in zip((*index, *whole), sizes, strict=True)]
-        if any(part.start >= part.stop for part in window):
-            raise IndexError(f"{index} of an image of {sizes} on disk is empty")
+        window = _window(index, self.shape[:-1])
         if not any(source is not None for source in self._sources):
             return self._read(window)
         # What was padded is found by which row, column or slice stands there.
@@ -205,6 +204,62 @@ class StoredImage:
                 return piece
             found[_moved(common, window)] = piece
         return found
+
+
+class StoredCrop:
+    """A crop of an image or volume on disk, of which nothing is read yet; indexed as it by slices.
+
+    Parameters
+    ----------
+    image : StoredImage
+        At least as large as the crop.
+    corner : tuple of int
+        First corner ``(y, x)`` or ``(z, y, x)``.
+    shape : tuple of int
+        Of the crop, without channels.
+    """
+
+    __slots__ = ("_image", "_corner", "shape")
+
+    def __init__(self, image, corner, shape):
+        self._image, self._corner, self.shape = image, corner, (*shape, image.shape[-1])
+
+    @property
+    def dtype(self):
+        """Of what is read."""
+        return self._image.dtype
+
+    @property
+    def ndim(self):
+        """Number of axes, channels included."""
+        return len(self.shape)
+
+    @property
+    def size(self):
+        """Number of values."""
+        return math.prod(self.shape)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        window = _window(index, self.shape[:-1])
+        return self._image[tuple(slice(c + w.start, c + w.stop) for c, w in zip(self._corner, window, strict=True))]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self[...], dtype) if copy else np.asarray(self[...], dtype)
+
+
+def _window(index, sizes):
+    """Return the slices, one for each axis of the given size, that an index asks for."""
+    index = () if index is Ellipsis else index if isinstance(index, tuple) else (index,)
+    if len(index) > len(sizes) or not all(isinstance(part, slice) and part.step in (None, 1) for part in index):
+        raise IndexError(f"an image on disk is indexed by slices of its {len(sizes)} axes, not by {index}")
+    whole = (slice(None),) * (len(sizes) - len(index))
+    window = [slice(*part.indices(size)[:2]) for part, size in zip((*index, *whole), sizes, strict=True)]
+    if any(part.start >= part.stop for part in window):
+        raise IndexError(f"{index} of an image of {sizes} on disk is empty")
+    return window
 
 
 def _moved(window, reference):

@@ -1,5 +1,6 @@
 """What an image file holds, told from its header, and reading a part of it: a page, a tile or a chunk at a time."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,11 @@ class StoredPages:
 
     def __post_init__(self):
         self.dtype = np.dtype(np.uint8) if self.dtype == bool else self.dtype.newbyteorder("=")
+
+    @property
+    def n_bytes(self):
+        """Bytes of a page."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def block_numbers(self):
         """Return the numbers of all blocks.

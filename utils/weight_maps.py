@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import uuid
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,11 +16,16 @@ import numpy as np
 
 from utils.components import boxes_of, check_labels, connected_components
 from utils.files import atomic_path
+from utils.image_files import reading
+from utils.stored_images import BlockCache, StoredImage
+from utils.stored_pages import StoredPages
 
 # Beyond this many sigma the second term is left out: w0 exp(-6^2 / 2) = 1.5e-8 w0.
 REACH = 6
 # Part of the key of cached maps; count up when the same masks and settings give other maps.
 FORMULA = 1
+# What is read of a map at once: (n, y, x) of an image and of a volume.
+BLOCK_SHAPES = {3: (1, 1024, 1024), 4: (128, 128, 128)}
 
 
 def unet_weight_map(mask, *, w0=10.0, sigma=5.0, class_weights=(0.5, 1.0), instances=False):
@@ -116,8 +122,8 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
 
     Parameters
     ----------
-    masks : iterable of numpy.ndarray
-        As `unet_weight_map`; sizes may differ.
+    masks : iterable of numpy.ndarray or StoredImage
+        As `unet_weight_map`; sizes may differ. One at a time is in memory.
     folder : str or Path
         Where the maps are kept; made when missing. It may be deleted at any time but while the maps are in use.
     w0, sigma, class_weights, instances
@@ -125,14 +131,13 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
 
     Returns
     -------
-    list of numpy.ndarray
-        float32, one a mask, read-only, for ``sample_weight``. They are mapped into memory, that is, read from the file
-        where and when they are used.
+    list of StoredImage
+        float32, one a mask, for ``sample_weight``: what is used is read from the files then, and no file stays open.
 
     Raises
     ------
     ValueError
-        As `unet_weight_map`.
+        As `unet_weight_map`; later, if a file is broken when it is read.
     OSError
         If a map cannot be written.
 
@@ -146,8 +151,8 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
     """
     settings = {"w0": float(w0), "sigma": float(sigma), "instances": bool(instances)}
     settings["class_weights"] = _check(w0, sigma, class_weights).tolist()
-    maps = []
-    for mask in masks:
+    maps, cache = [], BlockCache()
+    for mask in map(np.asarray, masks):
         path = Path(folder) / f"{_key(mask, settings)}.npy"
         if not path.exists():
             # A name of its own, so that two processes that compute the same map do not write the same temporary file.
@@ -155,8 +160,20 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
             with atomic_path(own) as temporary:
                 np.save(temporary, unet_weight_map(mask, **settings))
             os.replace(own, path)
-        maps.append(np.load(path, mmap_mode="r"))
+        maps.append(_stored_map(path, mask.shape, cache))
     return maps
+
+
+def _stored_map(path, shape, cache):
+    pages = shape if len(shape) == 4 else (1, *shape)
+    part = StoredPages(path, pages, np.dtype(np.float32), BLOCK_SHAPES[len(shape)], partial(_read_map, path, pages))
+    options = {"channels": 1, "dtype": np.float32, "cache": cache, "page": 0 if len(shape) == 3 else None}
+    return StoredImage([part], lambda block, path: block, **options)
+
+
+def _read_map(path, pages, window):
+    with reading(path):
+        return np.array(np.load(path, mmap_mode="r").reshape(pages)[window])
 
 
 def _key(mask, settings):

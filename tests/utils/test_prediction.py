@@ -1,5 +1,7 @@
 """Tests of prediction with predictors whose answer is known."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -191,6 +193,21 @@ def test_images_are_read_as_needed(protocol, ensemble):
     assert 1 <= images.read <= 8
     next(predictions)
     assert images.read <= 9
+
+
+@every_protocol
+def test_images_that_were_predicted_are_let_go(protocol):
+    # itertools.tee would keep up to 57 of them.
+    read = []
+
+    def images():
+        for seed in range(30):
+            image = np.full((33, 45, 1), seed, np.uint8)
+            read.append(weakref.ref(image))
+            yield image
+
+    for _ in protocol(Oracle(), images()):
+        assert sum(reference() is not None for reference in read) <= 9
 
 
 def test_no_images_give_no_predictions():

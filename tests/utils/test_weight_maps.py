@@ -8,6 +8,8 @@ import pytest
 from scipy import ndimage
 
 import utils.weight_maps
+from utils.stored_data_folder import open_image_set
+from utils.stored_images import StoredImage
 from utils.weight_maps import cached_weight_maps, unet_weight_map
 
 W0 = 10.0
@@ -90,9 +92,35 @@ def test_maps_are_computed_once_and_the_same_when_read(tmp_path, monkeypatch):
         assert_same(weights, unet_weight_map(mask, sigma=3))
     monkeypatch.setattr(utils.weight_maps, "unet_weight_map", lambda *_, **__: pytest.fail("computed again"))
     for before, after in zip(first, cached_weight_maps(masks, tmp_path, sigma=3), strict=True):
-        assert isinstance(after, np.memmap) and not after.flags.writeable
+        assert isinstance(after, StoredImage) and after.shape == before.shape
         np.testing.assert_array_equal(before, after)
     assert [weights.shape for weights in cached_weight_maps(masks[1:2], tmp_path, sigma=3)] == [masks[1].shape]
+
+
+def test_maps_of_masks_on_disk_are_read_in_parts_and_leave_no_file_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils.weight_maps, "BLOCK_SHAPES", {3: (1, 16, 16), 4: (2, 16, 16)})
+    for part, image in (("x", random_mask(1)), ("y", random_mask(0))):
+        (tmp_path / part).mkdir()
+        cv2.imwrite(str(tmp_path / part / "a.png"), image[..., 0] * 255)
+    [mask] = open_image_set(tmp_path).y
+    n_open = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+    maps = cached_weight_maps([mask] * 9, tmp_path / "cache")
+    window = np.s_[20:33, 5:15]
+    assert_same(maps[3][window], unet_weight_map(random_mask(0))[window])
+    assert maps[3]._cache.n_bytes == 2 * 16 * 16 * 4
+    if n_open:
+        assert len(os.listdir("/proc/self/fd")) == n_open
+    volume = np.stack([random_mask(seed) for seed in range(3)])
+    [found] = cached_weight_maps([volume], tmp_path / "cache")
+    assert_same(found, unet_weight_map(volume))
+
+
+def test_a_broken_map_is_named(tmp_path):
+    [weights] = cached_weight_maps([random_mask(0)], tmp_path)
+    [path] = tmp_path.iterdir()
+    path.write_bytes(b"broken")
+    with pytest.raises(ValueError, match=rf"{path.name} cannot be read: .*"):
+        weights[...]
 
 
 @pytest.mark.parametrize("changed", [{"w0": 3}, {"sigma": 4}, {"class_weights": (1, 2)}, {"instances": True}])

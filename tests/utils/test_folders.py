@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_sets.folders import atomic_folder, check_free
+from utils.folders import atomic_folder, check_free
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):
