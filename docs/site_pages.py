@@ -10,7 +10,7 @@ from make_variables import MEANINGS, ROOT, short_name, template_files
 
 from utils.experiment import template_variables, variable_groups
 
-PACKAGES = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets")
+PACKAGES = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets", "sharing")
 # What Markdown would take for its own.
 MARKUP = re.compile(r"([\\`*_<>\[\]$|])")
 

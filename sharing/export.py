@@ -1,0 +1,56 @@
+r"""Export the network of a finished run for other programs, each format checked to predict the same.
+
+    python sharing/export.py JOB_DIR/results/400_0 exported --as keras --as savedmodel --as onnx
+    python sharing/export.py JOB_DIR/results/400_0 exported --as bioimageio --author "Ada Lovelace" --license MIT
+
+The folder appears complete, or not at all. README.md and description.json in it tell what the network must be fed with.
+ONNX and bioimage.io need: pip install -r env/requirements-sharing.txt
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sharing.formats import FORMATS
+from utils.experiment import choose_gpus, say_error
+from utils.finished_run import find_network
+from utils.folders import check_free
+
+
+def parse_arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="folder of the run, job_dir/results/<id>_<rid>")
+    parser.add_argument("target", type=Path, help="folder to make")
+    parser.add_argument(
+        "--as", dest="formats", action="append", required=True, choices=FORMATS, help="format, once for each"
+    )
+    parser.add_argument("--image", help="image file whose middle is written as the test image (default: noise)")
+    parser.add_argument("--dataset", metavar="NAME", help="array of the image in hdf5 and zarr files")
+    parser.add_argument("--author", action="append", default=[], metavar="NAME", help="bioimage.io wants at least one")
+    parser.add_argument("--license", default="CC-BY-4.0", help="of the weights, as SPDX calls it (default CC-BY-4.0)")
+    parser.add_argument("--name", default="", help="name of the network (default: from the run)")
+    parser.add_argument("--description", default="", help="a sentence on what it does (default: from the run)")
+    return parser.parse_args()
+
+
+def main():
+    """Export the network and print what was checked."""
+    sys.excepthook = say_error
+    args = parse_arguments()
+    # Before Keras is loaded, which takes its time.
+    find_network(args.run)
+    check_free(args.target)
+    choose_gpus("-1")  # Graphics cards multiply with fewer digits than the comparison asks for.
+    from sharing.run_export import export_run
+
+    about = {"name": args.name, "description": args.description, "authors": args.author, "license": args.license}
+    lines = export_run(args.run, args.target, args.formats, image=args.image, dataset=args.dataset, **about)
+    print("\n".join(lines))
+    print(f"Written: {args.target}")
+
+
+if __name__ == "__main__":
+    main()

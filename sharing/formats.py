@@ -1,0 +1,72 @@
+"""The formats in which a network is shared, and what each needs; known without loading Keras."""
+
+import importlib.util
+from typing import NamedTuple
+
+from utils.errors import check_choice
+
+INSTALL = "pip install -r env/requirements-sharing.txt"
+ONNX_PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
+
+
+class Format(NamedTuple):
+    """A format: the file or folder it is written to, what that is, and the packages it needs in addition."""
+
+    file: str
+    what: str
+    packages: tuple
+
+
+FORMATS = {
+    "keras": Format("model.keras", "the network with weights: keras.saving.load_model", ()),
+    "savedmodel": Format("saved_model", "the network with weights, for TensorFlow: signature serving_default", ()),
+    "onnx": Format("model.onnx", "the network with weights, for onnxruntime and other readers of ONNX", ONNX_PACKAGES),
+    "bioimageio": Format(
+        "bioimageio.zip", "all this as a package of bioimage.io", (*ONNX_PACKAGES, "bioimageio.spec", "bioimageio.core")
+    ),
+}
+
+
+def format_problems(formats, *, backend):
+    """Say what hinders the writing of formats.
+
+    Parameters
+    ----------
+    formats : sequence of str
+        Of ``FORMATS``.
+    backend : str
+        Of Keras; TensorFlow writes all, the others ``.keras`` alone.
+
+    Returns
+    -------
+    list of str
+        One clause each.
+
+    Raises
+    ------
+    ValueError
+        If a format is unknown.
+
+    Examples
+    --------
+    >>> format_problems(["savedmodel"], backend="jax")
+    ['savedmodel cannot be written with the backend jax; start with KERAS_BACKEND=tensorflow']
+    """
+    for name in formats:
+        check_choice("--as", name, tuple(FORMATS))
+    problems, others = [], [name for name in formats if name != "keras"]
+    missing = sorted({package for name in formats for package in FORMATS[name].packages if not _is_there(package)})
+    if missing:
+        problems.append(f"{', '.join(missing)} must be installed: {INSTALL}")
+    if others and backend != "tensorflow":
+        problems.append(
+            f"{', '.join(others)} cannot be written with the backend {backend}; start with KERAS_BACKEND=tensorflow"
+        )
+    return problems
+
+
+def _is_there(package):
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:  # of what it is a part of
+        return False

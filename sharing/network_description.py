@@ -1,0 +1,261 @@
+"""What someone who uses an exported network must know: axes, sizes, grey values, channels, whom to cite."""
+
+import json
+
+from utils.files import read_json
+from utils.finished_run import find_network, stored_range
+from utils.intensity import ZScore, black_and_white
+
+CITATION = {
+    "text": "Franco-Barranco D, Muñoz-Barrutia A, Arganda-Carreras I. Stable deep neural network architectures for "
+    "mitochondria segmentation on electron microscopy volumes. Neuroinformatics 2022, arXiv 2104.03577.",
+    "doi": "10.48550/arXiv.2104.03577",
+}
+# What of a voxel size says that it is not known: the default of the templates.
+UNKNOWN_SIZE = 1.0
+MIXED = ("mixed_bfloat16", "mixed_float16")
+README_NAME, DESCRIPTION_NAME = "README.md", "description.json"
+
+
+def describe_run(run, *, strides, name="", description="", authors=(), license="CC-BY-4.0"):
+    """Describe the network of a finished run for those who will use it elsewhere.
+
+    Parameters
+    ----------
+    run : str or Path
+        As `utils.trained_network.load_trained`.
+    strides : tuple of int
+        What the network's poolings divide, ``(y, x)`` or ``(z, y, x)``.
+    name, description : str
+        In the words of the user; without them the template and what it predicts.
+    authors : sequence of str
+        Names.
+    license : str
+        Identifier of SPDX.
+
+    Returns
+    -------
+    dict
+        Made of what JSON knows.
+
+    Raises
+    ------
+    ValueError
+        As `utils.finished_run.find_network`.
+    """
+    weights, content = find_network(run)
+    folder = weights.resolve().parents[1]
+    is_3d, settings = len(content["crop_shape"]) == 4, content["settings"]
+    axes = "zyx" if is_3d else "yx"
+    dtype = content["dtype"] or "uint8"
+    channels = output_channels(content)
+    title = content["network"]["config"].get("name", "network").replace("_", " ")
+    return {
+        "name": name or f"{title} for electron microscopy",
+        "description": description
+        or f"{title}, predicts probabilities of {', '.join(channels)} in electron microscopy images.",
+        "authors": list(authors),
+        "license": license,
+        "cite": [CITATION],
+        "run": folder.name,
+        "template": content["template"],
+        "versions": content["versions"],
+        "input": {
+            "axes": f"n{axes}c",
+            "channels": content["crop_shape"][-1],
+            "dtype": dtype,
+            "crop_shape": content["crop_shape"],
+            "divisible_by": dict(zip(axes, strides, strict=True)),
+            "voxel_size_nm": voxel_size(settings, len(axes)),
+            "preprocessing": preprocessing(content),
+        },
+        "output": {"axes": f"n{axes}c", "channels": channels, "dtype": "float32", "range": [0, 1]},
+        "precision": "float32",
+        "trained_in": next((policy for policy in MIXED if policy in json.dumps(content["network"])), "float32"),
+        "scores": _scores(folder / "scores.json"),
+    }
+
+
+def preprocessing(content):
+    """Return the steps from stored grey values to what the network sees, under the names that bioimage.io has for them.
+
+    Parameters
+    ----------
+    content : dict
+        What ``network.json`` holds.
+
+    Returns
+    -------
+    list of dict
+        ``{"id": ..., "kwargs": {...}}`` each; empty where floats 0 .. 1 are taken as they are.
+
+    Examples
+    --------
+    >>> common = {"normalisation": "dtype", "dtype": "uint8"}
+    >>> preprocessing(common | {"intensity_range": [50, 250]})  # doctest: +NORMALIZE_WHITESPACE
+    [{'id': 'scale_linear', 'kwargs': {'gain': 0.005, 'offset': -0.25}},
+     {'id': 'clip', 'kwargs': {'min': 0.0, 'max': 1.0}}]
+    """
+    grey, clip = stored_range(content), {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}}
+    if content["normalisation"] == "percentile_per_image":
+        low, high = content["percentiles"]
+        kwargs = {"min_percentile": low, "max_percentile": high, "eps": 1e-6}
+        return [{"id": "scale_range", "kwargs": kwargs}, clip]
+    if isinstance(grey, ZScore):
+        return [{"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": grey.mean, "std": grey.std}}]
+    low, high = black_and_white(content["dtype"] or "uint8", grey)
+    kwargs = {"gain": 1 / (high - low), "offset": -low / (high - low) if low else 0.0}
+    scale = [{"id": "scale_linear", "kwargs": kwargs}] if kwargs != {"gain": 1, "offset": 0} else []
+    return scale + ([clip] if grey else [])
+
+
+def output_channels(content):
+    """Return the names of what a network predicts.
+
+    Parameters
+    ----------
+    content : dict
+        What ``network.json`` holds.
+
+    Returns
+    -------
+    list of str
+        One for each channel.
+
+    Examples
+    --------
+    >>> output_channels({"instance_targets": [], "n_classes": 3})
+    ['background', 'class 1', 'class 2']
+    """
+    if content["instance_targets"]:
+        return list(content["instance_targets"])
+    if content["n_classes"] == 1:
+        return ["foreground"]
+    return ["background", *(f"class {number}" for number in range(1, content["n_classes"]))]
+
+
+def voxel_size(settings, n_axes):
+    """Return the voxel size that a run was told.
+
+    Parameters
+    ----------
+    settings : dict
+        Variables of the run.
+    n_axes : int
+        2 or 3.
+
+    Returns
+    -------
+    list of float or None
+        Nanometres along ``(y, x)`` or ``(z, y, x)``; None where the run knows none, or has the default 1.
+
+    Examples
+    --------
+    >>> voxel_size({"VOXEL_SIZE_NM": [30, 3, 3]}, 3), voxel_size({"VOXEL_SIZE_NM": 5}, 2), voxel_size({}, 3)
+    ([30.0, 3.0, 3.0], [5.0, 5.0], None)
+    """
+    size = settings.get("VOXEL_SIZE_NM", UNKNOWN_SIZE)
+    if size == UNKNOWN_SIZE:
+        return None
+    sizes = [float(length) for length in (size if isinstance(size, list | tuple) else [size] * n_axes)]
+    return sizes[-n_axes:] if len(sizes) >= n_axes else [sizes[0], *sizes]
+
+
+def readme(description, files):
+    """Write in Markdown what stands in a description.
+
+    Parameters
+    ----------
+    description : dict
+        From `describe_run`.
+    files : dict of str to str
+        What each file is, by its name.
+
+    Returns
+    -------
+    str
+    """
+    given, got = description["input"], description["output"]
+    sizes = ", ".join(f"{axis} by {step}" for axis, step in given["divisible_by"].items())
+    steps = "".join(f"1. {_step_in_words(step)}\n" for step in given["preprocessing"]) or "None.\n"
+    size = given["voxel_size_nm"]
+    rows = "".join(f"| `{name}` | {what} |\n" for name, what in files.items())
+    scores = "".join(f"- {row['label']}: {row['value']:.4f}\n" for row in description["scores"]) or "None on record.\n"
+    cite = "".join(f"- {entry['text']} doi:{entry['doi']}\n" for entry in description["cite"])
+    return f"""# {description["name"]}
+
+{description["description"]}
+
+| file | what |
+| --- | --- |
+{rows}
+## Input
+
+Axes `{given["axes"]}`, {given["channels"]} channel(s), float32 behind the preprocessing. Trained on crops of
+{tuple(given["crop_shape"])}; sides must be divisible: {sizes}.
+{f"Voxel size of the training: {tuple(size)} nm." if size else "The voxel size of the training is not on record."}
+
+## Preprocessing
+
+From stored grey values ({given["dtype"]}) to what the network sees:
+
+{steps}
+## Output
+
+Axes `{got["axes"]}`, float32, probabilities 0 .. 1 of: {", ".join(got["channels"])}. {_mask_in_words(got["channels"])}
+
+## Validation
+
+Scores of the run on its test images:
+
+{scores}
+Predict images with known masks, take the mask as above, and compare by intersection over union.
+
+## Citation and licence
+
+{cite}
+Authors: {", ".join(description["authors"]) or "not stated"}. Licence: {description["license"]}.
+
+The network computes in float32; it was trained in {description["trained_in"]}.
+"""
+
+
+def description_text(description):
+    """Return a description as JSON.
+
+    Parameters
+    ----------
+    description : dict
+        From `describe_run`.
+
+    Returns
+    -------
+    str
+    """
+    return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+
+
+def _step_in_words(step):
+    kwargs = step["kwargs"]
+    if step["id"] == "scale_linear":
+        return f"grey value * {kwargs['gain']:.9g} + {kwargs['offset']:.9g}"
+    if step["id"] == "fixed_zero_mean_unit_variance":
+        return f"(grey value - {kwargs['mean']:.9g}) / {kwargs['std']:.9g}"
+    if step["id"] == "scale_range":
+        low, high = kwargs["min_percentile"], kwargs["max_percentile"]
+        return f"of each image or volume, its percentile {low:g} becomes 0 and its percentile {high:g} becomes 1"
+    return f"cut off below {kwargs['min']:g} and above {kwargs['max']:g}"
+
+
+def _mask_in_words(channels):
+    if len(channels) > 1 and channels[0] == "background":
+        return "The mask is the most probable class."
+    return "The mask is what lies above 0.5."
+
+
+def _scores(path):
+    """Return the scores of merged images, or whatever comes first, if the run was scored."""
+    scores = read_json(path) if path.is_file() else []
+    scores = [row for row in scores if row["metric"].endswith("iou") and isinstance(row["value"], float)]
+    merged = [row for row in scores if (row["protocol"], row["post"]) == ("per_image", "none")]
+    return [{key: row[key] for key in ("label", "value", "n")} for row in (merged or scores)[:4]]
