@@ -37,7 +37,7 @@ class Network(NamedTuple):
     make: object
 
 
-class TrainedNetwork(NamedTuple):
+class NetworkOfRun(NamedTuple):
     """What a finished run says about its network, which only workers make.
 
     Attributes
@@ -77,7 +77,7 @@ def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=Fal
 
     Returns
     -------
-    TrainedNetwork
+    NetworkOfRun
 
     Raises
     ------
@@ -102,7 +102,7 @@ def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=Fal
     key = "-".join(hash_file(path) for path in (weights, weights.with_name(NETWORK_NAME)))
     make = partial(_load_network, weights, crop_shape, precision, deterministic, channel)
     classes = 1 if targets else content["n_classes"]
-    return TrainedNetwork(Network(key, make), crop_shape, classes, content["batch_size"], stored_range(content))
+    return NetworkOfRun(Network(key, make), crop_shape, classes, content["batch_size"], stored_range(content))
 
 
 def _load_network(weights, crop_shape, precision, deterministic, channel):

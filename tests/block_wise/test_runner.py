@@ -103,6 +103,20 @@ def everything(path):
     return read_box(path, (slice(None),) * 3)
 
 
+def wait_until_started(workers, count):
+    """Wait until the processes that watch over workers know of them: they do not replace one that dies before."""
+    workers._client.wait_for_workers(count, timeout=60)
+
+    def status(dask_worker):  # within a function, so that it travels as code
+        return dask_worker.process.status.name
+
+    for _ in range(600):
+        if list(workers._client.run(status, nanny=True).values()) == ["running"] * count:
+            return
+        time.sleep(0.1)
+    raise TimeoutError
+
+
 def predict_and_label(job, workers):
     begin_blocks(job, {})
     predict_blocks(job, workers)
@@ -121,7 +135,7 @@ def test_two_processes_one_killed_give_the_bits_of_one(tmp_path):
     logs = job.folder / "workers"
     with block_workers(2, log_folder=logs) as workers:
         client = workers._client
-        client.wait_for_workers(2, timeout=60)
+        wait_until_started(workers, 2)
         before = client.run(os.getpid)
         submit, killed = workers.submit, []
 
@@ -144,11 +158,16 @@ def test_two_processes_one_killed_give_the_bits_of_one(tmp_path):
 
 
 def test_a_task_that_kills_every_worker_is_said():
+    def too_large():
+        import os
+        import time
+
+        time.sleep(1)  # a worker that dies before it is known to be there is not replaced
+        os.abort()
+
     with block_workers(1) as workers:
-        workers._client.wait_for_workers(1, timeout=60)
-        # What a worker can import: os.abort stands for a block that is too large.
         with pytest.raises(ValueError, match="a block killed its worker again and again.*BLOCK_SHAPE"):
-            list(run_tasks(workers, {"a": Task(os.abort, ())}, title="Test"))
+            list(run_tasks(workers, {"a": Task(too_large, ())}, title="Test"))
 
 
 def test_an_existing_scheduler_is_used_and_left_running():
@@ -163,7 +182,7 @@ def test_an_existing_scheduler_is_used_and_left_running():
 
 def test_a_scheduler_that_goes_away_is_said():
     with block_workers(1) as workers:
-        workers._client.wait_for_workers(1, timeout=60)
+        wait_until_started(workers, 1)
         future = workers.submit(time.sleep, 60)
         workers._client.cluster.close()
         with pytest.raises(ConnectionError, match="(scheduler is gone|no worker process is left).*same command again"):
