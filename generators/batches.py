@@ -17,7 +17,8 @@ class PairBatches(keras.utils.PyDataset):
     The children state ``kind``, what an element of x is called in messages, and ``axes``, the names of its axes.
 
     ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 in 0 .. 1, masks in their dtype,
-    float32. Keras advances ``epoch`` at the end of each; set it to continue an earlier training.
+    float32. Keras advances ``epoch`` at the end of each; set it to continue an earlier training. ``n_samples`` is how
+    many samples form an epoch.
 
     Parameters
     ----------
@@ -77,13 +78,13 @@ class PairBatches(keras.utils.PyDataset):
                 f"probability_map {probability_map} decides where random crops are taken, but every {self.kind} is as "
                 f"large as a crop, {self.crop_shape}. Leave it None, or take random crops of whole {self.kind}s."
             )
-        self.generator, self._n_arrays, self._n_samples = generator, len(x), len(x) * samples_per_array
+        self.generator, self._n_arrays, self.n_samples = generator, len(x), len(x) * samples_per_array
         self.batch_size, self.shuffle, self.seed, self.intensity_range = batch_size, shuffle, seed, intensity_range
         self.epoch = 0
         self._order_of_epoch = (None, None)
 
     def __len__(self):
-        return -(-self._n_samples // self.batch_size)
+        return -(-self.n_samples // self.batch_size)
 
     def __getitem__(self, index):
         rng = np.random.default_rng((self.seed, self.epoch, index))
@@ -125,7 +126,7 @@ class PairBatches(keras.utils.PyDataset):
         """Return the numbers of the arrays in the order of the present epoch."""
         epoch, order = self._order_of_epoch
         if epoch != self.epoch:
-            epoch, order = self.epoch, np.arange(self._n_samples) % self._n_arrays
+            epoch, order = self.epoch, np.arange(self.n_samples) % self._n_arrays
             if self.shuffle:
                 np.random.default_rng((self.seed, epoch)).shuffle(order)
             self._order_of_epoch = (epoch, order)

@@ -83,7 +83,7 @@ def strides_with_z(depth, z_down):
     Raises
     ------
     ValueError
-        If there is not one factor, or one for each pooling, of at least 1.
+        If there is not one factor, or one for each pooling, of 1 or 2.
 
     Examples
     --------
@@ -91,8 +91,8 @@ def strides_with_z(depth, z_down):
     ([(1, 2, 2), (1, 2, 2)], [(1, 2, 2), (2, 2, 2)])
     """
     steps = (z_down,) * depth if isinstance(z_down, int) else tuple(z_down)
-    if len(steps) != depth or min(steps) < 1:
-        raise ValueError(f"Z_DOWN is {z_down}; wanted one factor of at least 1, or {depth} (one for each pooling).")
+    if len(steps) != depth or not set(steps) <= {1, 2}:  # the kernels that enlarge again are 2 wide
+        raise ValueError(f"Z_DOWN is {z_down}; wanted 1 or 2 for all {depth} poolings, or one of them for each.")
     return [(step, 2, 2) for step in steps]
 
 

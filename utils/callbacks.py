@@ -14,6 +14,7 @@ from utils.files import atomic_path, read_json, write_csv, write_json
 
 # Bytes of structure in a weights file beside the numbers.
 HDF5_OVERHEAD = 500_000
+STATE_NAME = "state.json"
 MONITORS = {"val_loss": min, "val_foreground_iou": max}
 
 
@@ -78,14 +79,10 @@ class Checkpoints(keras.callbacks.Callback):
         self.history, self.best, self.best_epoch, self.stopped = [], None, None, False
 
     @property
-    def _state_file(self):
-        return self.folder / "state.json"
-
-    @property
     def _best_file(self):
         return self.folder / "best.weights.h5"
 
-    def restore(self, model, batches, epochs):
+    def restore(self, model, batches, epochs, *, folder=None):
         """Put model, optimizer and data where an earlier, unfinished training stood.
 
         Parameters
@@ -96,6 +93,8 @@ class Checkpoints(keras.callbacks.Callback):
             Training data; its epoch is set.
         epochs : int
             Epochs of the whole training.
+        folder : str or Path, optional
+            Where the earlier training was saved, if not where this one will be.
 
         Returns
         -------
@@ -103,13 +102,14 @@ class Checkpoints(keras.callbacks.Callback):
             For ``fit(initial_epoch=...)``: 0 when there is nothing to go on from, ``epochs`` when the training had
             ended.
         """
-        if not self._state_file.exists():
+        folder = self.folder if folder is None else folder
+        if not (folder / STATE_NAME).exists():
             return 0
-        state = read_json(self._state_file)
+        state = read_json(folder / STATE_NAME)
         self.history, self.best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
         self.stopped = state["stopped"]
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.folder / state["weights"])
+        model.load_weights(folder / state["weights"])
         for seed, value in zip(_dropout_seeds(model), state["dropout_seeds"], strict=True):
             seed.assign(value)
         batches.epoch = len(self.history)
@@ -167,7 +167,7 @@ class Checkpoints(keras.callbacks.Callback):
         state = {"best": self.best, "best_epoch": self.best_epoch, "stopped": self.stopped, "weights": weights.name}
         # Keras saves weights and optimizer, but not where the random numbers of dropout stand.
         seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in _dropout_seeds(self.model)]
-        write_json(self._state_file, state | {"dropout_seeds": seeds, "history": self.history})
+        write_json(self.folder / STATE_NAME, state | {"dropout_seeds": seeds, "history": self.history})
         for old in self.folder.glob("epoch_*.weights.h5"):
             if old != weights:
                 old.unlink()

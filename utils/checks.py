@@ -22,6 +22,11 @@ def pooling_factors(depth, z_down=None):
     tuple of int
         ``(y, x)`` or ``(z, y, x)``.
 
+    Raises
+    ------
+    ValueError
+        If ``z_down`` is not 1 or 2 for all poolings or for each.
+
     Examples
     --------
     >>> pooling_factors(4), pooling_factors(3, 2), pooling_factors(3, (1, 2, 2))
@@ -29,7 +34,10 @@ def pooling_factors(depth, z_down=None):
     """
     if z_down is None:
         return (2**depth,) * 2
-    return (math.prod((z_down,) * depth if isinstance(z_down, int) else z_down), 2**depth, 2**depth)
+    steps = (z_down,) * depth if isinstance(z_down, int) else tuple(z_down)
+    if len(steps) != depth or not set(steps) <= {1, 2}:
+        raise ValueError(f"Z_DOWN is {z_down}; wanted 1 or 2 for all {depth} poolings, or one of them for each.")
+    return (math.prod(steps), 2**depth, 2**depth)
 
 
 def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, padding_mode="mirror", name="CROP_SHAPE"):
@@ -93,7 +101,7 @@ def check_volumes_hold_crop(volumes, crop_shape, *, what):
     Raises
     ------
     ValueError
-        With all volumes that are smaller along some axis, and the largest subvolume that fits.
+        With all volumes that are smaller along some axis, and the size that fits into all.
     """
     crop = tuple(crop_shape[:3])
     sizes = [volume.shape[:3] for volume in volumes.x]
@@ -103,7 +111,29 @@ def check_volumes_hold_crop(volumes, crop_shape, *, what):
         if any(have < wanted for have, wanted in zip(size, crop, strict=True))
     ]
     fitting = tuple(min(column) for column in zip(crop, *sizes, strict=True))
-    raise_problems(f"the subvolume {crop} is larger than {what}; at most {fitting} fits into all", problems)
+    raise_problems(
+        f"the subvolume {crop} is larger than {what}; {fitting}, or what poolings divide below it, fits into all",
+        problems,
+    )
+
+
+def check_z_filter_size(size):
+    """Check the number of slices of the median along z, long before it is used.
+
+    Parameters
+    ----------
+    size : int
+        ``Z_FILTER_SIZE``; 0 is off.
+
+    Raises
+    ------
+    ValueError
+        If it is below 0 or even.
+    """
+    if size and (size < 1 or size % 2 == 0):
+        raise ValueError(
+            f"Z_FILTER_SIZE is {size}: such a median has no middle slice. Use an odd number such as 5, or 0."
+        )
 
 
 def check_same_size(images, *, why, remedy):

@@ -300,11 +300,13 @@ def _pair_problems(image_path, images, mask_path, masks, channels, intensity_ran
         return problems
     if len(images) != len(masks):
         problems.append(f"{image_path.name} has {len(images)} pages, its mask {mask_path.name} {len(masks)}")
-    for image, mask in zip(images, masks, strict=False):
-        if image.shape[:2] != mask.shape[:2]:
-            problems.append(f"{image_path.name} is {_size(image)}, its mask {mask_path.name} {_size(mask)} (y x x)")
-        if mask.shape[-1] != 1:
-            problems.append(f"mask {mask_path.name} is in colour; wanted one grey value per class")
+    pairs = list(zip(images, masks, strict=False))
+    other = next((pair for pair in pairs if pair[0].shape[:2] != pair[1].shape[:2]), None)
+    if other is not None:
+        image, mask = map(_size, other)
+        problems.append(f"{image_path.name} is {image}, its mask {mask_path.name} {mask} (y x x)")
+    if any(mask.shape[-1] != 1 for mask in masks):
+        problems.append(f"mask {mask_path.name} is in colour; wanted one grey value per class")
     return problems
 
 

@@ -1,5 +1,6 @@
 """GPUs, precision, compilation, gradients: what depends on machine or backend. The only module that imports one."""
 
+import functools
 import platform
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 
 from utils.errors import check_choice
+from utils.experiment import this_machine
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -109,6 +111,126 @@ def make_deterministic():
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+@functools.cache
+def training_strategy():
+    """Return how TensorFlow trains one network on all visible GPUs and, with ``TF_CONFIG``, on several machines.
+
+    Call it before anything is computed: the machines find each other when it is called first.
+
+    Returns
+    -------
+    tensorflow.distribute.Strategy or None
+        None where there is one device.
+
+    Raises
+    ------
+    ValueError
+        If there are several devices and the backend is not TensorFlow, or ``TF_CONFIG`` is wrong.
+    """
+    machines, devices = this_machine().count, _training_devices()
+    if machines == 1 and len(devices) <= 1:
+        return None
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"{max(machines, len(devices))} devices that train one network need KERAS_BACKEND=tensorflow, it is "
+            f"{keras.backend.backend()}. Take one GPU, such as --gpu 0, and no TF_CONFIG."
+        )
+    import tensorflow as tf
+
+    if machines > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _training_devices():
+    """Return the names of the GPUs that are visible to the backend."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return [f"GPU:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
+    if backend == "jax":
+        import jax
+
+        return [str(device) for device in jax.devices() if device.platform == "gpu"]
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def sum_over_devices(value):
+    """Add up a number of which each device that trains has its own part.
+
+    Parameters
+    ----------
+    value : tensor
+        Scalar; the result depends on the parts of all devices, and so do gradients.
+
+    Returns
+    -------
+    tensor
+        The value itself where one device trains.
+    """
+    context = _replica_context()
+    return value if context is None else context.all_reduce("SUM", value)
+
+
+def mean_over_devices(values):
+    """Return the mean of all values on all devices that train; they may have different numbers of them.
+
+    Parameters
+    ----------
+    values : tensor
+        Of any shape.
+
+    Returns
+    -------
+    tensor
+        Scalar.
+    """
+    if _replica_context() is None:
+        return keras.ops.mean(values)
+    count = keras.ops.cast(keras.ops.size(values), "float32")
+    return sum_over_devices(keras.ops.sum(values)) / sum_over_devices(count)
+
+
+def share_of_loss(loss):
+    """Return the part of the loss of a whole batch whose gradient each device contributes; gradients are added up.
+
+    Parameters
+    ----------
+    loss : tensor
+        Scalar, the same on all devices.
+
+    Returns
+    -------
+    tensor
+        The loss itself where one device trains.
+    """
+    context = _replica_context()
+    return loss if context is None else loss / context.num_replicas_in_sync
+
+
+def is_one_of_several():
+    """Return whether what is computed now is the part of one of several devices that train.
+
+    Returns
+    -------
+    bool
+    """
+    return _replica_context() is not None
+
+
+def _replica_context():
+    """Return what connects the devices that train, or None where there is one."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return None if context is None or context.num_replicas_in_sync == 1 else context
 
 
 def gradient(function, x):

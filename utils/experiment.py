@@ -6,6 +6,7 @@ Keras loads.
 
 import argparse
 import ast
+import json
 import linecache
 import os
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from typing import NamedTuple
 
 from utils.errors import did_you_mean, raise_problems
 
@@ -109,6 +111,57 @@ def choose_gpus(requested):
         chosen = [gpus[number] for number in numbers]
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen) or "-1"
+
+
+class Machine(NamedTuple):
+    """Which of the machines that train one network together this is.
+
+    Attributes
+    ----------
+    number : int
+        0 for the first, which alone saves and evaluates.
+    count : int
+        How many there are.
+    """
+
+    number: int
+    count: int
+
+    @property
+    def is_first(self):
+        """Whether this machine saves and evaluates."""
+        return self.number == 0
+
+
+def this_machine():
+    """Read from ``TF_CONFIG`` in the environment which machine this is.
+
+    Returns
+    -------
+    Machine
+        ``Machine(0, 1)`` without ``TF_CONFIG``.
+
+    Raises
+    ------
+    ValueError
+        If ``TF_CONFIG`` is not what TensorFlow's MultiWorkerMirroredStrategy needs.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return Machine(0, 1)
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        number = task["index"]
+        understood = set(config["cluster"]) == {"worker"} and task["type"] == "worker" and workers[number]
+    except (ValueError, KeyError, TypeError, IndexError):
+        understood = False
+    if not understood or not 0 <= number < len(workers):
+        raise ValueError(
+            f"TF_CONFIG is {text}; wanted the addresses of all machines and the number of this one, such as "
+            '{"cluster": {"worker": ["node1:12345", "node2:12345"]}, "task": {"type": "worker", "index": 0}}.'
+        )
+    return Machine(number, len(workers))
 
 
 def _count_gpus():

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from utils.checks import check_same_size, check_volumes_hold_crop
+from utils.checks import check_same_size, check_volumes_hold_crop, check_z_filter_size
 from utils.data_folder import load_train_and_test, load_train_and_test_volumes
 from utils.image_set import ImageSet, crop_image_set, split_validation, split_validation_z, with_context
 from utils.normalisation import PERCENTILES, measure_intensity_range, readable_range, stretch_each
@@ -87,8 +87,10 @@ def load_images(
     ------
     ValueError
         As `utils.data_folder.load_train_and_test`, `utils.image_set.split_validation`,
-        `utils.checks.check_same_size`, and `readable_range` and `measure_intensity_range` of `utils.normalisation`.
+        `utils.checks.check_z_filter_size`, `utils.checks.check_same_size`, and `readable_range` and
+        `measure_intensity_range` of `utils.normalisation`.
     """
+    check_z_filter_size(z_filter_size)
     stored = {"channels": crop_shape[-1], "n_classes": n_classes}
     stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)
     train, test = (
@@ -116,6 +118,7 @@ def load_volumes(
     overlap=0.0,
     validation_split=0.1,
     random_subvolumes=0,
+    z_filter_size=0,
     n_classes=1,
     intensity_range=None,
     image_dataset=None,
@@ -142,6 +145,8 @@ def load_volumes(
         Share of the slices of each volume, the last ones, kept for validation.
     random_subvolumes : int
         Above 0 leaves the training volumes whole, for subvolumes drawn anew in every epoch.
+    z_filter_size : int
+        Of the median along z that will be used; checked only.
     n_classes, intensity_range
         As `load_images`.
     image_dataset, mask_dataset : str, optional
@@ -158,10 +163,14 @@ def load_volumes(
     Raises
     ------
     ValueError
-        As `utils.data_folder.load_train_and_test_volumes`, `utils.image_set.split_validation_z`,
+        If ``random_subvolumes`` is negative, or as `utils.data_folder.load_train_and_test_volumes`,
+        `utils.image_set.split_validation_z`, `utils.checks.check_z_filter_size`,
         `utils.checks.check_volumes_hold_crop`, and `readable_range` and `measure_intensity_range` of
         `utils.normalisation`.
     """
+    check_z_filter_size(z_filter_size)
+    if random_subvolumes < 0:
+        raise ValueError(f"RANDOM_SUBVOLUMES is {random_subvolumes}; wanted a number of each volume, or 0 for a grid.")
     stored = {"channels": crop_shape[-1], "n_classes": n_classes}
     stored |= {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
     stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from utils.files import atomic_path
-from utils.page_axes import check_axes_of_volume, plain_channels, stacked_pages
+from utils.page_axes import axes_of_volume, check_axes_of_volume, plain_channels, stacked_pages
 from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, read_dataset
 
 TIF_SUFFIXES = (".tif", ".tiff")
@@ -175,7 +175,8 @@ def _read_tif(path, one_volume):
         if len(tif.series) > 1:  # pages of different sizes, which tifffile groups by size
             return [page for item in tif.pages for page in stacked_pages(item.asarray(), item.axes)]
         for series in tif.series:
-            pages.extend(stacked_pages(series.asarray(), series.axes))
+            axes = axes_of_volume(series.axes) if one_volume else series.axes
+            pages.extend(stacked_pages(series.asarray(), axes))
     if not pages:
         raise ValueError("it holds no image")
     return pages

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from utils.devices import mean_over_devices, share_of_loss, sum_over_devices
 from utils.errors import check_choice
 
 # Weights of the three terms of each loss.
@@ -143,6 +144,8 @@ def balancing_weight(masks):
 class SegmentationLoss(keras.losses.Loss):
     """Weighted sum of cross-entropy, focal, Dice, Jaccard and Tversky loss over the pixels of a batch.
 
+    Where several devices share a batch, sums and means run over all of it, so that they compute what one would.
+
     With truth t, probability p and pixel weights w, S being the sum over the batch:
 
     - cross-entropy = mean(-w (t log p + (1 - t) log(1 - p))),
@@ -211,22 +214,23 @@ class SegmentationLoss(keras.losses.Loss):
             true = ops.one_hot(ops.cast(true[..., 0], "int32"), n_classes)
         loss = 0.0
         if self.cross_entropy:
-            loss += self.cross_entropy * ops.mean(weight * self._entropy(true, probability, gamma=0))
+            loss += self.cross_entropy * mean_over_devices(weight * self._entropy(true, probability, gamma=0))
         if self.focal:
-            loss += self.focal * ops.mean(weight * self._entropy(true, probability, self.focal_gamma))
+            loss += self.focal * mean_over_devices(weight * self._entropy(true, probability, self.focal_gamma))
         if n_classes > 1:  # the overlap terms leave the background out
             true, probability = true[..., 1:], probability[..., 1:]
-        overlap = ops.sum(weight * true * probability)
-        total = ops.sum(weight * true) + ops.sum(weight * probability)
+        overlap = sum_over_devices(ops.sum(weight * true * probability))
+        true_sum, found_sum = (sum_over_devices(ops.sum(weight * part)) for part in (true, probability))
+        total = true_sum + found_sum
         if self.dice:
             loss += self.dice * (1 - (2 * overlap + SMOOTH) / (total + SMOOTH))
         if self.jaccard:
             loss += self.jaccard * (1 - (overlap + SMOOTH) / (total - overlap + SMOOTH))
         if self.tversky:
-            false, missed = ops.sum(weight * probability) - overlap, ops.sum(weight * true) - overlap
+            false, missed = found_sum - overlap, true_sum - overlap
             cost = self.tversky_weights[0] * false + self.tversky_weights[1] * missed
             loss += self.tversky * (1 - (overlap + SMOOTH) / (overlap + cost + SMOOTH))
-        return loss
+        return share_of_loss(loss)
 
     def _entropy(self, true, probability, gamma):
         """Return -c (1 - q)^gamma log q per pixel, q and c being probability and weight of the true class."""

@@ -86,6 +86,22 @@ def check_axes_of_volume(series):
             )
 
 
+def axes_of_volume(axes):
+    """Return the axes of a volume, of which tifffile calls z channels or samples where it has three or four slices.
+
+    Parameters
+    ----------
+    axes : str
+        As tifffile gives them.
+
+    Returns
+    -------
+    str
+        ``ZYX`` for ``SYX`` and ``CYX``; others as they are.
+    """
+    return "ZYX" if axes in ("SYX", "CYX") else axes
+
+
 def plain_channels(image, name, *, keep_colour=False):
     """Make one channel of three equal ones, 0 and 255 of one-bit images, and the byte order of this machine.
 

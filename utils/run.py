@@ -10,6 +10,7 @@ import numpy as np
 
 from utils.charts import draw_overlays, middle_slice
 from utils.environment import describe_environment, peak_memory_gib
+from utils.experiment import this_machine
 from utils.files import read_json, write_csv, write_json
 from utils.image_files import ImageWriter, SavedImages
 from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
@@ -55,6 +56,9 @@ PROBABILITY_STEPS = 4096
 class Run:
     """One run of a template: ``job_dir/results/<id>_<rid>/``.
 
+    Of several machines that train one network the first has this folder; the others write log, history and checkpoints
+    to ``job_dir/machines/<id>_<rid>_<number>/``, and go on from the checkpoints of the first.
+
     Parameters
     ----------
     args : argparse.Namespace
@@ -75,10 +79,14 @@ class Run:
     def __init__(self, args, settings, *, intensity_range=None):
         name = f"{args.id}_{args.rid}" + ("_dry_run" if args.dry_run else "")
         self.folder = Path(args.job_dir) / "results" / name
+        self.saved_training = self.folder / "checkpoints"
+        machine = this_machine()
+        if not machine.is_first:
+            self.folder = Path(args.job_dir) / "machines" / f"{name}_{machine.number}"
+        self.checkpoints = self.folder / "checkpoints"
         self.name, self.settings = name, settings
         self._intensity_range = intensity_range or settings.get("INTENSITY_RANGE")
         self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
-        self.checkpoints = self.folder / "checkpoints"
         self._scores, self._image_scores, self._overlays = [], [], {}
         self._start = time.perf_counter()
         if args.dry_run:
@@ -94,16 +102,15 @@ class Run:
         print(f"Device: {self._environment['device']}; backend {self._environment['backend']}.")
 
     def _claim_folder(self, args):
-        settings_file, environment_file = self.folder / "settings.json", self.folder / "environment.json"
+        claimed = self.saved_training.parent
+        settings_file, environment_file = claimed / "settings.json", claimed / "environment.json"
         if environment_file.exists() and "end" in read_json(environment_file):
-            raise FileExistsError(
-                f"run {self.name} is finished; its results are in {self.folder}. Choose another --rid."
-            )
+            raise FileExistsError(f"run {self.name} is finished; its results are in {claimed}. Choose another --rid.")
         # A run that failed before its first epoch ended has nothing to lose: it may start again with other settings.
-        begun = (self.checkpoints / "state.json").exists()
+        begun = (self.saved_training / "state.json").exists()
         if begun and not args.resume:
             raise FileExistsError(
-                f"run {self.name} was begun and not finished ({self.folder}). "
+                f"run {self.name} was begun and not finished ({claimed}). "
                 "Add --resume to go on with it, or choose another --rid."
             )
         if begun:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.checks import check_same_size
+from utils.checks import check_same_size, check_z_filter_size
 from utils.experiment_data import ExperimentData
 from utils.image_set import crop_image_set, split_validation
 from utils.stored_data_folder import open_image_sets
@@ -64,6 +64,7 @@ def open_images(
         If there is neither ``val/`` nor a validation split, or as `utils.stored_data_folder.open_image_sets`,
         `utils.image_set.split_validation` and `utils.checks.check_same_size`.
     """
+    check_z_filter_size(z_filter_size)
     has_validation = (Path(data_dir) / "val").is_dir()
     parts = {"train": False} | ({"val": False} if has_validation else {}) | {"test": True}
     problems = []

@@ -10,8 +10,8 @@ import tifffile
 from PIL import Image, ImageMode
 
 from utils.image_files import PLAIN_MODES, TIF_SUFFIXES, read_images, reading
-from utils.page_axes import check_axes_of_volume, pages_shape, plain_channels, stacked_pages
-from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, _axes_from_shape, _choose
+from utils.page_axes import axes_of_volume, check_axes_of_volume, pages_shape, plain_channels, stacked_pages
+from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, _axes_from_shape, _choose, count_single
 
 IF_BROKEN = " (if the file is broken, copy it again or take it and its partner away)"
 # Height and width of what is read at once where any part of a page can be.
@@ -166,13 +166,14 @@ def _of_tif(path, one_volume):
                 for shape in [pages_shape(page.shape, page.axes)]
             ]
         series, byteorder = tif.series[0], tif.byteorder
-        shape = pages_shape(series.shape, series.axes)
+        axes = axes_of_volume(series.axes) if one_volume else series.axes
+        shape = pages_shape(series.shape, axes)
         count, height, width, _ = shape
         numbers = [None if page is None else page.index for page in series.pages]
         if series.dataoffset is not None:
             block = 1, min(height, TILE), min(width, TILE)
             stored = np.dtype(byteorder + series.dtype.char), series.dataoffset, series.shape
-            read = partial(_read_mapped, path, *stored, series.axes)
+            read = partial(_read_mapped, path, *stored, axes)
         elif len(numbers) == count and None not in numbers:
             block, read = (1, height, width), partial(_read_tif_page, path, numbers)
         else:  # a page is scattered over several: channels apart, or pages that are missing
@@ -183,9 +184,7 @@ def _of_tif(path, one_volume):
 def _of_dataset(path, dataset):
     """Read the header of an hdf5 or zarr file, of which chunks are read."""
     array = _open_dataset(path, dataset)
-    n_single = 0
-    while array.ndim - n_single > 3 and array.shape[n_single] == 1:  # a single time point or channel
-        n_single += 1
+    n_single = count_single(array.shape)
     shape = array.shape[n_single:]
     axes = _axes_from_shape(shape)
     sizes = dict(zip(axes, shape, strict=True))

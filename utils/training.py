@@ -1,14 +1,20 @@
 """Compiling and training: checkpoints, a chart, a progress line; what has been begun is gone on with."""
 
+import shutil
+import sys
+from contextlib import nullcontext
+
 import keras
 
 from utils.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights
-from utils.devices import make_deterministic, set_precision, use_jit
+from utils.devices import make_deterministic, set_precision, training_strategy, use_jit
+from utils.experiment import this_machine
 from utils.files import atomic_path
 from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
 from utils.network_file import write_network
 from utils.optimizers import get_optimizer
+from utils.shared_training import SharedBatches, shared_copy
 
 
 def prepare_keras(*, seed, precision, deterministic, volumes=False):
@@ -24,7 +30,13 @@ def prepare_keras(*, seed, precision, deterministic, volumes=False):
         Make the backend compute exactly the same numbers every time, somewhat slower.
     volumes : bool
         Whether the network has 3D convolutions, which not every precision suits.
+
+    Raises
+    ------
+    ValueError
+        As `utils.devices.set_precision` and `utils.devices.training_strategy`.
     """
+    training_strategy()  # the machines find each other before anything is computed
     keras.utils.set_random_seed(seed)
     set_precision(precision, volumes=volumes)
     if deterministic:
@@ -120,6 +132,9 @@ def train_network(
 ):
     """Train a compiled model, going on where an earlier call in the same run folder stopped, and load the best weights.
 
+    Several GPUs, or machines (``TF_CONFIG``), share each batch and train a copy of the model; the model gets the
+    weights. All machines but the first are at their end then: this call ends their process.
+
     Parameters
     ----------
     run : Run
@@ -145,11 +160,15 @@ def train_network(
     Raises
     ------
     ValueError
-        If the monitor is unknown, a patience makes no sense, or the weights do not fit the network.
+        If the monitor is unknown, a patience makes no sense, the weights do not fit the network, or the
+        devices cannot share the batches.
     """
     run.section("Training")
-    write_network(run, model, batches)
+    is_first = this_machine().is_first
+    if is_first:
+        write_network(run, model, batches)
     if weights_file is not None:
+        _end_unless(is_first, run)
         load_weights(model, weights_file)
         with atomic_path(run.checkpoints / "best.weights.h5") as temporary:
             model.save_weights(temporary)
@@ -158,13 +177,29 @@ def train_network(
     ours = [checkpoints, ProgressChart(run.charts / "history.png", checkpoints), Progress(epochs)]
     if getattr(model, "schedule", None) == "plateau":
         ours.append(ReduceOnPlateau(checkpoints, patience=plateau_patience))
-    model.fit(
-        batches,
-        validation_data=validation_batches,
-        epochs=epochs,
-        initial_epoch=checkpoints.restore(model, batches, epochs),
-        shuffle=False,
-        callbacks=[*ours, *callbacks],
-        verbose=0,
-    )
+    strategy, trained = training_strategy(), model
+    with strategy.scope() if strategy else nullcontext():
+        if strategy:
+            devices, trained = strategy.num_replicas_in_sync, shared_copy(model, strategy)
+            shared = [SharedBatches(part, devices) for part in (batches, validation_batches)]
+            print(f"{devices} devices share each batch of {batches.batch_size}.")
+        train, validation = shared if strategy else (batches, validation_batches)
+        trained.fit(
+            train,
+            validation_data=validation,
+            epochs=epochs,
+            initial_epoch=checkpoints.restore(trained, batches, epochs, folder=run.saved_training),
+            shuffle=False,
+            callbacks=[*ours, *callbacks],
+            verbose=0,
+        )
+    _end_unless(is_first, run)
     checkpoints.load_best(model)
+
+
+def _end_unless(is_first, run):
+    """End this process if another machine evaluates; its checkpoints are those of the first one."""
+    if not is_first:
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        print("This machine has done its part; the first one goes on.", flush=True)
+        sys.exit(0)

@@ -42,9 +42,31 @@ def read_dataset(path, dataset=None):
             found = {}
             file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
             array = _choose(found, dataset)[...]
-    while array.ndim > 3 and array.shape[0] == 1:  # a single time point or channel
-        array = array[0]
+    array = array[(0,) * count_single(array.shape)]
     return array, _axes_from_shape(array.shape)
+
+
+def count_single(shape):
+    """Count leading axes of a single time point or channel before a volume.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an array in a file.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> count_single((1, 1, 30, 40, 50)), count_single((1, 40, 50, 3)), count_single((30, 40, 50))
+    (2, 0, 0)
+    """
+    count = 0
+    while len(shape) - count > 3 and shape[count] == 1 and not (len(shape) - count == 4 and shape[-1] in (1, 3)):
+        count += 1
+    return count
 
 
 def _read_zarr(path, dataset):

@@ -150,6 +150,7 @@ data = load_volumes(
     image_dataset=IMAGE_DATASET,
     mask_dataset=MASK_DATASET,
     test_crop_shape=TEST_CROP_SHAPE,
+    z_filter_size=Z_FILTER_SIZE,
 )
 run = Run(args, settings)
 

@@ -147,6 +147,7 @@ data = load_volumes(
     intensity_range=INTENSITY_RANGE,
     image_dataset=IMAGE_DATASET,
     mask_dataset=MASK_DATASET,
+    z_filter_size=Z_FILTER_SIZE,
 )
 run = Run(args, settings)
 

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from utils.checks import check_crop_shape, check_exclusive, check_same_size
+from utils.checks import (
+    check_crop_shape,
+    check_exclusive,
+    check_same_size,
+    check_z_filter_size,
+    pooling_factors,
+)
 from utils.errors import check_choice, raise_problems
 from utils.image_files import Source
 from utils.image_set import ImageSet
@@ -14,6 +20,19 @@ def test_a_crop_that_the_poolings_divide_passes():
 def test_a_crop_that_is_not_divisible_names_its_neighbours():
     with pytest.raises(ValueError, match=r"CROP_SHAPE \(250, 250, 1\): 250 is not divisible by 16 .* use 240 or 256"):
         check_crop_shape((250, 250, 1), poolings=4)
+
+
+@pytest.mark.parametrize("z_down", [0, -2, 3, (0, 1, 2), (1, 2)])
+def test_poolings_along_z_halve_or_leave_z_alone(z_down):
+    with pytest.raises(ValueError, match="Z_DOWN is .*; wanted 1 or 2 for all 3 poolings, or one of them for each"):
+        pooling_factors(3, z_down)
+
+
+@pytest.mark.parametrize("size", [4, -1])
+def test_a_median_without_a_middle_slice_is_refused(size):
+    with pytest.raises(ValueError, match=f"Z_FILTER_SIZE is {size}"):
+        check_z_filter_size(size)
+    assert [check_z_filter_size(good) for good in (0, 1, 5)] == [None] * 3
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (0, 256, 1), (25.6, 256, 1)])

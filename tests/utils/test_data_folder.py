@@ -413,6 +413,13 @@ def test_problems_of_volumes_are_said_together(tmp_path):
         assert part in str(error.value)
 
 
+def test_a_volume_with_another_mask_is_one_problem(tmp_path):
+    pair = (volume_of(5), np.zeros((5, 6, 7), np.uint8))
+    data = write_volumes(tmp_path, {"a.tif": pair}, {"b.tif": pair})
+    with pytest.raises(ValueError, match=r"^2 problems in .*a\.tif is 6x8, its mask a\.tif 6x7.*b\.tif is 6x8"):
+        load_train_and_test_volumes(data)
+
+
 def test_slices_of_different_sizes_are_no_volume(tmp_path):
     for part in ("train", "test"):
         write_set(tmp_path / part, numbered("{}.png", IMAGE), numbered("{}.png", MASK))

@@ -11,6 +11,7 @@ from utils.experiment import (
     describe_template,
     parse_command_line,
     template_variables,
+    this_machine,
     variable_groups,
 )
 
@@ -151,6 +152,18 @@ SAY_ERRORS = "import sys\nfrom utils import experiment, crops\nsys.excepthook = 
 
 def run_code(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_machines_are_counted_by_the_environment(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert this_machine() == (0, 1) and this_machine().is_first
+    cluster = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": %s}}'
+    monkeypatch.setenv("TF_CONFIG", cluster % 1)
+    assert this_machine() == (1, 2) and not this_machine().is_first
+    for wrong in ("{", "{}", cluster % 2, cluster % -1, cluster.replace('"type": "worker"', '"type": "ps"') % 0):
+        monkeypatch.setenv("TF_CONFIG", wrong)
+        with pytest.raises(ValueError, match="^TF_CONFIG is .*; wanted the addresses of all machines"):
+            this_machine()
 
 
 def test_an_error_raised_on_purpose_is_one_sentence():

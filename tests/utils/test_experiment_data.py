@@ -99,6 +99,14 @@ def test_mistakes_are_said_before_anything_is_read(load, tmp_path):
         load(tmp_path / "nowhere", normalisation="mean_std", intensity_range=(0, 1))
 
 
+def test_numbers_that_make_no_sense_are_said_before_anything_is_read(tmp_path):
+    for load in (load_images, load_volumes):
+        with pytest.raises(ValueError, match="Z_FILTER_SIZE is 4"):
+            load(tmp_path / "nowhere", (4, 4, 1), z_filter_size=4, **{"seed": 0} if load is load_images else {})
+    with pytest.raises(ValueError, match="RANDOM_SUBVOLUMES is -3"):
+        load_volumes(tmp_path / "nowhere", (4, 4, 4, 1), random_subvolumes=-3)
+
+
 def test_discarding_is_for_training_crops_alone(tmp_path):
     data = loaded(write_data(tmp_path))
     found = data._replace(train_crops=discard_crops(data.train_crops, min_foreground=0.5))

@@ -17,7 +17,7 @@ MASKS = [(np.random.default_rng(0).random((8, 8, 1)) > 0.7).astype(np.uint8) for
 @pytest.fixture
 def run(tmp_path):
     folders = {"checkpoints": tmp_path / "checkpoints", "charts": tmp_path / "charts"}
-    return SimpleNamespace(folder=tmp_path, section=print, **folders)
+    return SimpleNamespace(folder=tmp_path, section=print, saved_training=folders["checkpoints"], **folders)
 
 
 def flow(masks=MASKS):

@@ -9,6 +9,7 @@ import tifffile
 import zarr
 
 from utils.image_files import ImageWriter, SavedImages, Source, VolumeSource, list_images, read_images, write_pairs
+from utils.stored_pages import stored_pages
 
 VOLUME = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
 
@@ -40,6 +41,26 @@ def test_the_only_array_is_read_without_its_name(tmp_path, suffix):
     volume = read(WRITERS[suffix](tmp_path / f"v.{suffix}", volumes__raw=VOLUME, offsets=np.zeros(3)))
     assert volume.dtype == np.uint16
     assert np.array_equal(volume[..., 0], VOLUME)
+
+
+@every_format
+def test_a_single_slice_in_colour_keeps_its_channels(tmp_path, suffix):
+    slices = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(1, 4, 5, 3)
+    path = WRITERS[suffix](tmp_path / f"v.{suffix}", raw=slices)
+    assert np.array_equal(read(path), slices)
+    (pages,) = stored_pages(path)
+    assert pages.shape == (1, 4, 5, 3)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("imagej", [False, True])
+def test_a_volume_of_three_or_four_slices_is_not_taken_for_colour(tmp_path, count, imagej):
+    volume = np.arange(count * 20 * 30, dtype=np.uint16).reshape(count, 20, 30)
+    tifffile.imwrite(tmp_path / "v.tif", volume, imagej=imagej)
+    assert np.array_equal(read(tmp_path / "v.tif", one_volume=True)[..., 0], volume)
+    (pages,) = stored_pages(tmp_path / "v.tif", one_volume=True)
+    window = (slice(0, count), slice(0, 20), slice(0, 30))
+    assert pages.shape == (count, 20, 30, 1) and np.array_equal(pages.read(window)[..., 0], volume)
 
 
 @every_format
