@@ -269,7 +269,7 @@ prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volum
 cache = args.job_dir / "cache"
 
 # %% Checks and data: 2. images or volumes, normalised and cropped
-stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE}
+stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE}
 stored |= {"normalisation": NORMALISATION, "percentiles": PERCENTILES}
 if volumes:
     data = load_volumes(
@@ -278,6 +278,7 @@ if volumes:
         overlap=OVERLAP,
         validation_split=VALIDATION_SPLIT,
         random_subvolumes=RANDOM_CROPS,
+        z_filter_size=Z_FILTER_SIZE,
         **stored,
     )
 else:
@@ -289,6 +290,7 @@ else:
         validation_split=VALIDATION_SPLIT,
         random_validation=RANDOM_VALIDATION,
         random_crops=RANDOM_CROPS,
+        z_filter_size=Z_FILTER_SIZE,
         **stored,
     )
 run = Run(args, settings, intensity_range=data.intensity_range)

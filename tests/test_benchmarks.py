@@ -22,6 +22,7 @@ ROWS = {
         "batches, flow_from_directory(), nothing kept",
         "30 images",
     ),
+    "big_volume": ("in memory", "block by block", "(32, 64, 64)"),
     "memory": ("blended", "full image, ensemble"),
     "inference_speed": ("bare network, crops", "full images"),
     "stochastic_downsampling": ("forward, training, 2x8x8x3", "training step, 1x4x8x8x3", "inference, 2x4x4x5"),

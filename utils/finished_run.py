@@ -61,7 +61,7 @@ def stored_range(content):
     >>> stored_range({"intensity_range": [0, 4095]})
     (0, 4095)
     >>> stored_range({"intensity_range": {"mean": 120.0, "std": 30.0, "low": 0.0, "high": 255.0}})
-    ZScore(mean=120.0, std=30.0, low=0.0, high=255.0)
+    ZScore(low=0.0, high=255.0, mean=120.0, std=30.0)
     """
     grey = content["intensity_range"]
     return ZScore(**grey) if isinstance(grey, dict) else grey and tuple(grey)

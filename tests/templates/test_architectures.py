@@ -51,6 +51,7 @@ TEMPLATES_3D = {
 }
 ELSEWHERE = {
     "general_template.py",
+    "big_data_template.py",
     "big_volume_template.py",
     "predict_template.py",
     "U-Net_2D_template.py",

@@ -1,5 +1,6 @@
 """Tests of data larger than memory: opened as it would be loaded, evaluated one image at a time."""
 
+import gc
 import json
 import shutil
 import tracemalloc
@@ -236,12 +237,16 @@ def peak_of_evaluation(folder, make_run, count):
     write_part(folder / "test", [LARGE[:2]] * count)
     run, data = make_run(f"run_{count}", draw=False), open_images(folder, LARGE, seed=0, cache_bytes=0)
     evaluate(run, data._replace(test=data.test.subset([0]), test_crops=data.test_crops.subset([0])), LARGE)
+    # Among the many objects of other tests Python would hardly ever look for garbage.
+    gc.collect()
+    gc.freeze()
     tracemalloc.start()
     try:
         evaluate(run, data, LARGE)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
 
 
 def test_memory_does_not_grow_with_the_number_of_test_images(folder, make_run):
