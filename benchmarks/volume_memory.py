@@ -1,9 +1,9 @@
 """Peak memory of predicting a volume of 165x768x1024 voxels with 50 % overlap, beyond that of the model.
 
-A narrow 3D U-Net predicts a uint8 volume in subvolumes of 80x80x80; probabilities and masks are written as a run
-writes them and filtered along z. Each number is the peak of a process of its own; "one subvolume" is what TensorFlow
-and the model need by themselves. What a prediction needs beyond that does not depend on the width of the network, so a
-narrow one saves half an hour.
+A narrow 3D U-Net predicts a uint8 volume in subvolumes of 80x80x80; a run evaluates the prediction as a whole, that is,
+rounds, scores, draws and writes it, and once more filtered along z. Each number is the peak of a process of its own;
+"one subvolume" is what TensorFlow and the model need by themselves. What a prediction needs beyond that does not depend
+on the width of the network, so a narrow one saves half an hour, nor, for the ensemble, on the number of orientations.
 
     python benchmarks/volume_memory.py [--quick]
 """
@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -24,17 +25,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from measuring import call_json, parse_arguments, print_heading, print_table
 
-PROTOCOLS = ("one subvolume", "overlap 50 %", "blended")
+PROTOCOLS = ("one subvolume", "overlap 50 %", "blended", "ensemble")
 
 
 def measure(protocol, quick):
-    """Predict, save, filter along z, save; return the peak memory of this process in MiB and the device."""
+    """Evaluate a prediction, and filtered along z; return the peak memory of this process in MiB and the device."""
     from networks.unet import U_Net_3D
     from utils.devices import describe_device, set_precision, use_jit
-    from utils.image_files import ImageWriter, SavedImages, Source
-    from utils.metrics import probability_to_mask
+    from utils.image_files import VolumeSource
+    from utils.image_set import ImageSet
     from utils.post_processing import z_filter
     from utils.prediction import predict_blended, predict_crops
+    from utils.run import Run
 
     set_precision("auto", volumes=True)
     size, shape, maps = 80, (165, 768, 1024), (4, 4, 4, 4)
@@ -46,19 +48,20 @@ def measure(protocol, quick):
     if protocol == "one subvolume":
         shape = crop_shape[:3]
     volume = np.random.default_rng(0).integers(0, 256, (*shape, 1), np.uint8)
-    predict = predict_blended if protocol == "blended" else predict_crops
-    options = {"subdivisions": 2, "ensemble": False} if protocol == "blended" else {"overlap": 0.5}
-    sources = [Source("volume.tif")]
+    images = ImageSet([volume], [(volume > 240).astype(np.uint8)], [VolumeSource("volume.tif")], (0, 255))
+    if protocol == "blended":
+        predictions = predict_blended(model, images.x, crop_shape, batch_size=1, subdivisions=2, ensemble=False)
+    else:
+        options = {"overlap": 0.0 if protocol == "ensemble" else 0.5, "ensemble": protocol == "ensemble"}
+        predictions = predict_crops(model, images.x, crop_shape, batch_size=1, **options)
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("none", "z_filter"):
-            folders = [Path(folder) / name / part for part in ("probability", "binary")]
-            if name == "none":
-                predictions = predict(model, [volume], crop_shape, batch_size=1, **options)
-            else:
-                predictions = z_filter(SavedImages(Path(folder) / "none" / "probability", sources))
-            with ImageWriter(folders, sources) as writer:
-                for probability in predictions:
-                    writer.write(probability, probability_to_mask(probability) * np.uint8(255))
+        args = SimpleNamespace(job_dir=folder, code_dir=folder, id="memory", rid=0, set=[], dry_run=False, resume=False)
+        terminal = sys.stdout
+        sys.stdout = sys.stderr  # the answer alone goes to standard output
+        run = Run(args, {})
+        saved = run.evaluate("overlap_50", images, predictions)
+        run.evaluate("overlap_50", images, z_filter(saved), post="z_filter")
+        sys.stdout = terminal
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     return {"peak": peak, "device": describe_device()}

@@ -22,6 +22,7 @@ ROWS = {
         "batches, flow_from_directory(), nothing kept",
         "30 images",
     ),
+    "voxel_step": ("16x16x16", "8x24x24"),
     "big_volume": ("in memory", "block by block", "(32, 64, 64)"),
     "memory": ("blended", "full image, ensemble"),
     "inference_speed": ("bare network, crops", "full images"),

@@ -185,7 +185,8 @@ class Run:
                     losses.append(float(loss(truth[np.newaxis], probability[np.newaxis])))
                 n_classes = max(2, probability.shape[-1])
                 for _, place in images.pieces(count - 1):
-                    rounded = np.rint(probability[place] * np.float32(PROBABILITY_STEPS))
+                    rounded = np.multiply(probability[place], np.float32(PROBABILITY_STEPS))
+                    np.rint(rounded, out=rounded)
                     rounded /= np.float32(PROBABILITY_STEPS)
                     mask = probability_to_mask(rounded)
                     if save:
