@@ -1,9 +1,10 @@
-"""Every architecture of the study on the same data with the same budget: parameters, step, foreground IoU.
+"""Every architecture of the study on the same data with the same budget: parameters, CPU time, foreground IoU.
 
 Each is trained for ``--minutes`` of CPU time (of all cores together, so that other work beside it does not count) with
 the same recipe (random crops, flips and right-angle turns, AdamW with one-cycle, half cross-entropy and half Dice, no
 dropout where it can be chosen; volumes: half of the crops about foreground, batch normalisation) in a process of its
-own, then scored on the merged crops of the test images.
+own, then scored on the merged crops of the test images. A JSON file for each in the results folder keeps what was
+measured and how; a later call measures what is missing, and refuses files measured in another way.
 
     python benchmarks/architectures.py --data DATA --results FOLDER [--minutes 15] [--only NAME ...] [--quick]
 """
@@ -26,7 +27,7 @@ from networks.attention_unet import Attention_U_Net_2D, Attention_U_Net_3D
 from networks.fcn import FCN8_VGG16, FCN32_VGG16
 from networks.mnet import MNet
 from networks.multiresunet import MultiResUNet
-from networks.nnunet import nnUNet_2D
+from networks.nnunet import deep_supervision_weights, nnUNet_2D
 from networks.residual_unet import ResUNet_2D, ResUNet_3D
 from networks.se_unet import SE_U_Net_2D, SE_U_Net_3D
 from networks.tiramisu import FC_DenseNet103
@@ -58,8 +59,16 @@ ARCHITECTURES = {
     "SE U-Net 3D": (3, SE_U_Net_3D, STUDY_3D),
     "Vanilla U-Net 3D": (3, Vanilla_U_Net_3D, {}),
 }
+# How much each output counts in the loss, as in the templates.
+OUTPUT_WEIGHTS = {"M-Net": (0.6, 0.1, 0.1, 0.1, 0.1), "nnU-Net": deep_supervision_weights(6)}
+RECIPE = {"loss": "bce_dice", "optimizer": "adamw", "learning_rate": 0.001, "schedule": "one_cycle"}
 WARM_UP_STEPS = 5
 SEED = 42
+CAPTION = (
+    "2D: 6 crops of 256x256 a step, 3D: one of 32x96x96. CPU time: of all cores together, compiling included.",
+    "One class each, where the templates of FCN and nnU-Net have two; U-Net++ from random weights, where its template",
+    "starts from ImageNet.",
+)
 
 
 def make_data(dims, data_dir, quick):
@@ -81,6 +90,29 @@ def make_data(dims, data_dir, quick):
     return generator.flow(train.x, train.y, **per_image, **flow), test, crop
 
 
+def settings_of(name, data_dir, minutes):
+    """Return all that a result depends on, as JSON gives it back."""
+    dims, _, options = ARCHITECTURES[name]
+    settings = {"data": data_dir.resolve().name, "minutes": minutes, "options": options, "recipe": RECIPE, "seed": SEED}
+    settings |= {"crop": CROPS[dims], "batch_size": BATCHES[dims], "output_weights": OUTPUT_WEIGHTS.get(name)}
+    return json.loads(json.dumps(settings))
+
+
+def read_result(path, settings):
+    """Return a stored result.
+
+    Raises
+    ------
+    ValueError
+        If it was measured with other settings.
+    """
+    result = json.loads(path.read_text())
+    others = [f"{key} {result.get(key)}, wanted {value}" for key, value in settings.items() if result.get(key) != value]
+    if others:
+        raise ValueError(f"{path} was measured with {'; '.join(others)}. Remove it, or give another --results.")
+    return result
+
+
 def measure(name, data_dir, minutes, quick):
     """Train and score one architecture in this process."""
     from utils.devices import describe_device
@@ -93,9 +125,8 @@ def measure(name, data_dir, minutes, quick):
     prepare_keras(seed=SEED, precision="auto", deterministic=False, volumes=dims == 3)
 
     def compiled(steps):
-        model = builder((*crop[:-1], 1) if name == "nnU-Net" else (*(None,) * dims, 1), **options)
-        recipe = {"loss": "bce_dice", "optimizer": "adamw", "learning_rate": 0.001, "schedule": "one_cycle"}
-        compile_network(model, steps=steps, **recipe)
+        model = builder((*(None,) * dims, 1), **options)
+        compile_network(model, steps=steps, output_weights=OUTPUT_WEIGHTS.get(name), **RECIPE)
         return model
 
     def train(model, steps):
@@ -127,7 +158,7 @@ def measure(name, data_dir, minutes, quick):
         "prediction_seconds": time.perf_counter() - start,
         "foreground_iou": scores_from_confusion(matrix)["foreground_iou"],
         "device": describe_device(),
-    }
+    } | settings_of(name, data_dir, minutes)
 
 
 def make_toy_data(folder):
@@ -138,8 +169,8 @@ def make_toy_data(folder):
     return write_demo_data(Path(folder) / "data", **options)
 
 
-def main():
-    """Measure what is missing and print the table; with --measure, measure one here and print JSON."""
+def read_arguments():
+    """Return the command line, or end with one sentence when a folder is missing."""
     args = parse_arguments(
         __doc__,
         repetitions=1,
@@ -154,28 +185,51 @@ def main():
         },
         measure={"choices": list(ARCHITECTURES), "metavar": "NAME", "help": "only this one, in this process, as JSON"},
     )
+    complete = args.data and (args.results or args.measure)
+    if not complete and (args.measure or not args.quick):
+        sys.exit("--data and --results are required, unless --quick is given.")
+    return args
+
+
+def main():
+    """Measure what is missing and print the table; with --measure, measure one here and print JSON."""
+    args = read_arguments()
     if args.measure:
         print(json.dumps(measure(args.measure, args.data, args.minutes, args.quick)))
         return
+    args.busy_cores = None  # CPU time is what counts, and some results are older than this call
     with tempfile.TemporaryDirectory() as temporary:
         if args.quick:
             args.data, args.results = make_toy_data(temporary), Path(temporary) / "results"
             args.only = args.only or ["U-Net", "U-Net 3D"]
-        results = {}
-        for name in args.only or ARCHITECTURES:
-            path = args.results / f"{name}.json"
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                command = [sys.executable, __file__, "--measure", name, "--data", args.data, "--minutes", args.minutes]
-                path.write_text(json.dumps(call_json([*command, *(["--quick"] if args.quick else [])])))
-            results[name] = json.loads(path.read_text())
+        try:
+            results = {name: measure_or_read(name, args) for name in args.only or ARCHITECTURES}
+        except ValueError as error:
+            sys.exit(str(error))
     rows = [
-        [name, f"{r['parameters']:,}", f"{r['steps']}", f"{r['step_seconds']:.2f}", f"{r['foreground_iou']:.3f}"]
+        [
+            name,
+            f"{r['parameters']:,}",
+            f"{60 * r['training_cpu_minutes'] / r['steps']:.2f}",
+            f"{r['steps']}",
+            f"{r['training_cpu_minutes']:.1f}",
+            f"{r['foreground_iou']:.3f}",
+        ]
         for name, r in results.items()
     ]
-    details = f"{args.minutes:g} CPU minutes of training each; 2D: 6 crops of 256x256 a step, 3D: one of 32x96x96"
-    print_heading("Architectures", next(iter(results.values()))["device"], args, details)
-    print_table(["architecture", "parameters", "steps", "s/step", "foreground IoU"], rows)
+    budget = f"{args.minutes:g} CPU minutes of training were planned for each."
+    print_heading("Architectures", next(iter(results.values()))["device"], args, budget, *CAPTION)
+    print_table(["architecture", "parameters", "CPU s/step", "steps", "CPU minutes", "foreground IoU"], rows)
+
+
+def measure_or_read(name, args):
+    """Return the result of one architecture, measured in a process of its own unless it is there."""
+    path = args.results / f"{name}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, __file__, "--measure", name, "--data", args.data, "--minutes", args.minutes]
+        path.write_text(json.dumps(call_json([*command, *(["--quick"] if args.quick else [])])))
+    return read_result(path, settings_of(name, args.data, args.minutes))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tifffile
 
 from block_wise.zarr_arrays import UnreadableBlock, describe_unreadable, import_zarr
 from utils.image_files import TIF_SUFFIXES, list_images, read_images
-from utils.volume_files import H5_SUFFIXES, ZARR_SUFFIX
+from utils.volume_files import H5_SUFFIXES, ZARR_SUFFIX, split_address
 
 
 class VolumeAddress(NamedTuple):
@@ -108,14 +108,14 @@ def open_volume(address):
 
 @functools.lru_cache(maxsize=4)
 def _open(address):
-    path = Path(address.path)
+    path, dataset = split_address(address.path, address.dataset)
     if not path.exists():
         raise FileNotFoundError(f"the volume {path} does not exist")
     suffix = path.suffix.lower()
     if suffix == ZARR_SUFFIX or (path / "zarr.json").exists() or (path / ".zattrs").exists():
-        return LazyVolume(*_open_zarr(path, address.dataset), path.name)
+        return LazyVolume(*_open_zarr(path, dataset), path.name)
     if suffix in H5_SUFFIXES:
-        return LazyVolume(*_open_h5(path, address.dataset), path.name)
+        return LazyVolume(*_open_h5(path, dataset), path.name)
     if suffix in TIF_SUFFIXES:
         return LazyVolume(*_open_tif(path), path.name)
     if path.is_dir() and list_images(path):
@@ -130,7 +130,8 @@ def find_volume(folder):
     Parameters
     ----------
     folder : str or Path
-        A volume itself (.zarr, .h5, .tif, a folder of slices), or a data folder with a volume in ``test/x``.
+        A volume itself (.zarr, .h5, ``file.h5:dataset``, .tif, a folder of slices), or a data folder with a volume in
+        ``test/x``.
 
     Returns
     -------
@@ -145,8 +146,8 @@ def find_volume(folder):
         If the folder does not exist.
     """
     folder = Path(folder).resolve()
-    if not folder.exists():
-        raise FileNotFoundError(f"the volume {folder} does not exist")
+    if not split_address(folder)[0].exists():
+        raise FileNotFoundError(f"the volume {split_address(folder)[0]} does not exist")
     return _only_volume(folder / "test" / "x") if (folder / "test" / "x").is_dir() else folder
 
 

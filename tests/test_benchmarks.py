@@ -1,5 +1,6 @@
 """Tests of the benchmarks: each runs and prints its table. Nothing is asked of the numbers."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,21 @@ def test_benchmark_prints_its_table(name, tmp_path):
 def test_every_benchmark_is_tested():
     scripts = [path for path in (REPOSITORY / "benchmarks").glob("*.py") if "__main__" in path.read_text()]
     assert {path.stem for path in scripts} == set(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "arguments", "message"),
+    [
+        (6.0, [], "--data and --results are required, unless --quick is given."),
+        (6.0, ["--measure", "U-Net", "--quick"], "--data and --results are required, unless --quick is given."),
+        (6.0, ["--data", "data", "--results", ".", "--only", "U-Net"], "minutes 6.0, wanted 15.0"),
+        (15.0, ["--data", "data", "--results", ".", "--only", "U-Net"], "data None, wanted data"),
+    ],
+)
+def test_architectures_are_refused_in_one_sentence(minutes, arguments, message, tmp_path):
+    (tmp_path / "U-Net.json").write_text(json.dumps({"minutes": minutes}))
+    command = [sys.executable, REPOSITORY / "benchmarks" / "architectures.py", *arguments]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    assert message in answer.stderr.splitlines()[-1]

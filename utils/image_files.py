@@ -12,7 +12,7 @@ from PIL import Image
 
 from utils.files import atomic_path
 from utils.page_axes import axes_of_volume, check_axes_of_volume, plain_channels, stacked_pages
-from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, read_dataset
+from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, read_dataset, split_address
 
 TIF_SUFFIXES = (".tif", ".tiff")
 # What pillow's modes become: without alpha channel, palette and single bits.
@@ -107,7 +107,7 @@ def read_images(path, *, keep_colour=False, dataset=None, one_volume=False):
     Parameters
     ----------
     path : str or Path
-        A file with one of ``IMAGE_SUFFIXES``.
+        A file with one of ``IMAGE_SUFFIXES``; an array in one of hdf5 or zarr as ``file.h5:dataset``.
     keep_colour : bool
         Leave RGB images as they are, even if all their pixels are grey.
     dataset : str, optional
@@ -125,7 +125,7 @@ def read_images(path, *, keep_colour=False, dataset=None, one_volume=False):
     ValueError
         If the file is truncated, is no image, or has axes that are not pages, y, x and 1 or 3 channels (and alpha).
     """
-    path = Path(path)
+    path, dataset = split_address(path, dataset)
     with reading(path):
         if path.suffix.lower() in TIF_SUFFIXES:
             pages = _read_tif(path, one_volume)

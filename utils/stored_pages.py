@@ -11,7 +11,7 @@ from PIL import Image, ImageMode
 
 from utils.image_files import PLAIN_MODES, TIF_SUFFIXES, read_images, reading
 from utils.page_axes import axes_of_volume, check_axes_of_volume, pages_shape, plain_channels, stacked_pages
-from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, _axes_from_shape, _choose, count_single
+from utils.volume_files import VOLUME_SUFFIXES, ZARR_SUFFIX, _axes_from_shape, _choose, count_single, split_address
 
 IF_BROKEN = " (if the file is broken, copy it again or take it and its partner away)"
 # Height and width of what is read at once where any part of a page can be.
@@ -112,7 +112,7 @@ def stored_pages(path, *, dataset=None, one_volume=False):
     Parameters
     ----------
     path : str or Path
-        A file with one of ``IMAGE_SUFFIXES``.
+        A file with one of ``IMAGE_SUFFIXES``; an array in one of hdf5 or zarr as ``file.h5:dataset``.
     dataset : str, optional
         Name of the array in an hdf5 or zarr file that holds several.
     one_volume : bool
@@ -128,7 +128,7 @@ def stored_pages(path, *, dataset=None, one_volume=False):
     ValueError
         As `utils.image_files.read_images`, as far as the header tells.
     """
-    path = Path(path)
+    path, dataset = split_address(path, dataset)
     suffix = path.suffix.lower()
     with reading(path):
         if suffix in TIF_SUFFIXES:

@@ -7,6 +7,34 @@ ZARR_SUFFIX = ".zarr"
 VOLUME_SUFFIXES = (*H5_SUFFIXES, ZARR_SUFFIX)
 
 
+def split_address(path, dataset=None):
+    """Part ``file.h5:dataset`` into the file and the name of the array in it.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or a file with a suffix of ``VOLUME_SUFFIXES``, a colon and a name.
+    dataset : str, optional
+        Name of the array where the path has none.
+
+    Returns
+    -------
+    path : Path
+    dataset : str or None
+
+    Examples
+    --------
+    >>> split_address("cells.h5:volumes/raw")[1], split_address("cells.h5", "raw")[1]
+    ('volumes/raw', 'raw')
+    """
+    text = str(path)
+    for suffix in VOLUME_SUFFIXES:
+        file, colon, name = text.partition(f"{suffix}:")
+        if colon and name:
+            return Path(file + suffix), name
+    return Path(path), dataset
+
+
 def read_dataset(path, dataset=None):
     """Read an image or volume out of an hdf5 or zarr file.
 

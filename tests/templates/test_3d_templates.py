@@ -1,12 +1,14 @@
 """The 3D templates run from the command line, on toy volumes, as a user would run them."""
 
 import csv
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 import running
 import tifffile
+import zarr
 from running import read_scores
 
 from utils.synthetic_em import synthetic_em_volume
@@ -78,11 +80,11 @@ def test_slices_that_form_a_volume(slices, tmp_path):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Return a data folder with volumes of different sizes: tif with ImageJ axes and hdf5."""
+    """Return a data folder with volumes of different sizes: tif with ImageJ axes, hdf5 and zarr."""
     data = tmp_path_factory.mktemp("files")
     sizes = {
         "train": {"a.tif": (14, 40, 32), "b.h5": (10, 32, 48)},
-        "test": {"c.tif": (5, 33, 35), "d.h5": (9, 40, 30)},
+        "test": {"c.tif": (5, 33, 35), "d.h5": (9, 40, 30), "e.zarr": (6, 32, 32)},
     }
     for part, volumes in sizes.items():
         for number, (name, shape) in enumerate(volumes.items()):
@@ -91,6 +93,8 @@ def files(tmp_path_factory):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if path.suffix == ".tif":
                     tifffile.imwrite(path, array, imagej=True, metadata={"axes": "ZYX"})
+                elif path.suffix == ".zarr":
+                    zarr.save_array(path, array)
                 else:
                     with h5py.File(path, "w") as file:
                         file["volumes/data"] = array
@@ -105,11 +109,25 @@ def test_files_of_different_sizes_are_volumes(files, tmp_path):
     folder = tmp_path / "results" / "files_0"
     for part in ("probability", "binary"):
         written = folder / "images" / "per_image" / "none" / part
-        assert sorted(path.name for path in written.iterdir()) == ["c.tif", "d.tif"]
-        with tifffile.TiffFile(written / "d.tif") as tif:
-            assert (tif.series[0].axes, tif.series[0].shape) == ("ZYX", (9, 40, 30))
+        assert sorted(path.name for path in written.iterdir()) == ["c.tif", "d.tif", "e.tif"]
+        for name, shape in (("c.tif", (5, 33, 35)), ("d.tif", (9, 40, 30)), ("e.tif", (6, 32, 32))):
+            with tifffile.TiffFile(written / name) as tif:
+                assert (tif.series[0].axes, tif.series[0].shape) == ("ZYX", shape)
     rows = list(csv.DictReader((folder / "scores_per_image.csv").open()))
-    assert {row["image"] for row in rows if row["protocol"] == "per_image"} == {"c.tif", "d.h5"}
+    assert {row["image"] for row in rows if row["protocol"] == "per_image"} == {"c.tif", "d.h5", "e.zarr"}
+    for kind in "xy":
+        pairs = [tifffile.imread(path) for path in (folder / "checks" / "augmented_pairs" / kind).iterdir()]
+        assert len(pairs) > 1 and {pair.shape for pair in pairs} == {(8, 32, 32)}
+
+
+def test_without_truth_predictions_are_written_only(files, tmp_path):
+    shutil.copytree(files, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "test" / "y")
+    result = run(tmp_path / "data", tmp_path, "--id", "new", EPOCHS=1, Z_FILTER_SIZE=0)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "results" / "new_0"
+    assert not (folder / "scores.json").exists()
+    assert len(list((folder / "images" / "overlap_50" / "ensemble" / "binary").iterdir())) == 3
 
 
 def test_a_dry_run_says_what_the_run_will_take(files, tmp_path):
@@ -127,6 +145,8 @@ def test_a_dry_run_says_what_the_run_will_take(files, tmp_path):
         ({"CROP_SHAPE": "(32,32,1)"}, "wanted four positive integers (z, y, x, channels)"),
         ({"IMAGE_DATASET": "raw"}, "b.h5 cannot be read: it has no dataset raw"),
         ({"PADDING_MODE": "mirorr"}, "PADDING_MODE 'mirorr' is not known; did you mean 'mirror'?"),
+        ({"Z_FILTER_SIZE": 4}, "Z_FILTER_SIZE is 4: such a median has no middle slice"),
+        ({"Z_DOWN": 0}, "Z_DOWN is 0; wanted 1 or 2 for all 2 poolings"),
         ({"PADDING": "(4,0,0)"}, "a padding of (4, 0, 0) leaves nothing of a crop of (8, 32, 32)"),
     ],
 )

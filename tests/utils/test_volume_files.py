@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import zarr
 
+from block_wise.volumes import VolumeAddress, find_volume, open_volume
 from utils.image_files import ImageWriter, SavedImages, Source, VolumeSource, list_images, read_images, write_pairs
 from utils.stored_pages import stored_pages
 
@@ -68,6 +69,17 @@ def test_one_of_several_arrays_is_read_by_its_name(tmp_path, suffix):
     path = WRITERS[suffix](tmp_path / f"v.{suffix}", volumes__raw=VOLUME, volumes__labels=VOLUME > 9)
     assert np.array_equal(read(path, dataset="volumes/raw")[..., 0], VOLUME)
     assert np.array_equal(read(path, dataset="/volumes/labels")[..., 0] > 0, VOLUME > 9)
+
+
+@every_format
+def test_an_array_may_be_named_in_the_path(tmp_path, suffix):
+    path = WRITERS[suffix](tmp_path / f"v.{suffix}", volumes__raw=VOLUME, volumes__labels=VOLUME > 9)
+    assert np.array_equal(read(f"{path}:volumes/raw")[..., 0], VOLUME)
+    (pages,) = stored_pages(f"{path}:volumes/raw")
+    assert pages.shape == (*VOLUME.shape, 1) and pages.dtype == VOLUME.dtype
+    assert open_volume(VolumeAddress(str(find_volume(f"{path}:volumes/raw")))).shape[:3] == VOLUME.shape
+    with pytest.raises(ValueError, match=f"v.{suffix} cannot be read: it has no dataset em"):
+        read_images(f"{path}:em")
 
 
 @every_format
