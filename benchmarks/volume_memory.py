@@ -55,7 +55,9 @@ def measure(protocol, quick):
         options = {"overlap": 0.0 if protocol == "ensemble" else 0.5, "ensemble": protocol == "ensemble"}
         predictions = predict_crops(model, images.x, crop_shape, batch_size=1, **options)
     with tempfile.TemporaryDirectory() as folder:
-        args = SimpleNamespace(job_dir=folder, code_dir=folder, id="memory", rid=0, set=[], dry_run=False, resume=False)
+        args = SimpleNamespace(
+            job_dir=folder, code_dir=folder, data_dir=folder, id="memory", rid=0, set=[], dry_run=False, resume=False
+        )
         terminal = sys.stdout
         sys.stdout = sys.stderr  # the answer alone goes to standard output
         run = Run(args, {})

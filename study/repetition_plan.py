@@ -11,6 +11,7 @@ from typing import NamedTuple
 from utils.errors import raise_problems
 from utils.experiment import VARIABLES_CELL, apply_overrides, template_variables
 from utils.files import read_json
+from utils.run_record import changes_since, describe_origin
 
 # What stands for the number of the repetition in NAME=VALUE.
 RID = "rid"
@@ -61,7 +62,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     ------
     ValueError
         If a file or folder is missing, a name, type or number is wrong, two points of the grid share a name, or a run
-        of that name was made with other settings; all of them at once.
+        of that name was made with other settings, another template or other data; all of them at once.
     """
     template, problems = Path(template), []
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
@@ -229,9 +230,8 @@ def _other_settings(run):
     settings_file = run.folder / "settings.json"
     if run_state(run.folder) == "new" or not settings_file.is_file():
         return []
-    old = read_json(settings_file)["settings"]
-    changed = [f"{key}={old[key]}, not {value}" for key, value in run.settings.items() if old.get(key, value) != value]
-    shown = ", ".join(changed[:SHOWN_CHANGES]) + f" and {len(changed) - SHOWN_CHANGES} more" * (
-        len(changed) > SHOWN_CHANGES
-    )
-    return [f"{run.name} was run with {shown}: choose another --id"] if changed else []
+    planned = {"settings": run.settings} | describe_origin(run.command[2], run.command[4])
+    changed = changes_since(read_json(settings_file), planned)
+    more = len(changed) - SHOWN_CHANGES
+    shown = "; ".join(changed[:SHOWN_CHANGES]) + f"; and {more} more" * (more > 0)
+    return [f"{run.name} is another run ({shown}): choose another --id"] if changed else []

@@ -15,6 +15,7 @@ from utils.files import read_json, write_csv, write_json
 from utils.image_files import ImageWriter, SavedImages
 from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
 from utils.report import REPORT_NAME, write_report
+from utils.run_record import changes_since, describe_origin
 
 PROTOCOL_LABELS = {
     "per_crop": "(per crop)",
@@ -73,7 +74,7 @@ class Run:
     FileExistsError
         If the run is finished, or an epoch of it is and ``--resume`` is not given.
     ValueError
-        If it is to be resumed with other settings.
+        If it is to be resumed with other settings, another template or other data.
     """
 
     def __init__(self, args, settings, *, intensity_range=None):
@@ -91,17 +92,19 @@ class Run:
         self._start = time.perf_counter()
         if args.dry_run:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self._claim_folder(args)
+        command = [str(part) for part in sys.argv]
+        record = {"settings": settings, "set": args.set, "command": command}
+        record |= describe_origin(command[0], args.data_dir)
+        self._claim_folder(args, record)
         sys.stdout = _Tee(sys.stdout, self.folder / "log.txt")
         print(f"Run {name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
         print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
-        command = [str(part) for part in sys.argv]
-        write_json(self.folder / "settings.json", {"settings": settings, "set": args.set, "command": command})
+        write_json(self.folder / "settings.json", record)
         self._environment = describe_environment(args.code_dir) | {"start": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         write_json(self.folder / "environment.json", self._environment)
         print(f"Device: {self._environment['device']}; backend {self._environment['backend']}.")
 
-    def _claim_folder(self, args):
+    def _claim_folder(self, args, record):
         claimed = self.saved_training.parent
         settings_file, environment_file = claimed / "settings.json", claimed / "environment.json"
         if environment_file.exists() and "end" in read_json(environment_file):
@@ -114,10 +117,7 @@ class Run:
                 "Add --resume to go on with it, or choose another --rid."
             )
         if begun:
-            old, new = read_json(settings_file)["settings"], _as_json(self.settings)
-            changed = [
-                f"{key} was {old.get(key)}, is {new.get(key)}" for key in new | old if old.get(key) != new.get(key)
-            ]
+            changed = changes_since(read_json(settings_file), record)
             if changed:
                 raise ValueError(
                     f"run {self.name} was begun with other settings: {'; '.join(changed)}. "
@@ -322,8 +322,3 @@ def _label_parts(protocol, post):
     """Return what stands before and behind the name of a metric in a label."""
     prefix = POST_LABELS.get(post, f"Post-process: {post} - ")
     return prefix, PROTOCOL_LABELS.get(protocol, f"({protocol})")
-
-
-def _as_json(settings):
-    """Return settings as they look after being written and read back: tuples become lists."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}

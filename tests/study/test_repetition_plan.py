@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from study.repetition_plan import parse_grid, parse_numbers, plan_runs, run_state
+from utils.run_record import describe_origin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("fake_template.txt")
@@ -91,23 +92,51 @@ def test_points_of_a_grid_with_one_name_are_refused(folders):
 
 def test_runs_made_with_other_settings_are_refused_all_at_once(folders):
     results = folders[2] / "results"
-    made(results / "400_0", settings={"SEED": 0, "LOSS": "dice", "OLD": 1})
-    made(results / "400_1", settings={"SEED": 7}, end=False, state=True)
-    made(results / "400_2", settings={"SEED": 8}, end=False)  # failed before its first epoch: starts anew
-    made(results / "400_3", settings={"SEED": 3, "LOSS": "bce"})
+    settings = plan_runs(TEMPLATE, folders, id="400", rids="0")[0].settings
+    made(results / "400_0", settings=settings | {"SEED": 0, "LOSS": "dice", "OLD": 1})
+    made(results / "400_1", settings=settings | {"SEED": 7}, end=False, state=True)
+    made(results / "400_2", settings=settings | {"SEED": 8}, end=False)  # failed before its first epoch: starts anew
+    made(results / "400_3", settings={name: value for name, value in settings.items() if name != "LOSS"} | {"SEED": 3})
+    made(results / "400_4", settings=settings | {"SEED": 4})
     with pytest.raises(ValueError) as error:
-        plan_runs(TEMPLATE, folders, id="400", rids="0-3", assignments=["SEED=rid"])
+        plan_runs(TEMPLATE, folders, id="400", rids="0-4", assignments=["SEED=rid"])
     assert str(error.value) == (
-        "2 problems in the repetition: 400_0 was run with LOSS=dice, not bce: choose another --id; "
-        "400_1 was run with SEED=7, not 1: choose another --id."
+        "3 problems in the repetition: "
+        "400_0 is another run (LOSS was dice, is bce; OLD was 1, is not there): choose another --id; "
+        "400_1 is another run (SEED was 7, is 1): choose another --id; "
+        "400_3 is another run (LOSS was not there, is bce): choose another --id."
     )
 
 
 def test_of_many_changed_settings_some_are_shown(folders):
-    names = ("SEED", "LOSS", "LEARNING_RATE", "FAILING_SEED", "CUT_OFF", "STOPS_EARLY", "WAIT_FOR")
+    names = ("SEED", "LOSS", "LEARNING_RATE", "FAILING_SEED", "CUT_OFF", "STOPS_EARLY", "CROP_SHAPE", "WAIT_FOR")
     made(folders[2] / "results" / "400_0", settings=dict.fromkeys(names, "other"))
-    with pytest.raises(ValueError, match="CUT_OFF=other, not False and 2 more: choose another --id"):
+    with pytest.raises(ValueError, match=r"is bce; FAILING_SEED was other, is -1; and 3 more\): choose another --id"):
         plan_runs(TEMPLATE, folders, id="400", rids="0")
+
+
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("how", ["noted", "command"])
+def test_runs_of_another_template_or_data_are_not_taken_for_the_own(how, end, folders, tmp_path, monkeypatch):
+    settings = plan_runs(TEMPLATE, folders, id="400", rids="0")[0].settings
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    runs = {0: (TEMPLATE, "data"), 1: ("templates/fake_template.txt", "data"), 2: (TEMPLATE, "other")}
+    for rid, (template, data) in runs.items():
+        folder = folders[2] / "results" / f"400_{rid}"
+        made(folder, settings=settings, end=end, state=True)
+        record = {"command": [str(template), "code", data, "job", "--id", "400"]}
+        if how == "noted":
+            record = describe_origin(template, data) | {"command": ["--id", "400", "code", "x", "job"]}
+        (folder / "settings.json").write_text(json.dumps({"settings": settings} | record))
+    with pytest.raises(ValueError) as error:
+        plan_runs(TEMPLATE, folders, id="400", rids="0-2")
+    assert str(error.value) == (
+        "2 problems in the repetition: "
+        "400_1 is another run (the template was templates/fake_template.txt, is fake_template.txt): "
+        "choose another --id; "
+        f"400_2 is another run (the data folder was {tmp_path / 'other'}, is {tmp_path / 'data'}): choose another --id."
+    )
 
 
 def test_states_of_a_run(tmp_path):

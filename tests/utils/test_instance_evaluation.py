@@ -15,7 +15,15 @@ from utils.run import Run
 
 @pytest.fixture
 def run(tmp_path):
-    arguments = {"id": "inst", "rid": 0, "job_dir": tmp_path, "code_dir": ".", "dry_run": False, "resume": False}
+    arguments = {
+        "id": "inst",
+        "rid": 0,
+        "job_dir": tmp_path,
+        "code_dir": ".",
+        "data_dir": ".",
+        "dry_run": False,
+        "resume": False,
+    }
     return Run(Namespace(set=[], **arguments), {})
 
 

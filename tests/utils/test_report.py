@@ -207,7 +207,15 @@ def test_every_run_ends_with_its_page(tmp_path, capsys):
     masks = [np.zeros((8, 12, 1), np.uint8) for _ in range(2)]
     masks[0][:, :6] = 1
     images = ImageSet([mask * 200 for mask in masks], masks, [Source("a.png"), Source("b.png")], (0, 255))
-    args = {"id": "400", "rid": 0, "job_dir": tmp_path, "code_dir": tmp_path, "set": ["EPOCHS=3"], "resume": False}
+    args = {
+        "id": "400",
+        "rid": 0,
+        "job_dir": tmp_path,
+        "code_dir": tmp_path,
+        "data_dir": ".",
+        "set": ["EPOCHS=3"],
+        "resume": False,
+    }
     run = Run(SimpleNamespace(**args, dry_run=False), {"EPOCHS": 3, "NAME": "<x>"})
     run.section("Evaluation")
     run.evaluate("per_image", images, (mask.astype(np.float32) for mask in masks))

@@ -15,7 +15,15 @@ from utils.run import Run
 @pytest.fixture
 def arguments(tmp_path):
     def make(**changes):
-        values = {"id": "400", "rid": 0, "job_dir": tmp_path, "code_dir": tmp_path, "set": ["A=1"], "resume": False}
+        values = {
+            "id": "400",
+            "rid": 0,
+            "job_dir": tmp_path,
+            "code_dir": tmp_path,
+            "data_dir": tmp_path,
+            "set": ["A=1"],
+            "resume": False,
+        }
         return SimpleNamespace(**(values | {"dry_run": False} | changes))
 
     return make
@@ -73,6 +81,24 @@ def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
     with pytest.raises(ValueError, match="other settings: EPOCHS was 3, is 4"):
         Run(arguments(resume=True), {"CROP": (1, 2), "EPOCHS": 4})
     Run(arguments(resume=True), {"CROP": (1, 2), "EPOCHS": 3})
+
+
+def test_a_begun_run_is_not_resumed_with_another_template_or_data(arguments, tmp_path, monkeypatch):
+    for name in ("data", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["templates/A_template.py"])
+    settings = {"CROP": (1, 2), "RANGES": ((0, 1), (2, 3))}
+    run = Run(arguments(data_dir="data"), settings)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "state.json").write_text("{}")
+    Run(arguments(resume=True, data_dir=tmp_path / "data"), settings)
+    with pytest.raises(ValueError, match=rf"the data folder was {tmp_path / 'data'}, is {tmp_path / 'other'}\. Use"):
+        Run(arguments(resume=True, data_dir="other"), settings)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "templates" / "Kasthuri++" / "A_template.py")])
+    match = r"the template was templates/A_template\.py, is templates/Kasthuri\+\+/A_template\.py\. Use"
+    with pytest.raises(ValueError, match=match):
+        Run(arguments(resume=True, data_dir="data"), settings)
 
 
 def test_resuming_nothing_starts_anew(arguments, capsys):

@@ -57,7 +57,15 @@ def folder(tmp_path):
 @pytest.fixture
 def make_run(tmp_path):
     def make(name, *, draw=True):
-        values = {"id": name, "rid": 0, "job_dir": tmp_path, "code_dir": tmp_path, "set": [], "resume": False}
+        values = {
+            "id": name,
+            "rid": 0,
+            "job_dir": tmp_path,
+            "code_dir": tmp_path,
+            "data_dir": tmp_path,
+            "set": [],
+            "resume": False,
+        }
         run = Run(SimpleNamespace(**values, dry_run=False), {})
         if not draw:  # pictures of three images, however many there are
             run._draw = lambda *_: None
