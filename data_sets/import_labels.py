@@ -26,7 +26,9 @@ def parse_arguments():
     parser.add_argument("target", type=Path, help="folder to make, as DATA_DIR/train/y")
     parser.add_argument("--as", dest="kind", required=True, choices=KINDS, help="what the masks are to hold")
     parser.add_argument(
-        "--classes", metavar="ID:CLASS,...", help="class of each id, rest:CLASS for all others (default: in order)"
+        "--classes",
+        metavar="ID:CLASS,...",
+        help="class of each id, rest:CLASS for all others; not needed where the ids are 0, 1, ... without a gap",
     )
     parser.add_argument(
         "--background", type=int, nargs="+", default=[0], metavar="ID", help="ids that are no object (default 0)"

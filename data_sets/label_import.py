@@ -35,8 +35,8 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
         ``binary``: 0 for the ids in ``background``, 255 for all others. ``classes``: the class of each id, uint8.
         ``instances``: the ids themselves, uint16 or, if one is above 65535, uint32.
     classes : dict of int to int, optional
-        Class of each id; the key ``"rest"`` stands for all ids that are not named. Without it the ids in ascending
-        order become the classes 0, 1, ...
+        Class of each id; the key ``"rest"`` stands for all ids that are not named. It may be left out where the ids
+        are 0, 1, ... without a gap: they are the classes then.
     background : tuple of int
         Ids that are no object; for ``binary`` and ``instances``, which writes them as 0.
     datasets : tuple of str or None
@@ -51,7 +51,8 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
     ------
     ValueError
         If the kind is unknown, files are missing, broken or do not pair, sizes differ, labels are coloured, not whole
-        or negative, ids have no class, or ``target`` holds something. All problems at once.
+        or negative, ids have no class or are not numbered as classes, or ``target`` holds something. All problems at
+        once.
     """
     check_choice("the kind of masks", kind, KINDS)
     labels, images = Path(labels), Path(images)
@@ -199,7 +200,13 @@ def _new_values(counts, kind, classes, background):
                 f"{len(ids)} different ids are too many for classes of their own: assign them, as 0:0,5:1,{REST}:2, or "
                 "import them as instances."
             )
-        return {id_: number for number, id_ in enumerate(ids)}, np.uint8
+        if ids != list(range(len(ids))):
+            assigned = ",".join(f"{int(id_)}:{number}" for number, id_ in enumerate(ids))
+            raise ValueError(
+                f"the ids {', '.join(str(int(id_)) for id_ in ids)} are not classes 0, 1, ... without a gap, and other "
+                f"labels may hold others. Give the same classes for all folders, as --classes {assigned}."
+            )
+        return {id_: int(id_) for id_ in ids}, np.uint8
     lost = [f"{int(id_)} ({counts[id_]:,} pixels)" for id_ in ids if id_ not in classes and REST not in classes]
     raise_problems(f"ids without a class; assign them or add {REST}:0", lost)
     return {id_: classes[id_] if id_ in classes else classes[REST] for id_ in ids}, np.uint8

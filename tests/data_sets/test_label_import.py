@@ -58,16 +58,29 @@ def test_a_volume_becomes_a_binary_mask_for_each_slice(images, tmp_path, name):
     assert "at 6 places objects touch" in report  # two pixels in each slice
 
 
-def test_classes_as_assigned_and_in_order(images, tmp_path):
+def test_classes_as_assigned_and_those_that_are_there_already(images, tmp_path):
     labels = write_labels(tmp_path / "labels.tif")
     classes = parse_classes("0:0, 5:2, rest:1")
     report = import_labels(labels, images, tmp_path / "y", kind="classes", classes=classes)
     expected = np.select([LABELS == 5, LABELS > 0], [2, 1])
     assert np.array_equal(masks_in(tmp_path / "y")[1], expected)
     assert "| 70000 | 1 | 1 | 0.69% |" in report and "--set N_CLASSES=3" in report
-    import_labels(labels, images, tmp_path / "in order", kind="classes")
-    _, masks = masks_in(tmp_path / "in order")
-    assert np.array_equal(masks, np.searchsorted([0, 5, 7, 70000], LABELS))
+    import_labels(write_labels(tmp_path / "classes.tif", expected), images, tmp_path / "same", kind="classes")
+    assert np.array_equal(masks_in(tmp_path / "same")[1], expected)
+
+
+def test_ids_are_not_numbered_by_what_one_folder_happens_to_hold(images, tmp_path):
+    some = np.where(LABELS == 70000, 0, LABELS).astype(np.uint8)
+    for labels, found, assigned in (
+        (some, "0, 5, 7", "0:0,5:1,7:2"),
+        (np.where(some == 5, 0, some), "0, 7", "0:0,7:1"),
+        (some + 1, "1, 6, 8", "1:0,6:1,8:2"),
+    ):
+        path = write_labels(tmp_path / "labels.tif", labels)
+        match = f"the ids {found} are not classes .* the same classes for all folders, as --classes {assigned}\\.$"
+        with pytest.raises(ValueError, match=match):
+            import_labels(path, images, tmp_path / "y", kind="classes")
+    assert not (tmp_path / "y").exists()
 
 
 @pytest.mark.parametrize(("labels", "dtype"), [(LABELS, np.uint32), (LABELS.astype(np.uint8), np.uint16)])
@@ -160,7 +173,7 @@ def test_mistakes_in_what_is_asked_for(images, tmp_path):
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "mine.png").write_bytes(b"mine")
     with pytest.raises(ValueError, match="y is there already"):
-        import_labels(write_labels(tmp_path / "one.tif", LABELS[0]), images, tmp_path / "y", **options)
+        import_labels(write_labels(tmp_path / "one.tif", LABELS[0]), images, tmp_path / "y", kind="binary")
 
 
 def test_classes_on_the_command_line():
