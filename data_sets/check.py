@@ -4,7 +4,8 @@ r"""Check a data folder as the templates do, say what it holds, and draw it.
     python data_sets/check.py DATA_DIR --n-classes 5 --picture data.png
     python data_sets/check.py DATA_DIR --volumes --image-dataset volumes/raw --mask-dataset volumes/labels
 
-Everything that a template would refuse is listed at once, with file names; the status is then 1.
+Everything that a template would refuse is listed at once, with file names; the status is then 1. Of val/, which
+templates/big_data_template.py reads, the images are checked too; volumes are checked in train/ and test/ only.
 """
 
 import argparse
@@ -21,7 +22,9 @@ from utils.experiment import say_error
 def parse_arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_dir", type=Path, help="folder with train/x train/y test/x and, if there is truth, test/y")
+    parser.add_argument(
+        "data_dir", type=Path, help="folder with train/x train/y test/x, test/y if there is truth, val/x val/y"
+    )
     parser.add_argument("--n-classes", type=int, default=1, help="as N_CLASSES of the template (default 1)")
     parser.add_argument("--channels", type=int, default=1, help="last number of CROP_SHAPE: 1 grey, 3 RGB (default 1)")
     parser.add_argument(
@@ -48,14 +51,18 @@ def main():
         print(f"Note: {note}")
     intensity_range = args.intensity_range and tuple(args.intensity_range)
     settings = {"channels": args.channels, "n_classes": args.n_classes, "intensity_range": intensity_range}
+    validation = None
     if args.volumes or args.image_dataset or args.mask_dataset:
         train, test = load_train_and_test_volumes(args.data_dir, **settings, **datasets)
+    elif (args.data_dir / "val").is_dir():
+        train, validation, test = load_train_and_test(args.data_dir, validation=True, **settings)
     else:
         train, test = load_train_and_test(args.data_dir, **settings)
     classes = ", ".join(f"{value:g} is class {number}" for number, value in enumerate(train.mask_values))
-    print(f"No problems: {len(train)} to train on, {len(test)} to test on; of the masks' values {classes}.")
+    counts = f"{len(train)} to train on, " + f"{len(validation or ())} to validate with, " * (validation is not None)
+    print(f"No problems: {counts}{len(test)} to test on; of the masks' values {classes}.")
     if args.picture:
-        draw_data(args.picture, train, test, intensity_range=intensity_range)
+        draw_data(args.picture, train, test, validation=validation, intensity_range=intensity_range)
         print(f"Drawn: {args.picture}")
 
 

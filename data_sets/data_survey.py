@@ -11,6 +11,7 @@ from utils.charts import draw_pairs
 from utils.image_files import Source, list_images, read_images
 from utils.intensity import dtype_range
 
+PARTS = ("train", "val", "test")
 # Beyond this many, the values of masks are counted and not listed.
 LISTED_VALUES = 12
 
@@ -78,19 +79,17 @@ def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
     Parameters
     ----------
     data_dir : str or Path
-        Holds ``train/x train/y test/x test/y``, all or some of them.
+        Holds ``train/x train/y val/x val/y test/x test/y``, all or some of them.
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files that hold several.
 
     Returns
     -------
     list of FolderSurvey
-        One for each of the four folders that exists.
+        One for each of the six folders that exists.
     """
-    surveys = []
-    for name, dataset in zip(
-        ("train/x", "train/y", "test/x", "test/y"), (image_dataset, mask_dataset) * 2, strict=True
-    ):
+    surveys, datasets = [], {"x": image_dataset, "y": mask_dataset}
+    for name, dataset in ((f"{part}/{kind}", datasets[kind]) for part in PARTS for kind in datasets):
         if not (Path(data_dir) / name).is_dir():
             continue
         survey = FolderSurvey(name)
@@ -175,8 +174,12 @@ def survey_notes(surveys):
     equal = [names for names in digests.values() if len(names) > 1]
     if equal:
         shown = "; ".join(" = ".join(names[:3]) for names in equal[:3])
-        across = any({name.split("/")[0] for name in names} == {"train", "test"} for names in equal)
-        advice = " A test image that is trained on makes the scores worthless." if across else ""
+        shared = [{name.split("/")[0] for name in names} for names in equal]
+        advice = ""
+        if any("test" in parts and len(parts) > 1 for parts in shared):
+            advice = " A test image that is trained on or validated with makes the scores worthless."
+        elif any(len(parts) > 1 for parts in shared):
+            advice = " A validation image that is trained on does not tell when a network overfits."
         notes.append(f"{len(equal)} images are there more than once: {shown}.{advice}")
     for survey in surveys:
         if survey.foreground_share() > 0.5:
@@ -196,7 +199,7 @@ def survey_notes(surveys):
     return notes
 
 
-def draw_data(path, train, test, *, intensity_range=None):
+def draw_data(path, train, test, *, validation=None, intensity_range=None):
     """Draw four images of each part, from the first to the last, each above itself with the outlines of its mask.
 
     Parameters
@@ -205,11 +208,15 @@ def draw_data(path, train, test, *, intensity_range=None):
         The png file.
     train, test : ImageSet
         Images or volumes; of a volume the middle slice is drawn.
+    validation : ImageSet, optional
+        What is in ``val/``, drawn between the two.
     intensity_range : tuple of float, optional
         Grey values of black and white. Without it the dtype decides, and what the images hold where they are not 8-bit.
     """
     images, masks, titles = [], [], []
-    for part, name in ((train, "train"), (test, "test")):
+    for name, part in zip(PARTS, (train, validation, test), strict=True):
+        if part is None:
+            continue
         for number in np.unique(np.linspace(0, len(part) - 1, 4).round().astype(int)):
             image = part.x[number]
             images.append(image)

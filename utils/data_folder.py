@@ -17,7 +17,7 @@ from utils.intensity import intensity_problem
 MANY_VALUES = 256
 
 
-def load_train_and_test(data_dir, *, channels=1, n_classes=1, intensity_range=None):
+def load_train_and_test(data_dir, *, channels=1, n_classes=1, intensity_range=None, validation=False):
     """Read ``train/`` and ``test/`` of a data folder and list the problems of both at once.
 
     Images keep their stored dtype. Masks may hold any values, as many as there are classes: the smallest becomes
@@ -29,17 +29,21 @@ def load_train_and_test(data_dir, *, channels=1, n_classes=1, intensity_range=No
         Holds ``train/x train/y test/x`` and, where there is ground truth, ``test/y``.
     channels, n_classes, intensity_range
         As ``load_image_set``.
+    validation : bool
+        True reads ``val/x val/y`` too.
 
     Returns
     -------
     train, test : ImageSet
+        Or ``train, val, test``.
 
     Raises
     ------
     ValueError
         With all problems found.
     """
-    parts = _read_train_and_test(data_dir, channels=channels, intensity_range=intensity_range)
+    names = ("train", "val", "test") if validation else ("train", "test")
+    parts = _read_parts(data_dir, names, channels=channels, intensity_range=intensity_range)
     return _with_classes(str(data_dir), parts, n_classes)
 
 
@@ -70,7 +74,7 @@ def load_train_and_test_volumes(
     """
     settings = {"channels": channels, "intensity_range": intensity_range, "one_volume": True}
     datasets = {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
-    parts = _read_train_and_test(data_dir, **settings, **datasets)
+    parts = _read_parts(data_dir, ("train", "test"), **settings, **datasets)
     for part in parts:
         part.problems += _slice_problems(part)
     return [_stacked(pages) for pages in _with_classes(str(data_dir), parts, n_classes)]
@@ -137,11 +141,8 @@ class _Part:
     has_masks: bool = True
 
 
-def _read_train_and_test(data_dir, **settings):
-    return [
-        _read_part(Path(data_dir) / "train", masks_optional=False, **settings),
-        _read_part(Path(data_dir) / "test", masks_optional=True, **settings),
-    ]
+def _read_parts(data_dir, names, **settings):
+    return [_read_part(Path(data_dir) / name, masks_optional=name == "test", **settings) for name in names]
 
 
 def _read_part(

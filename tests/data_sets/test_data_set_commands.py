@@ -52,6 +52,18 @@ def test_import_then_check_then_a_mistake(toy_data, tmp_path):
     assert "No problems: 8 to train on, 4 to test on; of the masks' values 0 is class 0, 1 is class 1" in checked.stdout
     assert (tmp_path / "data.png").stat().st_size > 10_000
 
+    (data / "val").mkdir()
+    (data / "val" / "x").symlink_to(toy_data / "test" / "x")
+    (data / "val" / "y").symlink_to(toy_data / "test" / "y")
+    with_validation = run("check", data, "--n-classes", 3)
+    assert "| val/x" in with_validation.stdout and "expected 3 in all" in with_validation.stderr  # 0 and 255 there
+    (data / "val" / "y").unlink()
+    (data / "val" / "y").mkdir()
+    for image in (data / "val" / "x").iterdir():
+        tifffile.imwrite(data / "val" / "y" / f"{image.stem}.tif", labels[0] // 4, photometric="minisblack")
+    with_validation = run("check", data, "--n-classes", 3)
+    assert "8 to train on, 4 to validate with, 4 to test on" in with_validation.stdout, with_validation.stderr
+
     next(target.iterdir()).unlink()
     broken = run("check", data, "--volumes")
     assert broken.returncode == 1 and "| train/y | 7 " in broken.stdout and "Traceback" not in broken.stderr

@@ -77,6 +77,31 @@ def test_equal_images_in_both_parts(data_dir):
     assert "1 images are there more than once: train/x im_1.png = test/x im_0.png. A test image that is" in note
 
 
+def test_validation_images_are_looked_at_too(data_dir, monkeypatch):
+    for kind in "xy":
+        (data_dir / "val" / kind).mkdir(parents=True)
+    for number in range(2):
+        Image.fromarray(gradient(50 + number)).save(data_dir / "val" / "x" / f"im_{number}.png")
+        Image.fromarray(mask_with(8)).save(data_dir / "val" / "y" / f"im_{number}.png")
+    surveys = survey_data(data_dir)
+    assert [survey.name for survey in surveys] == ["train/x", "train/y", "val/x", "val/y", "test/x", "test/y"]
+    assert surveys[2].high == 130 and survey_notes(surveys) == []
+    train, validation, test = load_train_and_test(data_dir, validation=True)
+    assert [len(part) for part in (train, validation, test)] == [3, 2, 3]
+    titles = []
+    monkeypatch.setattr("data_sets.data_survey.draw_pairs", lambda *_, **options: titles.extend(options["titles"]))
+    draw_data("drawn.png", train, test, validation=validation)
+    counts = {"train": 3, "val": 2, "test": 3}
+    assert titles == [f"{part}: im_{number}.png" for part in counts for number in range(counts[part])]
+    Image.fromarray(gradient(0)).save(data_dir / "val" / "x" / "im_1.png")
+    assert "A validation image that is trained on does not" in notes_of(data_dir)[0]
+    Image.fromarray(gradient(100)).save(data_dir / "val" / "x" / "im_0.png")
+    assert "A test image that is trained on or validated with makes" in notes_of(data_dir)[0]
+    (data_dir / "val" / "y" / "im_1.png").unlink()
+    with pytest.raises(ValueError, match="val/: no mask for im_1.png"):
+        load_train_and_test(data_dir, validation=True)
+
+
 def test_equal_images_in_one_part_say_nothing_of_tests(data_dir):
     Image.fromarray(gradient(1)).save(data_dir / "train" / "x" / "im_0.png")
     (note,) = notes_of(data_dir)
