@@ -5,7 +5,9 @@ reads images one by one, sends batches of one fixed shape through the model's co
 one probability map per image, so that memory is bounded by one image and not by the test set.
 """
 
+import functools
 import itertools
+import math
 from collections import deque
 
 import numpy as np
@@ -27,7 +29,9 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
         ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide. Those on disk are read one by
         one, here as in all functions below.
     ensemble : bool
-        Average all orientations of each image, 8 in 2D, 16 in 3D (test-time augmentation).
+        Average all orientations of each image, 8 in 2D, 16 in 3D (test-time augmentation). Half of them, those that
+        leave y and x in their places, where the network does not take an oblong image turned by 90 degrees, as one
+        whose strides differ along y and x; a line is printed then.
     batch_size : int
         Images per call. The last batch is filled up, so that one shape is compiled.
     intensity_range : tuple of float, optional
@@ -50,9 +54,12 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     if not ensemble:
         yield from _predict_tiles(model, scaled, batch_size)
         return
+    takes_turned = functools.cache(functools.partial(_takes_turned, model))
     while chunk := list(itertools.islice(scaled, batch_size)):
         # The turns that keep the shape of an oblong image come first, so that batches of one shape are full.
         orientations = sorted(range(count_orientations(chunk[0])), key=lambda orientation: orientation % 2)
+        if not all([takes_turned(image.shape) for image in chunk]):
+            orientations = orientations[: len(orientations) // 2]
         oriented = (orient(image, orientation) for orientation in orientations for image in chunk)
         predictions = _predict_tiles(model, oriented, batch_size)
         means = [0] * len(chunk)
@@ -157,7 +164,7 @@ def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_
     divisor : int or tuple of int
         ``2 ** depth`` of the network, or one per axis.
     ensemble : bool
-        Average the orientations.
+        Average the orientations; y and x are then padded to what the poolings along both divide.
     intensity_range : tuple of float, optional
         As ``to_network_input``.
 
@@ -166,6 +173,9 @@ def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_
     numpy.ndarray
         Probability, float32, of the size of each image.
     """
+    if ensemble and not isinstance(divisor, int):
+        *divisor, y, x = divisor
+        divisor = (*divisor, *[math.lcm(y, x)] * 2)
     pairs, insides = _with_notes((pad_to_multiple(image, divisor) for image in images), lambda pair: pair[1])
     padded = (image for image, _ in pairs)
     for probability in predict_each(model, padded, ensemble=ensemble, batch_size=1, intensity_range=intensity_range):
@@ -182,6 +192,21 @@ def _merged(model, images, crop_shape, overlap, settings, *, padding=0, padding_
         shape = shapes.popleft()
         window = spline_window(crop_shape[: len(shape) - 1]) if blend else None
         yield merge_crops(itertools.chain([first], predictions), shape, window=window, **grid)
+
+
+def _takes_turned(model, shape):
+    """Return whether the network answers an image turned by 90 degrees with what it answers, turned; if not, say so."""
+    *z, y, x, channels = shape
+    if y == x or not hasattr(model, "compute_output_shape"):
+        return True
+    try:
+        plain, turned = (model.compute_output_shape((1, *z, *sides, channels)) for sides in ((y, x), (x, y)))
+        if tuple(turned[-3:-1]) == tuple(plain[-3:-1][::-1]):
+            return True
+    except ValueError:  # a network for one size
+        pass
+    print(f"The ensemble leaves out the turns by 90 degrees: the network does not take {y}x{x} as {x}x{y}.")
+    return False
 
 
 def _with_notes(images, note):

@@ -35,7 +35,8 @@ TEMPLATES_2D = {
     "Tiramisu_template.py": SMALL_TIRAMISU,
     "U-Net++_template.py": LEVELS
     | {"FEATURE_MAPS": "(2,2,4,4,4)", "ENCODER_WEIGHTS": "None", "DEEP_SUPERVISION": True},
-    "nnU-Net_template.py": LEVELS | {"FEATURE_MAPS": 4, "MAX_FEATURE_MAPS": 8},
+    # strides of 8 along y and 16 along x: the ensemble cannot turn crops
+    "nnU-Net_template.py": LEVELS | {"CROP_SHAPE": "(40,64,1)", "FEATURE_MAPS": 4, "MAX_FEATURE_MAPS": 8},
     "Kasthuri++/U-Net_2D_template.py": {},
     "Kasthuri++/Residual_U-Net_2D_template.py": {"DROP_ORDER": "published"},
     "Kasthuri++/Attention_U-Net_2D_template.py": {"GATE": "decoder"},

@@ -2,9 +2,11 @@
 
 import weakref
 
+import keras
 import numpy as np
 import pytest
 
+from networks.nnunet import nnUNet_2D, total_strides
 from utils.intensity import ZScore
 from utils.orientations import orient, restore
 from utils.prediction import predict_blended, predict_crops, predict_each, predict_full_images
@@ -304,3 +306,57 @@ def test_volumes_are_predicted_in_batches_of_one_shape():
     oracle = Oracle()
     list(predict_crops(oracle, random_images([(9, 20, 20), (8, 16, 40)]), SUBVOLUME, ensemble=True, batch_size=3))
     assert set(oracle.shapes) == {(3, 8, 16, 16, 1)}
+
+
+# --- networks that do not take an oblong image turned
+
+UNEQUAL = [(2, 2), (1, 2)]  # y is halved once, x twice
+
+
+def uneven_network(**options):
+    """Return a network that takes 6x8 and 8x8 but not 8x6."""
+    keras.utils.set_random_seed(0)
+    return nnUNet_2D((None, None, 1), feature_maps=2, max_feature_maps=4, strides=UNEQUAL, **options)
+
+
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_an_ensemble_leaves_out_turns_that_the_network_does_not_take(deep_supervision, capsys):
+    model, images = uneven_network(deep_supervision=deep_supervision), random_images([(6, 8), (6, 8), (6, 8)])
+    found = list(predict_each(model, images, ensemble=True, batch_size=2))
+    assert capsys.readouterr().out.count("does not take 6x8 as 8x6") == 1
+    views = [(lambda a: a, lambda a: a), *[(lambda a, k=k: np.flip(a, k),) * 2 for k in (0, 1, (0, 1))]]
+    for image, prediction in zip(images, found, strict=True):
+        answers = [back(next(predict_each(model, [there(image)]))) for there, back in views]
+        np.testing.assert_allclose(prediction, np.mean(answers, axis=0), atol=1e-6)
+
+
+def test_merged_and_blended_ensembles_of_a_network_with_uneven_strides():
+    model, images = uneven_network(), random_images([(13, 19)])
+    for prediction in (
+        *predict_crops(model, images, (6, 8, 1), overlap=0.5, ensemble=True),
+        *predict_blended(model, images, (6, 8, 1)),
+    ):
+        assert prediction.shape == (13, 19, 1) and np.isfinite(prediction).all()
+
+
+def test_full_images_are_padded_for_all_eight_orientations(capsys):
+    model, images = uneven_network(), random_images([(5, 9)])
+    (found,) = predict_full_images(model, images, divisor=total_strides(UNEQUAL), ensemble=True)
+    (expected,) = predict_full_images(model, images, divisor=4, ensemble=True)
+    np.testing.assert_array_equal(found, expected)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("sides", [(None, None), (8, 12)])
+def test_an_ensemble_turns_wherever_it_can(sides, capsys):
+    image = keras.Input((*sides, 1))
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(image))
+    assert next(predict_each(model, random_images([(8, 12)]), ensemble=True)).shape == (8, 12, 1)
+    assert ("turns by 90" in capsys.readouterr().out) == (sides == (8, 12))
+
+
+def test_volumes_keep_their_reversals_of_z_where_they_are_not_turned():
+    image = keras.Input((2, 4, 6, 1))
+    model = keras.Model(image, keras.layers.Identity()(image))
+    volume = random_images([(2, 4, 6)])[0]
+    np.testing.assert_allclose(next(predict_each(model, [volume], ensemble=True)), volume / np.float32(255), atol=1e-6)
