@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import raise_problems
-from utils.experiment import VARIABLES_CELL, apply_overrides, template_variables
+from utils.experiment import apply_overrides
 from utils.files import read_json
 from utils.run_record import changes_since, describe_origin
+from utils.template_text import VARIABLES_CELL, template_variables
 
 # What stands for the number of the repetition in NAME=VALUE.
 RID = "rid"

@@ -115,8 +115,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
-# True: predict whole volumes at once too, where they fit into memory
-FULL_VOLUME = False
+# Predict whole volumes at once too: True, False, or None if they fit into memory
+FULL_VOLUME = None
 
 settings = apply_overrides(globals(), args.set)
 

@@ -115,8 +115,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
-# True: predict whole volumes at once too, where they fit into memory
-FULL_VOLUME = False
+# Predict whole volumes at once too: True, False, or None if they fit into memory
+FULL_VOLUME = None
 
 settings = apply_overrides(globals(), args.set)
 
@@ -128,6 +128,7 @@ from utils.charts import draw_checks
 from utils.checks import check_crop_shape, pooling_factors
 from utils.dry_run import dry_run
 from utils.experiment_data import load_volumes
+from utils.full_volumes import full_volumes_fit
 from utils.post_processing import z_filter
 from utils.prediction import predict_crops, predict_each, predict_full_images
 from utils.run import Run
@@ -233,8 +234,8 @@ if Z_FILTER_SIZE:
     run.evaluate("per_image", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 
 # %% Evaluation: full volume
-if FULL_VOLUME:
-    full = {"divisor": pooling_factors(DEPTH, Z_DOWN), "intensity_range": INTENSITY_RANGE}
+full = {"divisor": pooling_factors(DEPTH, Z_DOWN), "intensity_range": INTENSITY_RANGE}
+if full_volumes_fit(model, test.x, full["divisor"], wanted=FULL_VOLUME):
     run.evaluate("full_image", test, predict_full_images(model, test.x, **full))
 
 # %% Results

@@ -141,7 +141,7 @@ def test_templates_are_pages_not_programs(path):
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=name_of)
 def test_every_template_variable_is_a_commented_literal_and_is_used(path):
-    from utils.experiment import template_variables
+    from utils.template_text import template_variables
 
     text = path.read_text()
     variables = template_variables(text)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from utils.errors import check_choice
-from utils.experiment import this_machine
+from utils.experiment import gpu_memory, this_machine
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -271,6 +271,22 @@ def gradient(function, x):
         x = x.detach().requires_grad_(True)
         found = torch.autograd.grad(function(x), x, materialize_grads=True)[0]
     return np.array(keras.ops.convert_to_numpy(found))
+
+
+def device_memory():
+    """Return the memory that a network can have on the device that predicts.
+
+    Returns
+    -------
+    int or None
+        Bytes: of the whole first GPU, most of which the backend has taken already, or what is free on this machine.
+        None where the system does not tell.
+    """
+    if _training_devices():
+        return gpu_memory()
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def describe_device():

@@ -1,5 +1,6 @@
 """The protocols of the study, one after another, as U-Net_2D_template.py and U-Net_3D_template.py spell them out."""
 
+from utils.full_volumes import full_volumes_fit
 from utils.post_processing import z_filter
 from utils.prediction import predict_blended, predict_crops, predict_each, predict_full_images
 
@@ -74,7 +75,7 @@ def evaluate_volumes(
     padding_mode="mirror",
     z_filter_size=0,
     half_overlap=True,
-    full_volume=False,
+    full_volume=None,
     batch_size=1,
     intensity_range=None,
 ):
@@ -97,8 +98,8 @@ def evaluate_volumes(
         What lies outside the volume: ``mirror`` or ``median``.
     half_overlap : bool
         False leaves the stages with 50 % overlap out.
-    full_volume : bool
-        True predicts whole volumes at once too.
+    full_volume : bool, optional
+        Whether whole volumes are predicted at once too; None: if `utils.full_volumes.full_volumes_fit`.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def evaluate_volumes(
         if z_filter_size:
             saved.evaluate("overlap_50", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
 
-    if full_volume:
+    if full_volumes_fit(model, test.x, divisor, wanted=full_volume):
         full = {"divisor": divisor, "intensity_range": intensity_range}
         saved.evaluate("full_image", predict_full_images(model, test.x, **full))
     return saved

@@ -9,7 +9,6 @@ import ast
 import json
 import linecache
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,10 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import did_you_mean, raise_problems
+from utils.template_text import describe_template
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-VARIABLES_CELL = "# %% Experiment variables"
-GROUP_TITLE = "# ---"
 # Variables that take a number for all axes or poolings, or a tuple with one for each.
 ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "VOXEL_SIZE_NM", "Z_DOWN")
 # Variables that may be None in a template whose default is something else.
@@ -111,6 +109,22 @@ def choose_gpus(requested):
         chosen = [gpus[number] for number in numbers]
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen) or "-1"
+
+
+def gpu_memory():
+    """Return the memory of the first visible NVIDIA GPU, as the driver tells it.
+
+    Returns
+    -------
+    int or None
+        Bytes; None if the driver does not tell.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", f"--id={first}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return int(answer.stdout) * 2**20 if answer.stdout.strip().isdecimal() else None
 
 
 class Machine(NamedTuple):
@@ -235,85 +249,6 @@ def _typed(name, text, default):
         return value, None
     wanted, got = type(default).__name__, type(value).__name__
     return default, f"{name}={text} is of type {got}, wanted {wanted} as in its default {default!r}"
-
-
-def describe_template(template_file):
-    """Return the docstring of a template and each of its variables with comment and default.
-
-    Parameters
-    ----------
-    template_file : str or Path
-        The template.
-
-    Returns
-    -------
-    str
-    """
-    source = Path(template_file).read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    lines = [ast.get_docstring(tree) or "", "", "variables, for --set NAME=VALUE:"]
-    groups, group = variable_groups(source), None
-    for name, default, comment in template_variables(source):
-        if groups[name] != group:
-            group = groups[name]
-            lines.append(f" {group}:")
-        lines.append(f"  {name}={default}")
-        lines += [f"      {line}" for line in comment]
-    return "\n".join(lines)
-
-
-def template_variables(source):
-    """List the variables of a template's second cell.
-
-    Parameters
-    ----------
-    source : str
-        Text of the template.
-
-    Returns
-    -------
-    list of (str, str, list of str)
-        Name, default as written, and the lines of the comment above it.
-    """
-    cell = _variables_cell(source)
-    cell_lines = cell.splitlines()
-    variables = []
-    for node in ast.parse(cell).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
-            comment = []
-            for line in reversed(cell_lines[: node.lineno - 1]):
-                if not line.startswith("#") or line.startswith(GROUP_TITLE):
-                    break
-                comment.insert(0, line.lstrip("# "))
-            variables.append((node.targets[0].id, ast.unparse(node.value), comment))
-    return variables
-
-
-def variable_groups(source):
-    """Return under which title of the second cell (``# --- Title``) each variable of a template stands.
-
-    Parameters
-    ----------
-    source : str
-        Text of the template.
-
-    Returns
-    -------
-    dict of str to str
-        Title by name; an empty text before the first title.
-    """
-    groups, group = {}, ""
-    for line in _variables_cell(source).splitlines():
-        if line.startswith(GROUP_TITLE):
-            group = line.removeprefix(GROUP_TITLE).strip()
-        elif match := re.match(r"([A-Z][A-Z0-9_]*) *=", line):
-            groups[match[1]] = group
-    return groups
-
-
-def _variables_cell(source):
-    start = source.index(VARIABLES_CELL) + len(VARIABLES_CELL)
-    return source[start : source.find("\n# %%", start)]
 
 
 def say_error(kind, error, trace):

@@ -28,8 +28,8 @@ import keras
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from utils.experiment import template_variables
 from utils.figures import new_figure
+from utils.template_text import template_variables
 
 PICTURES = {
     "architectures_2d.png": (

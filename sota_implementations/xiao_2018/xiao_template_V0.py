@@ -118,8 +118,8 @@ MIN_LAYER_OVERLAP = 0.2
 # Voxels and slices that an object must have
 MIN_VOXELS = 1000
 MIN_SLICES = 3
-# True: predict whole volumes at once too, where they fit into memory
-FULL_VOLUME = False
+# Predict whole volumes at once too: True, False, or None if they fit into memory
+FULL_VOLUME = None
 
 settings = apply_overrides(globals(), args.set)
 

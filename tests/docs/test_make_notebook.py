@@ -18,8 +18,8 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from utils.experiment import template_variables
 from utils.image_set import ImageSet
+from utils.template_text import template_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("make_notebook", ROOT / "docs" / "make_notebook.py")

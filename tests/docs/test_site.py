@@ -14,7 +14,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from PIL import Image
 
-from utils.experiment import template_variables
+from utils.template_text import template_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

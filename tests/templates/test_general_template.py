@@ -11,7 +11,7 @@ from test_2d_templates import PUBLISHED_LABELS
 from test_2d_templates import TOY as TOY_2D
 from test_architectures import run, volume_slices  # noqa: F401 - a fixture
 
-from utils.experiment import template_variables
+from utils.template_text import template_variables
 
 TEMPLATE = "general_template.py"
 TRANSFORMS = {

@@ -13,7 +13,7 @@ from test_2d_templates import TOY as TOY_2D
 from test_3d_templates import TOY as TOY_3D
 from test_3d_templates import slices  # noqa: F401 - a fixture
 
-from utils.experiment import template_variables
+from utils.template_text import template_variables
 from utils.trained_network import load_trained
 
 TEMPLATE = "predict_template.py"
