@@ -3,7 +3,7 @@
 Segments mitochondria with the Attention U-Net (Oktay et al. 2018, arXiv 1804.03999) at the settings of "Stable deep
 neural network architectures for mitochondria segmentation on electron microscopy volumes" (Franco-Barranco et al.
 2021, arXiv 2104.03577) for this data set (Kasthuri et al. 2015, masks of Casser et al. 2018): 85 training slices of
-1463 x 1613 pixels and 75 test slices of 1334 x 1553; crops cover every pixel and full images are padded and cut back,
+1613 x 1463 pixels and 75 test slices of 1553 x 1334; crops cover every pixel and full images are padded and cut back,
 so that sizes which the poolings do not divide need nothing special.
 
     python -u templates/Kasthuri++/Attention_U-Net_2D_template.py $code_dir $data_dir $job_dir --id 452 --rid 0 --gpu 0

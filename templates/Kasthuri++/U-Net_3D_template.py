@@ -2,8 +2,8 @@
 
 Segments mitochondria with the U-Net at the settings of "Stable deep neural network architectures for mitochondria
 segmentation on electron microscopy volumes" (Franco-Barranco et al. 2021, arXiv 2104.03577) for this data set
-(Kasthuri et al. 2015, masks of Casser et al. 2018): 85 training slices of 1463 x 1613 pixels and 75 test slices of
-1334 x 1553; slices are about five times as thick as pixels are wide, so z is not pooled; subvolumes cover every voxel
+(Kasthuri et al. 2015, masks of Casser et al. 2018): 85 training slices of 1613 x 1463 pixels and 75 test slices of
+1553 x 1334; slices are about five times as thick as pixels are wide, so z is not pooled; subvolumes cover every voxel
 of any size.
 
     python -u templates/Kasthuri++/U-Net_3D_template.py $code_dir $data_dir $job_dir --id 550 --rid 0 --gpu 0
@@ -11,7 +11,8 @@ of any size.
 data_dir holds train/x train/y test/x test/y: the slices of one volume (png, tif), or one file for each volume (tif,
 hdf5, zarr); test/y may be missing. Results go to job_dir/results/<id>_<rid>/.
 
-Differs from U-Net_3D_template.py in: Z_DOWN, the evaluation in one call.
+Differs from U-Net_3D_template.py in: Z_DOWN, VALIDATION_SPLIT (leaves the depth of a
+subvolume, 80 of 85 slices, for training), the evaluation in one call.
 """
 
 # %% Command line
@@ -44,7 +45,7 @@ INTENSITY_RANGE = None
 IMAGE_DATASET = None
 MASK_DATASET = None
 # Share of the slices of each volume, the last ones, kept for validation
-VALIDATION_SPLIT = 0.1
+VALIDATION_SPLIT = 0.05
 # Seed of everything random
 SEED = 42
 
@@ -115,8 +116,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
-# True: predict whole volumes at once too, where they fit into memory
-FULL_VOLUME = False
+# Predict whole volumes at once too: True, False, or None if they fit into memory
+FULL_VOLUME = None
 
 settings = apply_overrides(globals(), args.set)
 

@@ -16,6 +16,8 @@ from test_3d_templates import PUBLISHED_LABELS as LABELS_3D
 from test_3d_templates import TOY as TOY_3D
 from test_3d_templates import make_volume
 
+from utils.synthetic_em import write_demo_data
+
 LEVELS = {"FEATURE_MAPS": None, "DEPTH": None, "DROP_VALUES": None}
 SMALL_FCN = LEVELS | {"FEATURE_MAPS": "(2,2,4,4,4)", "FULLY_CONNECTED": 8}
 SMALL_TIRAMISU = LEVELS | {
@@ -74,9 +76,17 @@ def test_every_template_is_run_by_some_test():
     assert names == ELSEWHERE | set(TEMPLATES_2D) | set(TEMPLATES_3D)
 
 
+@pytest.fixture(scope="module")
+def odd_slices(tmp_path_factory):
+    """Return a data folder with eight training and four test slices of 67 x 97, which no crop or pooling divides."""
+    options = {"n_train": 8, "n_test": 4, "image_shape": (67, 97), "voxel_size_nm": (20, 20, 20)}
+    return write_demo_data(tmp_path_factory.mktemp("odd") / "data", **options)
+
+
 @pytest.mark.parametrize("template", TEMPLATES_2D)
-def test_2d_template(template, toy_data, tmp_path):
-    result = run(template, TOY_2D, toy_data, tmp_path, "--id", "toy", EPOCHS=1, **TEMPLATES_2D[template])
+def test_2d_template(template, toy_data, odd_slices, tmp_path):
+    data = odd_slices if template.startswith("Kasthuri++") else toy_data
+    result = run(template, TOY_2D, data, tmp_path, "--id", "toy", EPOCHS=1, **TEMPLATES_2D[template])
     scores = read_scores(tmp_path / "results" / "toy_0")
     for label in LABELS_2D:
         assert f"{label}: " in result.stdout and np.isfinite(scores[label])
@@ -100,6 +110,24 @@ def test_3d_template(template, volume_slices, tmp_path):
     scores = read_scores(tmp_path / "results" / "toy_0")
     for label in LABELS_3D:
         assert f"{label}: " in result.stdout and np.isfinite(scores[label])
+
+
+@pytest.fixture(scope="module")
+def as_deep_as_kasthuri(tmp_path_factory):
+    """Return a data folder with 85 training and 75 test slices of 88 x 96 as two multi-page tifs."""
+    data = tmp_path_factory.mktemp("kasthuri")
+    for part, depth in {"train": 85, "test": 75}.items():
+        for kind in "xy":
+            (data / part / kind).mkdir(parents=True)
+            array = np.random.default_rng(depth).integers(0, 2, (depth, 88, 96), np.uint8) * 255
+            tifffile.imwrite(data / part / kind / "volume.tif", array, imagej=True, metadata={"axes": "ZYX"})
+    return data
+
+
+@pytest.mark.parametrize("template", [template for template in TEMPLATES_3D if template.startswith("Kasthuri++")])
+def test_kasthuri_3d_templates_take_the_depth_of_their_data(template, as_deep_as_kasthuri, tmp_path):
+    small = {"FEATURE_MAPS": "(1,1,1,1)", "BATCH_SIZE": 1, "FULL_VOLUME": False}
+    run(template, {}, as_deep_as_kasthuri, tmp_path, "--id", "deep", "--dry-run", **small)
 
 
 @pytest.mark.parametrize(
