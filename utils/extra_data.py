@@ -52,6 +52,7 @@ def join_extra_data(
     normalisation="dtype",
     percentiles=PERCENTILES,
     cache_dir=None,
+    weigh=None,
     image_dataset=None,
     mask_dataset=None,
 ):
@@ -84,6 +85,8 @@ def join_extra_data(
         ``percentile_per_image`` the extra images are stretched by their own.
     cache_dir : str or Path, optional
         As `utils.discarding.discard_crops`.
+    weigh : callable, optional
+        Makes weights of a list of masks, of whole images; needed where ``train`` has weights.
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files that hold several.
 
@@ -111,6 +114,8 @@ def join_extra_data(
     raise_problems("the extra data", problems)
     for number, (extra, name, images) in enumerate(zip(extra_sets, _names(extra_sets), loaded, strict=True)):
         crops = images.renamed(name)
+        if weigh is not None:
+            crops = replace(crops, weights=weigh(crops.y))
         if not random_crops:
             crops = crop_image_set(crops, crop_shape, overlap=extra.overlap)
             crops = discard_crops(

@@ -24,12 +24,15 @@ class ImageSet:
         File name and page of each image, or file name or slices of each volume.
     mask_values : tuple of int or float
         The stored values that became the classes 0, 1, ...
+    weights : list of numpy.ndarray or StoredImage, or None
+        How much each pixel counts in training, shapes of the masks; None where all count the same.
     """
 
     x: list
     y: list | None
     sources: list
     mask_values: tuple
+    weights: list | None = None
 
     def __len__(self):
         return len(self.x)
@@ -47,8 +50,9 @@ class ImageSet:
         ImageSet
         """
         indices = list(indices)
-        masks = None if self.y is None else [self.y[i] for i in indices]
-        return ImageSet([self.x[i] for i in indices], masks, [self.sources[i] for i in indices], self.mask_values)
+        masks, weights = (None if arrays is None else [arrays[i] for i in indices] for arrays in (self.y, self.weights))
+        sources = [self.sources[i] for i in indices]
+        return ImageSet([self.x[i] for i in indices], masks, sources, self.mask_values, weights)
 
     def joined_with(self, other):
         """Return these images and then those of another set.
@@ -56,14 +60,15 @@ class ImageSet:
         Parameters
         ----------
         other : ImageSet
-            With masks if this set has some.
+            With masks, and with weights, if this set has some.
 
         Returns
         -------
         ImageSet
         """
         masks = None if self.y is None else self.y + other.y
-        return ImageSet(self.x + other.x, masks, self.sources + other.sources, self.mask_values)
+        weights = None if self.weights is None else self.weights + other.weights
+        return ImageSet(self.x + other.x, masks, self.sources + other.sources, self.mask_values, weights)
 
     def renamed(self, prefix):
         """Return the same images with ``prefix/`` before their names and those of their slices.
@@ -216,7 +221,7 @@ def with_context(volumes, part, *, depth):
 
 
 def crop_image_set(images, crop_shape, *, overlap=0.0):
-    """Cut images and masks into crops that cover every pixel; crops are views, so this costs no memory.
+    """Cut images, masks and weights into crops that cover every pixel; crops are views, so this costs no memory.
 
     Parameters
     ----------
@@ -239,8 +244,11 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
         for corner in crop_grid(image.shape, crop_shape, overlap):
             place = "".join(f"_{axis}{start:05d}" for axis, start in zip("zyx"[-len(corner) :], corner, strict=True))
             sources.append(Source(f"{stem}{page}{place}{suffix}"))
-    masks = None if images.y is None else crop_images(images.y, crop_shape, overlap=overlap)
-    return ImageSet(crop_images(images.x, crop_shape, overlap=overlap), masks, sources, images.mask_values)
+    crops, masks, weights = (
+        None if arrays is None else crop_images(arrays, crop_shape, overlap=overlap)
+        for arrays in (images.x, images.y, images.weights)
+    )
+    return ImageSet(crops, masks, sources, images.mask_values, weights)
 
 
 def replicate(images, factor, *, seed):

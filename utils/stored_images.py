@@ -207,7 +207,7 @@ class StoredImage:
 
 
 class StoredCrop:
-    """A crop of an image or volume on disk, of which nothing is read yet; indexed as it by slices.
+    """A crop of an image or volume on disk, of which nothing is read yet; indexed as it.
 
     Parameters
     ----------
@@ -243,6 +243,9 @@ class StoredCrop:
         return self.shape[0]
 
     def __getitem__(self, index):
+        if self.ndim == 4 and isinstance(index, int | np.integer):
+            image = self._image[self._corner[0] + range(len(self))[index]]
+            return StoredCrop(image, self._corner[1:], self.shape[1:-1])
         window = _window(index, self.shape[:-1])
         return self._image[tuple(slice(c + w.start, c + w.stop) for c, w in zip(self._corner, window, strict=True))]
 

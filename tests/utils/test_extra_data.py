@@ -1,5 +1,7 @@
 """Tests of further data sets that are trained on too."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -120,6 +122,17 @@ def test_crops_of_a_set_are_discarded_before_they_are_drawn(main, other, tmp_pat
     assert len(joined(main, [{"folder": other, "min_foreground": 0.6, "n_crops": 1}])) == 5
     with pytest.raises(ValueError, match=r"other: n_crops is 3, but there are 2 crops"):
         joined(main, [{"folder": other, "min_foreground": 0.6, "n_crops": 3}])
+
+
+@pytest.mark.parametrize("options", [{}, {"n_crops": 3, "min_foreground": 0.1}])
+def test_weights_of_extra_images_are_made_of_whole_masks(options, main, other):
+    def weigh(masks):
+        return [np.full(mask.shape, mask.shape[1], np.float32) for mask in masks]
+
+    weighed = replace(main, weights=weigh(main.y))
+    found = joined(weighed, [{"folder": other, **options}], weigh=weigh)
+    assert [weight.shape for weight in found.weights] == [mask.shape for mask in found.y]
+    assert {float(weight.max()) for weight in found.weights[len(main) :]} <= {24.0, 8.0}
 
 
 def test_for_random_crops_images_stay_whole(main, other):

@@ -1,10 +1,15 @@
 """Tests of splitting and cropping sets of images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from generators.image_data_generator import ImageDataGenerator
+from generators.voxel_data_generator import VoxelDataGenerator
 from utils.image_files import Source, VolumeSource
 from utils.image_set import ImageSet, crop_image_set, replicate, split_validation, split_validation_z
+from utils.weight_maps import cached_weight_maps
 
 
 def image_set(count, shape=(4, 6, 1)):
@@ -193,3 +198,37 @@ def test_seed_decides_which_images_are_taken_once_more():
 def test_a_factor_that_leaves_nothing_is_refused(factor):
     with pytest.raises(ValueError, match=rf"{factor} times 10 training images leaves nothing.*Use a number above 0"):
         replicate(image_set(10), factor, seed=0)
+
+
+# --- weights
+
+
+def test_weights_stay_with_their_images_through_everything():
+    weights = [np.full((4, 6, 1), number, np.float32) for number in range(3)]
+    images = replace(image_set(3), weights=weights)
+    crops = crop_image_set(images, (4, 3, 1))
+    for part in (images.subset([2, 0]), images.joined_with(images), crops, replicate(crops, 2.5, seed=0)):
+        assert len(part.weights) == len(part)
+        for image, weight in zip(part.x, part.weights, strict=True):
+            assert weight.shape == image.shape and weight.max() == image.max()
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_weight_maps_of_whole_images_know_what_a_crop_does_not_show(depth, tmp_path):
+    mask = np.zeros((16, 32, 1), np.uint8)
+    mask[4:12, 4:15] = mask[4:12, 17:28] = 1  # the border of the crops, at 16, lies in the gap
+    mask = np.stack([mask] * depth) if depth else mask
+    images = ImageSet([mask], [mask], [Source("a.png")], (0, 1))
+    weighed = replace(images, weights=cached_weight_maps(images.y, tmp_path))
+    for crop_shape in ((2, 16, 16, 1)[0 if depth else 1 :], (2, 8, 40, 1)[0 if depth else 1 :]):
+        crops = crop_image_set(weighed, crop_shape)
+        batches = (VoxelDataGenerator if depth else ImageDataGenerator)().flow(
+            crops.x, crops.y, sample_weight=crops.weights, batch_size=len(crops), shuffle=False
+        )
+        _, masks, weights = batches[0]
+        for index, crop in enumerate(crops.weights):
+            np.testing.assert_array_equal(weights[index], np.asarray(crop))
+        assert weights[masks == 0].max() == pytest.approx(0.5 + 10 * np.exp(-(3**2) / 50), rel=1e-5)
+    shifted = VoxelDataGenerator if depth else ImageDataGenerator
+    shifted = shifted(width_shift_range=0.2).flow(crops.x, crops.y, sample_weight=crops.weights)
+    assert all(np.isfinite(part).all() for part in shifted[0])
