@@ -24,7 +24,8 @@ def check_numbers(**numbers):
     """
     for name, (value, low, high) in numbers.items():
         if not low <= value <= high:
-            raise ValueError(f"{name} is {value}; it must be from {low} to {high}.")
+            wanted = f"at least {low}" if high == np.inf else f"from {low} to {high}"
+            raise ValueError(f"{name} is {value}; it must be {wanted}.")
 
 
 def number_range(name, value, *, example, zero_allowed=False, highest=None, required=False):
@@ -127,8 +128,8 @@ def fill_value(name, value, words):
     ----------
     name : str
         The option, for the message.
-    value : float or str
-        0 for black to 1 for white, or one of the words.
+    value : float, str or None
+        0 for black to 1 for white, or one of the words; None is black.
     words : tuple of str
         What else is possible.
 
@@ -146,6 +147,7 @@ def fill_value(name, value, words):
     >>> fill_value("cutout_fill", "mean", ("mean",))
     'mean'
     """
+    value = 0.0 if value is None else value
     if not (value in words if isinstance(value, str) else np.isscalar(value) and 0 <= value <= 1):
         raise ValueError(
             f"{name} is {value!r}; it must be a number from 0 (black) to 1 (white) or one of {list(words)}."

@@ -164,13 +164,14 @@ def check_same_size(images, *, why, remedy):
 def check_exclusive(rules):
     """Check options that exclude each other, and say all that were switched on together at once.
 
-    An option is off when its value is false: None, False, 0 or an empty tuple. Where off is something else, give a
-    comparison: ``{"ZOOM_RANGE": ZOOM_RANGE != (1.0, 1.0)}``.
+    An option is off when its value is false: None, False, 0 or an empty tuple. Where off is something else, give what
+    is to be said and a comparison: ``{f"{ZOOM_RANGE=}": ZOOM_RANGE != (1.0, 1.0)}``.
 
     Parameters
     ----------
     rules : sequence of (dict of str to object, str, str)
-        Of each rule the options by name with their values, of which at most one may be on; why; and the remedy.
+        Of each rule the options by name with their values, of which at most one may be on; why; and the remedy. A name
+        that holds its value already, as in ``"EPOCHS=3"``, is said as it is.
 
     Raises
     ------
@@ -185,7 +186,42 @@ def check_exclusive(rules):
     """
     problems = []
     for options, why, remedy in rules:
-        switched_on = [f"{name}={value!r}" for name, value in options.items() if value]
+        switched_on = _switched_on(options)
         if len(switched_on) > 1:
             problems.append(f"{' and '.join(switched_on)} exclude each other ({why}); {remedy}")
     raise_problems("the variables", problems)
+
+
+def check_needs(rules):
+    """Check options that do nothing without another one, and say all that were switched on alone at once.
+
+    Parameters
+    ----------
+    rules : sequence of (dict of str to object, object, str)
+        Of each rule the options by name with their values, as `check_exclusive`; whether they do something: the value
+        of what they need; and how to switch that on.
+
+    Raises
+    ------
+    ValueError
+        With all options that are on without what they need.
+
+    Examples
+    --------
+    >>> check_needs([({"CUTOUT_MASK": True}, None, "CUTOUT_SIZE, e.g. (0.2, 0.4)")])
+    Traceback (most recent call last):
+    ValueError: the variables: CUTOUT_MASK=True does nothing without CUTOUT_SIZE, e.g. (0.2, 0.4).
+    """
+    raise_problems(
+        "the variables",
+        [
+            f"{option} does nothing without {needed}"
+            for options, is_there, needed in rules
+            for option in _switched_on(options)
+            if not is_there
+        ],
+    )
+
+
+def _switched_on(options):
+    return [name if "=" in name else f"{name}={value!r}" for name, value in options.items() if value]

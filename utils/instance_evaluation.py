@@ -7,6 +7,7 @@ from utils.det_measure import det_measure
 from utils.files import write_csv
 from utils.image_files import ImageWriter, SavedImages
 from utils.instance_metrics import instance_scores
+from utils.instances import instances_from_probability
 from utils.measurements import measure_instances
 
 
@@ -60,6 +61,68 @@ def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_
         scores = instance_scores(_true_instances(images), saved) | det_measure(_true_instances(images), saved)
         run.add_scores(protocol, post, scores, n=len(images))
     return saved
+
+
+def label_instances(
+    probabilities,
+    *,
+    channels=None,
+    targets=("binary",),
+    min_distance_nm=0.0,
+    min_distance_share=0.0,
+    voxel_size_nm=1.0,
+    min_voxels=0,
+):
+    """Part the foreground of predictions into instances, with what a network says about contours and distances.
+
+    Parameters
+    ----------
+    probabilities : iterable of numpy.ndarray
+        Of the foreground, ``(y, x, c)`` or ``(z, y, x, c)``, also post-processed ones: what they leave out is in no
+        instance.
+    channels : iterable of numpy.ndarray, optional
+        For each of them the prediction of a network that learnt instance targets, a channel for each target.
+    targets : sequence of str
+        Which channel is what, as `utils.instance_targets.learn_instances`; contours are used if they are among them.
+    min_distance_nm : float
+        Distance to the background, computed from the foreground, above which a pixel is sure to be inside.
+    min_distance_share : float
+        Above 0: of the predicted distance instead, which is 1 in the middle of each instance.
+    voxel_size_nm, min_voxels
+        As `utils.instances.instances_from_probability`.
+
+    Yields
+    ------
+    numpy.ndarray
+        As `utils.instances.instances_from_probability`.
+
+    Raises
+    ------
+    ValueError
+        If a share is asked for without predicted distances, or as `utils.instances.instances_from_probability`.
+
+    Examples
+    --------
+    >>> foreground = np.ones((1, 7, 1), np.float32)
+    >>> contour = np.array([[0, 0, 0, 1, 0, 0, 0]], np.float32)[..., np.newaxis]
+    >>> predicted = [np.concatenate([foreground, contour], axis=-1)]
+    >>> [labels] = label_instances([foreground], channels=predicted, targets=("binary", "contour"))
+    >>> labels[..., 0].tolist()
+    [[1, 1, 1, 2, 2, 2, 2]]
+    """
+    if min_distance_share and (channels is None or "distance" not in targets):
+        raise ValueError(
+            f"a share of {min_distance_share} of the predicted distance is asked for, but no distance is predicted. "
+            "Learn 'distance', or use a distance in nanometres."
+        )
+    limits = {"min_distance": min_distance_share or min_distance_nm, "min_voxels": min_voxels}
+    limits |= {"voxel_size_nm": voxel_size_nm}
+    used = ("contour", "distance") if min_distance_share else ("contour",)
+    used = () if channels is None else [name for name in used if name in targets]
+    pairs = ((one, None) for one in probabilities) if channels is None else zip(probabilities, channels, strict=True)
+    for probability, found in pairs:
+        parts = {name: found[..., [targets.index(name)]] for name in used}
+        yield instances_from_probability(probability, **parts, **limits)
 
 
 def _true_instances(images):

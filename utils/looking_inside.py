@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from utils.charts import middle_slice
 from utils.devices import gradient
-from utils.errors import check_choice, did_you_mean
+from utils.errors import check_choice, did_you_mean, raise_problems
 from utils.figures import new_figure, save_figure
 from utils.intensity import to_network_input, to_unit_range
 
@@ -60,16 +60,11 @@ def grad_cam(model, image, *, layer, class_index=1, region=None, intensity_range
     >>> grad_cam(model, np.zeros((16, 24, 1), np.uint8), layer="first").shape
     (16, 24)
     """
-    n_classes, shape = max(2, model.outputs[0].shape[-1]), image.shape[:-1]
-    if not 0 <= class_index < n_classes:
-        raise ValueError(f"class {class_index} does not exist: the network has the classes 0 to {n_classes - 1}.")
+    shape, features = image.shape[:-1], _maps_before_the_end(model, layer, class_index)
     region = np.ones(shape, bool) if region is None else np.asarray(region)
     if region.shape != shape:
         raise ValueError(f"the region has the shape {region.shape}, the image {shape}; they must agree.")
     maps = feature_maps(model, image, layer=layer, intensity_range=intensity_range)
-    features = _maps_of(model, layer)
-    if features is model.inputs[0] or features is model.outputs[0]:
-        raise ValueError(f"LAYER {layer!r} is the beginning or the end of the network; choose one between.")
     # The second part of the network: from the layer, and from the image for skips that pass it by.
     behind = keras.Model([model.inputs[0], features], model.outputs[0])
     batch = ops.convert_to_tensor(to_network_input(image, intensity_range)[np.newaxis])
@@ -87,6 +82,49 @@ def grad_cam(model, image, *, layer, class_index=1, region=None, intensity_range
     factors = [size / small for size, small in zip(shape, found.shape, strict=True)]
     enlarged = ndimage.zoom(found, factors, order=1, mode="nearest", grid_mode=True)
     return enlarged / (enlarged.max() or 1)
+
+
+def _maps_before_the_end(model, layer, class_index):
+    """Return the symbolic output of a layer that Grad-CAM can be computed for, and refuse any other."""
+    n_classes = max(2, model.outputs[0].shape[-1])
+    if not 0 <= class_index < n_classes:
+        raise ValueError(f"class {class_index} does not exist: the network has the classes 0 to {n_classes - 1}.")
+    features = _maps_of(model, layer)
+    if features is model.inputs[0] or features is model.outputs[0]:
+        raise ValueError(f"LAYER {layer!r} is the beginning or the end of the network; choose one between.")
+    return features
+
+
+def check_layers(model, *, grad_cam_layer=None, grad_cam_class=1, feature_maps_layer=None, kernels_layer=None):
+    """Check what is to be looked at in a network, long before it is trained; None is not looked at.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The network.
+    grad_cam_layer, grad_cam_class
+        As ``layer`` and ``class_index`` of `grad_cam`.
+    feature_maps_layer, kernels_layer
+        As ``layer`` of `feature_maps` and `kernels`.
+
+    Raises
+    ------
+    ValueError
+        With all that `grad_cam`, `feature_maps` and `kernels` would refuse.
+    """
+    looks = {
+        ("GRAD_CAM_LAYER", grad_cam_layer): lambda layer: _maps_before_the_end(model, layer, grad_cam_class),
+        ("FEATURE_MAPS_LAYER", feature_maps_layer): lambda layer: _maps_of(model, layer),
+        ("KERNELS_LAYER", kernels_layer): lambda layer: kernels(model, layer),
+    }
+    problems = []
+    for (name, layer), look in looks.items():
+        try:
+            if layer is not None:
+                look(layer)
+        except ValueError as error:
+            problems.append(f"{name}: {str(error).removesuffix('.')}")
+    raise_problems("looking inside", problems)
 
 
 def feature_maps(model, image, *, layer, intensity_range=None):

@@ -75,12 +75,20 @@ def test_whole_numbers_may_be_written_as_floats():
 @pytest.mark.parametrize("value", [0, 0.5, 1, "mean"])
 def test_fills(value):
     assert fill_value("cutout_fill", value, ("mean",)) == value
+    assert fill_value("cutout_fill", None, ("mean",)) == 0
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, 255, "black", None, (0, 1)])
+@pytest.mark.parametrize("value", [-0.1, 1.1, 255, "black", (0, 1)])
 def test_fills_that_are_refused(value):
     with pytest.raises(ValueError, match=r"cutout_fill is .*from 0 \(black\) to 1 \(white\) or one of \['mean'\]"):
         fill_value("cutout_fill", value, ("mean",))
+
+
+def test_numbers_out_of_range_are_refused_with_the_range():
+    with pytest.raises(ValueError, match=r"cval is -1; it must be from 0 to 255\."):
+        check_numbers(cval=(-1, 0, 255))
+    with pytest.raises(ValueError, match=r"sigma is -1; it must be at least 0\."):
+        check_numbers(sigma=(-1, 0, float("inf")))
 
 
 def test_each_probability_is_its_own_or_that_of_all():

@@ -4,6 +4,7 @@ import pytest
 from utils.checks import (
     check_crop_shape,
     check_exclusive,
+    check_needs,
     check_same_size,
     check_z_filter_size,
     pooling_factors,
@@ -79,3 +80,25 @@ def test_options_that_exclude_each_other_are_all_said():
 def test_options_that_are_off_exclude_nothing(off):
     check_exclusive([({"A": off, "B": 3}, "", ""), ({"A": off, "B": off}, "", "")])
     check_exclusive([])
+
+
+def test_what_is_compared_is_said_as_it_was_set():
+    classes = 5
+    with pytest.raises(ValueError, match=r"N_CLASSES=5 and A=1 exclude each other \(why\); do") as error:
+        check_exclusive([({f"N_CLASSES={classes}": classes > 1, "A": 1}, "why", "do")])
+    assert "True" not in str(error.value)
+
+
+def test_options_that_do_nothing_alone_are_all_said():
+    rules = [
+        ({"A": 4, "B": None, "C": (1, 2)}, 0, "D, e.g. 3"),
+        ({"E": True}, "on", "F"),
+        ({"G='x'": True}, (), "H"),
+    ]
+    with pytest.raises(ValueError) as error:
+        check_needs(rules)
+    assert str(error.value) == (
+        "3 problems in the variables: A=4 does nothing without D, e.g. 3; C=(1, 2) does nothing without D, e.g. 3; "
+        "G='x' does nothing without H."
+    )
+    check_needs([])

@@ -9,7 +9,7 @@ import pytest
 
 from utils.image_files import Source
 from utils.image_set import ImageSet
-from utils.instance_evaluation import evaluate_instances
+from utils.instance_evaluation import evaluate_instances, label_instances
 from utils.run import Run
 
 
@@ -73,3 +73,52 @@ def test_labels_of_other_images_are_refused(run, two_images, change):
     images, labels = two_images
     with pytest.raises(ValueError, match="instances: labels"):
         evaluate_instances(run, images, change(labels))
+
+
+# --- instances by what the network learnt
+
+
+@pytest.fixture
+def two_touching():
+    """Return foreground of two touching squares, their contour, and the distance to it, of 12x22 pixels each."""
+    foreground, contour, distance = np.zeros((3, 12, 22, 1), np.float32)
+    foreground[2:10, 2:20] = 1
+    contour[2:10, 10:12] = 1
+    distance[5:7, 5:7] = distance[5:7, 15:17] = 0.9
+    return foreground, contour, distance
+
+
+def count(*arguments, **options):
+    return [int(labels.max()) for labels in label_instances(*arguments, **options)]
+
+
+def test_contours_and_predicted_distances_part_what_touches(two_touching):
+    foreground, contour, distance = two_touching
+    channels = [np.concatenate([foreground, distance, contour], axis=-1)]
+    learnt = {"channels": channels, "targets": ("binary", "distance", "contour")}
+    assert count([foreground]) == [1]
+    assert count([foreground], **learnt) == [2]
+    assert count([foreground], channels=channels, targets=("binary", "distance"), min_distance_share=0.5) == [2]
+    assert count([foreground], channels=channels, targets=("binary", "distance")) == [1]
+
+
+def test_distances_sizes_and_what_was_post_processed_count_with_contours_too(two_touching):
+    foreground, contour, _ = two_touching
+    channels, targets = [np.concatenate([foreground, contour], axis=-1)], ("binary", "contour")
+    learnt = {"channels": channels, "targets": targets, "voxel_size_nm": 10}
+    assert count([foreground], **learnt, min_distance_nm=30) == [2]
+    assert count([foreground], **learnt, min_distance_nm=60) == [1]  # no marker, so the component stays whole
+    assert count([foreground], **learnt, min_voxels=100) == [1]
+    cleaned = foreground.copy()
+    cleaned[:, 11:] = 0
+    assert count([cleaned], **learnt) == [1]
+    [labels] = label_instances([cleaned], **learnt)
+    assert not labels[:, 11:].any()
+
+
+def test_a_share_of_a_distance_that_is_not_predicted_is_refused(two_touching):
+    foreground, contour, _ = two_touching
+    with pytest.raises(ValueError, match=r"a share of 0\.5 of the predicted distance .* no distance is predicted"):
+        count([foreground], min_distance_share=0.5)
+    with pytest.raises(ValueError, match="strict|shorter|longer"):
+        count([foreground, foreground], channels=[contour], targets=("contour",))

@@ -9,7 +9,15 @@ from PIL import Image
 
 from networks.deep_supervision import DeeplySupervised
 from networks.unet import U_Net_2D, U_Net_3D
-from utils.looking_inside import draw_feature_maps, draw_grad_cam, draw_kernels, feature_maps, grad_cam, kernels
+from utils.looking_inside import (
+    check_layers,
+    draw_feature_maps,
+    draw_grad_cam,
+    draw_kernels,
+    feature_maps,
+    grad_cam,
+    kernels,
+)
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((8, 12, 1)).astype(np.float32)
@@ -130,6 +138,18 @@ def test_kernels_are_input_maps_by_output_maps_also_where_keras_stores_them_the_
     assert kernels(model, "up").shape == (2, 2, 3, 4)
     np.testing.assert_array_equal(kernels(model, "down"), model.get_weights()[0])
     np.testing.assert_array_equal(kernels(model, "up")[..., 1, 2], model.get_weights()[2][..., 2, 1])
+
+
+def test_all_layers_are_checked_before_they_are_looked_at():
+    model = network(1)
+    check_layers(model)
+    check_layers(model, grad_cam_layer="first", feature_maps_layer="first", kernels_layer="first")
+    with pytest.raises(ValueError) as error:
+        check_layers(model, grad_cam_layer=model.layers[-1].name, feature_maps_layer="frist", kernels_layer="no")
+    for part in ("3 problems", "GRAD_CAM_LAYER: LAYER", "the end of", "FEATURE_MAPS_LAYER: LAYER 'frist'", "KERNELS"):
+        assert part in str(error.value)
+    with pytest.raises(ValueError, match="class 2 does not exist"):
+        check_layers(model, grad_cam_layer="first", grad_cam_class=2)
 
 
 def test_layers_and_classes_that_do_not_exist_are_refused():
