@@ -4,11 +4,12 @@ import csv
 import re
 import statistics
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from utils.errors import check_choice, did_you_mean, raise_problems
 from utils.files import read_json
+from utils.run_record import recorded_origin
 
 
 class StudyRun(NamedTuple):
@@ -17,7 +18,7 @@ class StudyRun(NamedTuple):
     id: str
     rid: int
     settings: dict
-    command: list
+    origin: dict
     environment: dict
     scores: list
 
@@ -28,8 +29,15 @@ class StudyRun(NamedTuple):
 
     @property
     def template(self):
-        """File name of the template, empty if it is not known."""
-        return Path(self.command[0]).name if self.command else ""
+        """Template, as `utils.run_record.template_name`; empty if it is not known."""
+        return self.origin.get("template", "")
+
+    @property
+    def minutes(self):
+        """What the run took, with the training of starts before it was resumed; None if it is not known."""
+        if "seconds" not in self.environment:
+            return None
+        return (self.environment["seconds"] + self.environment.get("earlier_seconds", 0)) / 60
 
 
 def read_runs(results, ids=("*",), *, unfinished=False):
@@ -91,7 +99,8 @@ def _read_run(folder, name, rid):
             parts.append(empty)
             problem = f"has a {file} that cannot be read ({error})"
     settings, environment, scores = parts
-    return StudyRun(name, rid, settings.get("settings", {}), settings.get("command", []), environment, scores), problem
+    run = StudyRun(name, rid, settings.get("settings", {}), recorded_origin(settings), environment, scores)
+    return run, problem
 
 
 def mean_and_std(values):
@@ -158,7 +167,7 @@ def summarise(runs, published=()):
     rows = [dict(zip(("id", "protocol", "post", "metric"), key, strict=True)) | _spread(v) for key, v in groups.items()]
     templates = {run.template for run in runs}
     for row in published:
-        if any(fnmatchcase(template, row["template"]) for template in templates):
+        if any(PurePosixPath(template).match(row["template"]) for template in templates):
             spread = _spread(row["values"])
             spread["std"] = row["std"] if row["std"] is not None else spread["std"]
             spread["n_runs"] = None if row["std"] is not None else spread["n_runs"]
@@ -180,8 +189,8 @@ def read_published(path, data):
     Parameters
     ----------
     path : str or Path
-        A csv with ``template, data, method, protocol, post, metric, values, std, source``. ``template`` may contain
-        ``*``; ``values`` are single runs, or the one mean to which ``std`` belongs.
+        A csv with ``template, data, method, protocol, post, metric, values, std, source``. ``template`` is a path in
+        the repository and may contain ``*``; ``values`` are single runs, or the one mean to which ``std`` belongs.
     data : str
         Name of the data set, as in the file.
 
@@ -222,7 +231,10 @@ def odd_repetitions(runs):
     notes = []
     for name in dict.fromkeys(run.id for run in runs):
         own = [run for run in runs if run.id == name]
-        for what, key in (("templates", lambda run: run.template), ("data folders", lambda run: run.command[2:3])):
+        for what, key in (
+            ("templates", lambda run: run.template),
+            ("data folders", lambda run: run.origin.get("data_dir")),
+        ):
             if len({str(key(run)) for run in own}) > 1:
                 notes.append(f"the runs of {name} have different {what}")
         differing = [variable for variable in _differing(own) if variable != "SEED"]

@@ -138,7 +138,7 @@ def _experiments(runs):
     lines, differing = [], differing_settings(runs)
     for name, settings in differing.items():
         own = [run for run in runs if run.id == name]
-        minutes = [run.environment["seconds"] / 60 for run in own if "seconds" in run.environment]
+        minutes = [run.minutes for run in own if run.minutes is not None]
         memory = [run.environment.get("peak_memory_gib") for run in own]
         memory = [value for value in memory if value is not None]
         mean, std = mean_and_std(minutes) if minutes else (None, None)

@@ -89,7 +89,7 @@ class Run:
         self._intensity_range = intensity_range or settings.get("INTENSITY_RANGE")
         self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
         self._scores, self._image_scores, self._overlays = [], [], {}
-        self._start = time.perf_counter()
+        self._start, self._earlier_seconds = time.perf_counter(), 0.0
         if args.dry_run:
             shutil.rmtree(self.folder, ignore_errors=True)
         command = [str(part) for part in sys.argv]
@@ -110,7 +110,8 @@ class Run:
         if environment_file.exists() and "end" in read_json(environment_file):
             raise FileExistsError(f"run {self.name} is finished; its results are in {claimed}. Choose another --rid.")
         # A run that failed before its first epoch ended has nothing to lose: it may start again with other settings.
-        begun = (self.saved_training / "state.json").exists()
+        state_file = self.saved_training / "state.json"
+        begun = state_file.exists()
         if begun and not args.resume:
             raise FileExistsError(
                 f"run {self.name} was begun and not finished ({claimed}). "
@@ -123,6 +124,7 @@ class Run:
                     f"run {self.name} was begun with other settings: {'; '.join(changed)}. "
                     "Use the same, or another --rid."
                 )
+            self._earlier_seconds = sum(row["seconds"] for row in read_json(state_file).get("history", []))
         elif args.resume:
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -275,6 +277,7 @@ class Run:
         self._environment |= {
             "end": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
             "seconds": round(time.perf_counter() - self._start, 1),
+            "earlier_seconds": round(self._earlier_seconds, 1),
             "peak_memory_gib": peak_memory_gib(),
         }
         if self._scores:
@@ -287,11 +290,9 @@ class Run:
         print(f"Report: {self.folder / REPORT_NAME}")
         for picture in list(self._overlays.values())[:1]:
             print(f"Overlay picture: {picture}")
-        minutes = self._environment["seconds"] / 60
-        print(
-            f"Finished in {minutes:.1f} minutes, peak memory {self._environment['peak_memory_gib']} GiB: {self.folder}",
-            flush=True,
-        )
+        minutes, memory = self._environment["seconds"] / 60, self._environment["peak_memory_gib"]
+        earlier = f" after {self._earlier_seconds / 60:.1f} of training in earlier starts" * bool(self._earlier_seconds)
+        print(f"Finished in {minutes:.1f} minutes{earlier}, peak memory {memory} GiB: {self.folder}", flush=True)
         write_json(self.folder / "environment.json", self._environment)
         write_report(self.folder)
 

@@ -65,18 +65,30 @@ def changes_since(before, now):
     """
     old, new = before["settings"], json.loads(json.dumps(now["settings"]))
     pairs = {key: (old.get(key, MISSING), new.get(key, MISSING)) for key in new | old}
-    origin = _recorded_origin(before)
-    if origin:
-        pairs["the template"] = (origin["template"], now["template"])
-        pairs["the data folder"] = (origin["data_dir"], now["data_dir"])
+    origin = recorded_origin(before)
+    for key, name in (("template", "the template"), ("data_dir", "the data folder")):
+        pairs |= {name: (origin[key], now[key])} if key in origin else {}
     return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if old != new]
 
 
-def _recorded_origin(record):
-    """Return the origin of a run; of one that did not note it, what its command tells."""
+def recorded_origin(record):
+    """Return template and data folder of a run; of one that did not note them, what its command tells.
+
+    Parameters
+    ----------
+    record : dict
+        What ``settings.json`` holds.
+
+    Returns
+    -------
+    dict of str to str
+        As `describe_origin`; without what is not known.
+    """
     if "template" in record:
         return {key: record[key] for key in ("template", "data_dir")}
     command = record.get("command", [])
-    if len(command) < 4 or any(part.startswith("-") for part in command[:4]):
+    if not command:
         return {}
+    if len(command) < 4 or any(part.startswith("-") for part in command[:4]):
+        return {"template": template_name(command[0])}
     return describe_origin(command[0], command[2])

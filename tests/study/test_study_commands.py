@@ -98,12 +98,11 @@ def test_a_real_template_can_be_planned(tmp_path):
 def test_published_scores_have_a_source_a_template_and_the_names_of_this_repository():
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = {
-        path.name for folder in ("templates", "sota_implementations") for path in REPOSITORY.glob(f"{folder}/**/*.py")
-    }
+    folders = ("templates", "sota_implementations")
+    names = {path.relative_to(REPOSITORY) for folder in folders for path in REPOSITORY.glob(f"{folder}/**/*.py")}
     for row in rows:
         assert row["source"] and row["method"] and row["data"]
-        assert any(Path(name).match(row["template"]) for name in names), row["template"]
+        assert any(name.match(row["template"]) for name in names), row["template"]
         assert row["protocol"] in (*PROTOCOL_LABELS, "not stated") and row["post"] in (*POST_LABELS, "not stated")
         assert row["metric"] in METRIC_LABELS
         values = [float(value) for value in row["values"].split()]

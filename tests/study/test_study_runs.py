@@ -125,17 +125,18 @@ def test_no_folder_or_no_scores_are_refused(results, tmp_path):
 # --- published scores
 
 TABLE = """template,data,method,protocol,post,metric,values,std,source
-A_template.py,Lucchi,many runs,per_image,none,foreground_iou,0.8 0.9,,somewhere
-A_*.py,Lucchi,mean of runs,per_image,none,foreground_iou,0.829,0.046,elsewhere
-B_template.py,Lucchi,another,per_image,none,foreground_iou,0.5,,nowhere
-A_template.py,Lucchi++,other data,per_image,none,foreground_iou,0.6,,nowhere
+templates/A_template.py,Lucchi,many runs,per_image,none,foreground_iou,0.8 0.9,,somewhere
+templates/A_*.py,Lucchi,mean of runs,per_image,none,foreground_iou,0.829,0.046,elsewhere
+templates/Kasthuri++/A_template.py,Lucchi,of another folder,per_image,none,foreground_iou,0.5,,nowhere
+templates/B_template.py,Lucchi,another,per_image,none,foreground_iou,0.5,,nowhere
+templates/A_template.py,Lucchi++,other data,per_image,none,foreground_iou,0.6,,nowhere
 """
 
 
 def test_published_scores_of_the_same_template_and_data_stand_beside(results, tmp_path):
     (tmp_path / "published.csv").write_text(TABLE)
     published = read_published(tmp_path / "published.csv", "Lucchi")
-    assert len(published) == 3
+    assert len(published) == 4
     rows = summarise(read_runs(results("400_0", 0.5))[0], published)
     assert [row["id"] for row in rows] == ["400", "published: many runs", "published: mean of runs"]
     assert rows[1]["mean"] == pytest.approx(0.85) and rows[1]["std"] == pytest.approx(0.005**0.5)
@@ -170,6 +171,21 @@ def test_runs_that_are_no_repetitions_are_named(results):
         "the runs of 400 were made with different commits of the repository",
         "runs of 400 share a SEED: they show what the hardware scatters, not what chance does",
     ]
+
+
+def test_templates_of_one_name_in_two_folders_are_two(results):
+    results("400_0", 0.5, SEED=0)
+    runs, _ = read_runs(results("400_1", 0.5, SEED=1, template="Kasthuri++/A_template.py"))
+    assert [run.template for run in runs] == ["templates/A_template.py", "templates/Kasthuri++/A_template.py"]
+    assert odd_repetitions(runs) == ["the runs of 400 have different templates"]
+
+
+def test_minutes_count_what_was_done_before_a_run_was_resumed(results):
+    folder = results("400_0", 0.5)
+    environment = json.loads((folder / "400_0" / "environment.json").read_text())
+    (folder / "400_0" / "environment.json").write_text(json.dumps(environment | {"earlier_seconds": 90}))
+    runs, _ = read_runs(results("400_1", 0.5, end=False), unfinished=True)
+    assert [run.minutes for run in runs] == [2.5, None]
 
 
 def test_settings_that_differ_between_experiments(results):

@@ -12,7 +12,14 @@ def run(name, rid, value, *, post="none", seconds=60.0, **settings):
     score = {"protocol": "per_image", "post": post, "n": 3, "label": "x"}
     scores = [score | {"metric": metric, "value": value} for metric in ("foreground_iou", "overall_iou", "dice")]
     environment = {"seconds": seconds, "peak_memory_gib": 1.5, "git_commit": "c"}
-    return StudyRun(name, rid, {"SEED": rid} | settings, ["t/A_template.py", ".", "data"], environment, scores)
+    return StudyRun(
+        name,
+        rid,
+        {"SEED": rid} | settings,
+        {"template": "templates/A_template.py", "data_dir": "data"},
+        environment,
+        scores,
+    )
 
 
 @pytest.fixture
@@ -24,7 +31,7 @@ def runs():
     ]
 
 
-PUBLISHED = {"template": "A_template.py", "method": "paper", "protocol": "per_image", "post": "none"}
+PUBLISHED = {"template": "templates/A_template.py", "method": "paper", "protocol": "per_image", "post": "none"}
 PUBLISHED |= {"metric": "foreground_iou", "values": [0.85], "std": 0.01, "source": "journal, table 2"}
 
 
@@ -38,8 +45,8 @@ def test_tables_have_mean_and_deviation_beside_what_was_published(runs, tmp_path
     assert page == (tmp_path / "summary.md").read_text(encoding="utf-8")
     lines = page.splitlines()
     assert lines[0] == "# Scores of 3 runs" and "ddof = 1" in page
-    assert "| 400 | A_template.py | 0, 1 | 0, 1 | EPOCHS=3 | 2.0 ± 1.4 | 1.50 |" in lines
-    assert "| 401 | A_template.py | 0 | 0 | EPOCHS=5 | 1.0 | 1.50 |" in lines
+    assert "| 400 | templates/A_template.py | 0, 1 | 0, 1 | EPOCHS=3 | 2.0 ± 1.4 | 1.50 |" in lines
+    assert "| 401 | templates/A_template.py | 0 | 0 | EPOCHS=5 | 1.0 | 1.50 |" in lines
     foreground, overall = page.split("## foreground_iou")[1].split("## overall_iou")
     assert "| protocol | post-processing | 400 | 401 | published: paper |" in foreground
     assert "| per_image | none | 0.8000 ± 0.1414 (2) |  | 0.8500 ± 0.0100 |" in foreground

@@ -101,6 +101,17 @@ def test_a_begun_run_is_not_resumed_with_another_template_or_data(arguments, tmp
         Run(arguments(resume=True, data_dir="data"), settings)
 
 
+def test_the_time_of_earlier_starts_is_kept(arguments, capsys):
+    run = Run(arguments(), {})
+    run.checkpoints.mkdir()
+    history = [{"epoch": 1, "seconds": 60.5}, {"epoch": 2, "seconds": 59.5}]
+    (run.checkpoints / "state.json").write_text(json.dumps({"history": history}))
+    Run(arguments(resume=True), {}).finish()
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["earlier_seconds"] == 120 and environment["seconds"] < 60
+    assert "minutes after 2.0 of training in earlier starts, peak memory" in capsys.readouterr().out
+
+
 def test_resuming_nothing_starts_anew(arguments, capsys):
     Run(arguments(resume=True), {})
     assert "nothing to resume" in capsys.readouterr().out
