@@ -78,7 +78,7 @@ def prepare_data(name, data_dir, *, files=None, command=""):
 
 
 def find_stacks(files, data_set, unpacked):
-    """Find the images and masks of a data set in a folder, however deep, and in the zip files it holds.
+    """Find the images and masks of a data set in a folder and in the zip files it holds, however deep.
 
     Parameters
     ----------
@@ -134,7 +134,8 @@ def _unpack(files, data_set, unpacked):
     """Unpack what belongs to the data set out of all zip files of a folder; return those that held some of it."""
     names = {stack.name.lower() for stack in data_set.stacks}
     archives = []
-    for archive in sorted(files.glob("*.zip")):
+    zips = [path for path in files.rglob("*.zip") if path.is_file() and unpacked not in path.absolute().parents]
+    for archive in sorted(zips):
         try:
             with zipfile.ZipFile(archive) as file:
                 members = [

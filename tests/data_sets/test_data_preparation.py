@@ -131,6 +131,8 @@ def test_zips_with_padding_in_the_masks(small, tmp_path, colour):
 
 def test_the_data_folder_may_lie_in_the_folder_of_the_files(small, tmp_path):
     files = write_zip(tmp_path, "lucchi_pp.zip")
+    (files / "deep" / "er").mkdir(parents=True)
+    (files / "lucchi_pp.zip").rename(files / "deep" / "er" / "lucchi_pp.zip")
     prepare_data("lucchi++", files / "data", files=files)
     check_content(files / "data")
 
