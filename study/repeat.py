@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from study.repetition_plan import plan_runs, run_state
+from study.repetition_plan import parse_gpus, plan_runs, run_state
 from study.repetitions import carry_out
 from utils.experiment import say_error
 
@@ -51,7 +51,7 @@ def main():
     # A cluster's stop becomes an ordinary end, so that the runs are stopped too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args = parse_arguments()
-    folders = (args.code_dir, args.data_dir, args.job_dir)
+    gpus, folders = parse_gpus(args.gpus), (args.code_dir, args.data_dir, args.job_dir)
     runs = plan_runs(args.template, folders, id=args.id, rids=args.rids, assignments=args.set, grid=args.grid)
     seeds = {run.settings["SEED"] for run in runs if "SEED" in run.settings}
     if len(seeds) == 1 and len({run.rid for run in runs}) > 1:
@@ -59,7 +59,6 @@ def main():
     if args.list:
         print("\n".join(f"{run_state(run.folder):<9}{shlex.join(run.command)}" for run in runs))
         return
-    gpus = args.gpus.split(",")
     outcomes = carry_out(runs, at_once=len(gpus) if args.at_once is None else args.at_once, gpus=gpus)
     left = [f"{name} ({outcome})" for name, outcome in outcomes.items() if outcome in ("failed", "busy")]
     if left:

@@ -62,10 +62,10 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     Raises
     ------
     ValueError
-        If a file or folder is missing, a name, type or number is wrong, two points of the grid share a name, or a run
-        of that name was made with other settings, another template or other data; all of them at once.
+        If a file or folder is missing, a name, type or number is wrong, two points of the grid share their values or a
+        name, or a run of that name was made with other settings, another template or other data; all of them at once.
     """
-    template, problems = Path(template), []
+    template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} is no name of a folder"]
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
     if not (code_dir / "utils" / "experiment.py").is_file():
         problems.append(f"code_dir {code_dir} is not a copy of this repository")
@@ -88,7 +88,8 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
         settings = json.loads(json.dumps(apply_overrides(dict(defaults), overrides)))
         runs.append(PlannedRun(name, rid, folder, log, tuple(str(part) for part in command), settings))
     names = [run.name for run in runs]
-    problems = [f"two points of the grid are called {name}" for name in sorted(set(names)) if names.count(name) > 1]
+    problems = [f"--grid: {text}" for text in _equal_points(runs)]
+    problems += [f"two points of the grid are called {name}" for name in sorted(set(names)) if names.count(name) > 1]
     raise_problems("the repetition", problems + [text for run in runs for text in _other_settings(run)])
     return runs
 
@@ -124,6 +125,34 @@ def parse_numbers(text):
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"--rids {text}: a number comes twice. Give each once.")
     return numbers
+
+
+def parse_gpus(text):
+    """Read the GPUs that runs take in turns.
+
+    Parameters
+    ----------
+    text : str
+        Numbers separated by commas, or ``-1`` for the CPU.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If it is no such list.
+
+    Examples
+    --------
+    >>> parse_gpus("0, 2")
+    ['0', '2']
+    """
+    gpus = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"\d+|-1", gpu) for gpu in gpus):
+        raise ValueError(f"--gpus {text}: wanted GPU numbers as 0 or 0,1, one for each run at a time, or -1 for none.")
+    return gpus
 
 
 def parse_grid(text):
@@ -213,6 +242,17 @@ def _assignment_problems(defaults, assignments, axes):
     names = [text.partition("=")[0].strip().upper() for text in (*assignments, *(axis[0] for axis in axes))]
     problems += [f"{name} is set more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
     return list(dict.fromkeys(problems))
+
+
+def _is_name(text):
+    return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\:")
+
+
+def _equal_points(runs):
+    """Say which points of the grid are the same experiment, whose values are only written differently."""
+    points = [run for run in runs if run.rid == runs[0].rid]
+    pairs = itertools.combinations(points, 2)
+    return [f"{a.id} and {b.id} have the same values" for a, b in pairs if a.settings == b.settings and a.id != b.id]
 
 
 def _with_number(assignment, rid):

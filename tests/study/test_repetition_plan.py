@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from study.repetition_plan import parse_grid, parse_numbers, plan_runs, run_state
+from study.repetition_plan import parse_gpus, parse_grid, parse_numbers, plan_runs, run_state
 from utils.run_record import describe_origin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -86,8 +86,35 @@ def test_a_missing_template_or_another_script_is_refused(text, folders, tmp_path
 
 
 def test_points_of_a_grid_with_one_name_are_refused(folders):
-    with pytest.raises(ValueError, match="two points of the grid are called 400-CROP_SHAPE-8x8x1_0"):
-        plan_runs(TEMPLATE, folders, id="400", rids="0", grid=["CROP_SHAPE=(8,8,1),[8,8,1]"])
+    with pytest.raises(ValueError, match="two points of the grid are called 400-LOSS-a-b_0"):
+        plan_runs(TEMPLATE, folders, id="400", rids="0", grid=["LOSS=a/b,a&b"])
+
+
+@pytest.mark.parametrize(
+    ("grid", "twins"),
+    [
+        (["LEARNING_RATE=0.001,1e-3"], "400-LEARNING_RATE-0.001 and 400-LEARNING_RATE-1e-3"),
+        (["learning_rate=1,1.0", "LOSS=bce,dice"], "400-LEARNING_RATE-1-LOSS-dice and 400-LEARNING_RATE-1.0-LOSS-dice"),
+        (["WAIT_FOR=(0,'a'),(0x0,'a')"], "400-WAIT_FOR-0xa and 400-WAIT_FOR-0x0xa"),
+    ],
+)
+def test_points_of_a_grid_with_the_same_values_are_refused(grid, twins, folders):
+    with pytest.raises(ValueError) as error:
+        plan_runs(TEMPLATE, folders, id="400", rids="0-1", grid=grid)
+    assert f"--grid: {twins} have the same values" in str(error.value) and str(error.value).count(twins) == 1
+
+
+@pytest.mark.parametrize("name", ["", "  ", "..", "a/b", "/tmp/a", "a\\b"])
+def test_an_id_that_is_no_name_of_a_folder_is_refused(name, folders):
+    with pytest.raises(ValueError, match="--id .* is no name of a folder"):
+        plan_runs(TEMPLATE, folders, id=name, rids="0")
+
+
+@pytest.mark.parametrize("text", ["", "a", "0,", "0;1", "-2", "0-3"])
+def test_what_is_no_list_of_gpus_is_refused(text):
+    assert parse_gpus("0,12") == ["0", "12"] and parse_gpus("-1") == ["-1"]
+    with pytest.raises(ValueError, match=f"--gpus {text}: wanted GPU numbers"):
+        parse_gpus(text)
 
 
 def test_runs_made_with_other_settings_are_refused_all_at_once(folders):

@@ -70,11 +70,13 @@ def test_mistakes_are_one_sentence(places, tmp_path):
         run("collect", tmp_path / "nowhere"),
         run("collect", tmp_path, "--published", "Luchi"),
         run("report", tmp_path),
+        run("repeat", *places, "--id", "7", "--gpus", "0;1"),
     ]
     said = [answer.stderr.strip() for answer in answers]
     assert all(answer.returncode == 1 for answer in answers) and not any("Traceback" in text for text in said)
     assert said[0] == "ValueError: the repetition: there is no variable SEEDS; did you mean 'SEED'?"
     assert "nowhere does not exist. Give job_dir/results." in said[1]
+    assert said[4].startswith("ValueError: --gpus 0;1: wanted GPU numbers as 0 or 0,1")
     assert "did you mean 'Lucchi'" in said[2] and "not the folder of a run" in said[3]
 
 
