@@ -20,7 +20,8 @@ PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 def download(url, path, *, sha256=None, attempts=5, timeout=30.0, pause=2.0, progress=True):
     """Download a file; what an earlier call left half done is gone on with, what is complete is not asked for again.
 
-    The file grows as ``<name>.part`` and gets its name when all of it is there and its checksum is right.
+    The file grows as ``<name>.part`` and gets its name when all of it is there and its checksum is right. The version
+    that the server states is kept in ``<name>.part.version``, so that a file which changed meanwhile is begun anew.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ def download(url, path, *, sha256=None, attempts=5, timeout=30.0, pause=2.0, pro
         _fetch(url, part, attempts=attempts, timeout=timeout, pause=pause, progress=progress)
         _check(part, sha256, url)
         os.replace(part, path)
+        _version_file(part).unlink(missing_ok=True)
     return _check(path, sha256, url)
 
 
@@ -95,6 +97,7 @@ def _check(path, sha256, url):
     found = sha256_of(path)
     if sha256 is not None and found != sha256.lower():
         if path.suffix == ".part":
+            _version_file(path).unlink(missing_ok=True)
             path.unlink()  # going on with it would never make it right
         raise ValueError(
             f"{path.name.removesuffix('.part')} from {url} has the SHA-256 checksum {found}, expected {sha256}: it is "
@@ -129,7 +132,12 @@ def _fetch(url, part, *, attempts, timeout, pause, progress):
 def _receive(url, part, *, timeout, progress):
     """Append what is missing of the file to ``part``, or start anew where the server does not go on."""
     start = _size(part)
-    headers = {"User-Agent": "Mozilla/5.0 (python urllib)"} | ({"Range": f"bytes={start}-"} if start else {})
+    headers = {"User-Agent": "Mozilla/5.0 (python urllib)"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        version = _version_file(part)
+        # With If-Range a server sends the whole file when it is another one than before.
+        headers |= {"If-Range": version.read_text(encoding="latin-1")} if version.exists() else {}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)  # noqa: S310
     except urllib.error.HTTPError as error:
@@ -153,6 +161,8 @@ def _receive(url, part, *, timeout, progress):
         total = None if length is None else start + int(length)
         if total is not None and total - start > shutil.disk_usage(part.parent).free:
             raise OSError(f"{part.parent} has no room for {part.name}: {total - start:,} bytes are missing. Free some.")
+        if not resumed:
+            _note_version(part, response.headers)
         with (
             part.open("ab" if resumed else "wb") as file,
             tqdm(
@@ -169,6 +179,20 @@ def _receive(url, part, *, timeout, progress):
                 bar.update(len(chunk))
     if total is not None and _size(part) != total:
         raise ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+
+
+def _version_file(part):
+    return part.with_name(f"{part.name}.version")
+
+
+def _note_version(part, headers):
+    """Keep the strong ETag or the date of a file, for `If-Range`."""
+    tag = headers.get("ETag", "")
+    version = tag if tag.startswith('"') else headers.get("Last-Modified")
+    part.unlink(missing_ok=True)  # never an old beginning with a new version
+    _version_file(part).unlink(missing_ok=True)
+    if version:
+        _version_file(part).write_text(version, encoding="latin-1")
 
 
 class _WebPageError(ConnectionError):

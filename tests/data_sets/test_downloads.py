@@ -19,15 +19,18 @@ Server = namedtuple("Server", "url behaviour requests")
 @pytest.fixture
 def server():
     """Serve CONTENT as ``behaviour`` says; ``stop_after`` (bytes) counts once, ``status`` for as many requests."""
-    behaviour, requests = {"ranges": True, "stop_after": None, "status": [], "page": False}, []
+    behaviour, requests = {"ranges": True, "stop_after": None, "status": [], "page": False, "version": {}}, []
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
         def do_GET(self):
-            asked = self.headers.get("Range")
+            asked, version, content = self.headers.get("Range"), behaviour["version"], behaviour.get("content", CONTENT)
             requests.append(asked)
+            if "If-Range" in self.headers:
+                behaviour["if_range"] = self.headers["If-Range"]
+                asked = asked if self.headers["If-Range"] in version.values() else None
             if behaviour["status"]:
                 self.send_error(behaviour["status"].pop(0))
                 return
@@ -41,11 +44,13 @@ def server():
             if asked and behaviour["ranges"]:
                 first = behaviour.get("wrong_start", start)
                 self.send_header("Content-Range", f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}")
+            for name, value in version.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "text/html" if behaviour["page"] else "application/octet-stream")
             self.send_header("Content-Length", str(len(CONTENT) - start))
             self.end_headers()
             stop, behaviour["stop_after"] = behaviour["stop_after"], None
-            self.wfile.write(CONTENT[start:][:stop])
+            self.wfile.write(content[start:][:stop])
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.handle_error = lambda *_: None  # a client that goes away early
@@ -84,6 +89,31 @@ def test_a_later_call_goes_on_and_without_ranges_starts_anew(server, tmp_path):
     server.behaviour["ranges"] = False
     assert fetch(server, path) == SHA256
     assert server.requests == [None, "bytes=1000-"] and not part.exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [
+        ({"ETag": '"1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, '"1"'),
+        ({"ETag": 'W/"1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, "Mon, 01 Jan 2024 00:00:00 GMT"),
+        ({"ETag": 'W/"1"'}, None),
+    ],
+)
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_file_that_changed_meanwhile_is_not_joined_from_two_versions(server, tmp_path, version, kept, changed):
+    path, other = tmp_path / "data.bin", CONTENT[::-1]
+    server.behaviour.update({"version": version, "stop_after": 1000})
+    with pytest.raises(ConnectionError):
+        fetch(server, path, attempts=1)
+    if changed:
+        server.behaviour.update(
+            {"version": {name: f"other {value}" for name, value in version.items()}, "content": other}
+        )
+    fetch(server, path)
+    assert server.requests == [None, "bytes=1000-"] and server.behaviour.get("if_range") == kept
+    if kept:  # without a version nobody can know
+        assert path.read_bytes() == (other if changed else CONTENT)
+    assert [file.name for file in tmp_path.iterdir()] == ["data.bin"]
 
 
 def test_a_part_that_is_complete_already_or_too_long(server, tmp_path):
