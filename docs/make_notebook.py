@@ -11,17 +11,15 @@ import jupytext
 from nbformat import v4, validate, writes
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+from notebook_page import PAGE  # noqa: E402
 
 from utils.errors import raise_problems  # noqa: E402
 from utils.files import write_text  # noqa: E402
 
 TEMPLATE = ROOT / "templates" / "U-Net_2D_template.py"
 NOTEBOOK = ROOT / "templates" / "U-Net_2D_workflow.ipynb"
-REPOSITORY = "danifranco/EM_Image_Segmentation"
-COLAB_URL = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/{NOTEBOOK.relative_to(ROOT).as_posix()}"
-BADGE = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({COLAB_URL})"
-
 # Values of a short training, those of `make demo`, instead of those of the template.
 SHORT_TRAINING = {
     "ROTATION90": "True",
@@ -36,249 +34,6 @@ SHORT_TRAINING = {
 }
 # Behind each of these, what it is in the template.
 NOTE = "  # template: "
-
-# The notebook from top to bottom: text, code, and cells of the template by their titles.
-PAGE = (
-    (
-        "text",
-        f"""\
-# A 2D U-Net finds mitochondria
-
-{BADGE}
-
-From images to scores: get the code and the data, look at them, train, look at curves and predictions, score. *Run all*
-does it without any change, on synthetic images; then take the public EPFL hippocampus, or your own images.
-
-In Colab, take a GPU first: *Runtime > Change runtime type*.
-
-Code that starts with a title, such as `# Training`, is that of `templates/U-Net_2D_template.py`, line by line: what you
-change here you can change there, and run it from the command line. `python docs/make_notebook.py` writes this
-notebook.""",
-    ),
-    (
-        "text",
-        """\
-## The code
-
-Opened in Colab, the notebook gets a copy of the repository. Opened within the repository, it uses that.""",
-    ),
-    (
-        "code",
-        f"""\
-import sys
-from pathlib import Path
-
-repository = "https://github.com/{REPOSITORY}"
-
-here = Path.cwd()
-places = [here / "EM_Image_Segmentation", here, *here.parents]
-code_dir = next((place for place in places if (place / "docs" / "make_notebook.py").exists()), None)
-if code_dir is None:
-    code_dir = places[0]
-    !git clone --quiet --depth 1 {{repository}} "{{code_dir}}"
-sys.path.insert(0, str(code_dir))
-print(f"The code is in {{code_dir}}")""",
-    ),
-    (
-        "text",
-        """\
-Colab has nearly everything, with a TensorFlow that fits its GPU; only what is missing is installed. Elsewhere, start
-the notebook in the environment of `env/requirements.txt`.""",
-    ),
-    (
-        "code",
-        """\
-import re
-
-if "google.colab" in sys.modules:
-    pins = (code_dir / "env" / "requirements.txt").read_text()
-    packages = " ".join(re.findall(r"^([\\w-]+)==", pins, flags=re.MULTILINE)).replace("tensorflow-cpu", "tensorflow")
-    %pip install --quiet {packages}""",
-    ),
-    (
-        "text",
-        """\
-## The data
-
-`DATA` is one of
-
-- `demo`: synthetic images of brain tissue, made here, without a download. 24 slices to train, 6 to test.
-- `lucchi`: hippocampus of a mouse, FIB-SEM, from EPFL. Half a gigabyte; 165 slices to train, 165 to test. Please cite
-  [Lucchi et al. 2013](https://www.epfl.ch/labs/cvlab/data/data-em/). Also `lucchi++` and `kasthuri++`.
-- your own images: the whole path of a folder with `train/x`, `train/y`, `test/x` and, if there is truth, `test/y` (png
-  or tif).
-
-Everything that is written goes to `FOLDER`. Colab forgets its files when it disconnects: to keep them, mount Google
-Drive and name a folder there, such as `/content/drive/MyDrive/em`.""",
-    ),
-    (
-        "parameters",
-        """\
-DATA = "demo"  # @param ["demo", "lucchi", "lucchi++", "kasthuri++"] {allow-input: true}
-FOLDER = "em_workflow"  # @param {type: "string"}
-# A finished run is never written over: count up to run again with other variables
-RUN_ID = 0  # @param {type: "integer"}""",
-    ),
-    (
-        "code",
-        """\
-from data_sets.data_preparation import prepare_data
-from data_sets.data_survey import survey_data, survey_notes, survey_table
-from utils.synthetic_em import write_demo_data
-
-data_dir = Path(FOLDER) / "data" / DATA  # just DATA, if that is the whole path of a folder
-if DATA == "demo" and not data_dir.exists():
-    shape = {"image_shape": (512, 512), "voxel_size_nm": (15.0, 8.0, 8.0)}
-    write_demo_data(data_dir, n_train=24, n_test=6, train_volumes=12, **shape)
-elif not data_dir.exists():
-    print(prepare_data(DATA, data_dir))
-surveys = survey_data(data_dir)
-print(survey_table(surveys), *survey_notes(surveys), sep="\\n")""",
-    ),
-    (
-        "text",
-        """\
-## The command line
-
-A template is started from a shell: `python templates/U-Net_2D_template.py code_dir data_dir job_dir --id ...`. A
-notebook has no command line, so we write down the same words. Without a GPU, `--gpu 0` takes the CPU and says so. To go
-on with a training that was cut off, add `"--resume"`.""",
-    ),
-    (
-        "code",
-        """\
-__file__ = str(code_dir / "templates" / "U-Net_2D_template.py")
-sys.argv = [__file__, str(code_dir), str(data_dir), FOLDER, "--id", "workflow", "--rid", str(RUN_ID), "--gpu", "0"]""",
-    ),
-    ("template", "Command line"),
-    (
-        "text",
-        """\
-## The variables of the experiment
-
-All that you may want to change. Values with a note behind them make the training short; the note says what the
-published training has, which takes 360 epochs. For `lucchi`, `EPOCHS = 28` is enough; 5 show whether all is well.""",
-    ),
-    ("template", "Experiment variables"),
-    ("template", "Imports"),
-    (
-        "text",
-        """\
-## Look at the data
-
-The images are read, checked, and cut into crops. Below: four images to train on and four to test on, each with the
-outlines of its mask.""",
-    ),
-    ("template", "Checks and data"),
-    (
-        "code",
-        """\
-from IPython.display import FileLink, Image, display
-
-from data_sets.data_survey import draw_data
-
-draw_data(run.checks / "data.png", data.train, data.test, intensity_range=INTENSITY_RANGE)
-display(Image(run.checks / "data.png"))""",
-    ),
-    (
-        "text",
-        """\
-Augmentation turns, mirrors and brightens the crops, image and mask alike, anew in every epoch. Below: crops as they are
-trained on. If an outline does not follow its object here, stop.""",
-    ),
-    ("template", "Data augmentation"),
-    ("code", 'display(Image(run.checks / "augmented_pairs.png"))'),
-    ("text", "## The network"),
-    ("template", "Network"),
-    (
-        "text",
-        """\
-## Training
-
-The weights of the best epoch are kept. The curves are also redrawn after each epoch in `charts/history.png` in the
-folder of the run.""",
-    ),
-    ("template", "Training"),
-    ("code", 'display(Image(run.charts / "history.png"))'),
-    (
-        "text",
-        """\
-If the validation curve turns away from the training curve, the network learns its images by heart: train on more
-images, or augment more. If both still improve at the end, train for longer.
-
-## Predictions and scores
-
-The test images are predicted in several ways, called protocols: crop by crop, crops merged into complete images, crops
-that overlap by half, and complete images at once. Post-processing comes on top: blending of crops, the mean over eight
-orientations (ensemble), the median along z. Foreground IoU is the overlap of prediction and truth divided by their
-union: 1 is perfect.""",
-    ),
-    ("template", "Evaluation: per crop"),
-    ("template", "Evaluation: merged into complete images"),
-    ("template", "Evaluation: 50 % overlap"),
-    ("template", "Evaluation: full image"),
-    (
-        "text",
-        """\
-Three test images beside what was predicted and, if there is one, the truth: complete images, mean over eight
-orientations.""",
-    ),
-    (
-        "code",
-        """\
-import matplotlib.pyplot as plt
-
-from utils.intensity import to_unit_range
-from utils.metrics import probability_to_mask
-
-highest_class = max(1, N_CLASSES - 1)
-for number in sorted({0, len(test) // 2, len(test) - 1}):
-    pictures = {f"{test.sources[number]}": to_unit_range(test.x[number], INTENSITY_RANGE)}
-    pictures["probability"] = ensemble[number]
-    pictures["prediction"] = probability_to_mask(ensemble[number]) / highest_class
-    if test.y is not None:
-        pictures["truth"] = test.y[number] / highest_class
-    figure, panels = plt.subplots(1, len(pictures), figsize=(4 * len(pictures), 4), layout="constrained")
-    for panel, (title, picture) in zip(panels, pictures.items(), strict=True):
-        panel.imshow(picture[..., -1], cmap="gray", vmin=0, vmax=1)
-        panel.set_title(title)
-        panel.axis("off")
-    plt.show()""",
-    ),
-    ("text", "The same over the images: what was found in green, what is no object in red, what was missed in blue."),
-    ("code", 'display(Image(run.images / "full_image" / "ensemble" / "overlay.png"))'),
-    ("text", "All scores:"),
-    ("template", "Results"),
-    (
-        "text",
-        """\
-## What is left
-
-`report.html` has all of this on one page: pictures, curves, scores of every protocol, variables, versions. Colab
-downloads it; elsewhere, follow the link. Everything else is in the folder of the run beside it: the predictions of
-every protocol as tif, scores as csv, the weights.""",
-    ),
-    (
-        "code",
-        """\
-if "google.colab" in sys.modules:
-    from google.colab import files
-
-    files.download(str(run.folder / "report.html"))
-else:
-    display(FileLink(run.folder / "report.html"))""",
-    ),
-    (
-        "text",
-        """\
-To go on:
-
-- Other variables, another data set: change them, count `RUN_ID` up, *Run all*.
-- Your own new images: `load_trained(run.folder).segment(image)` of `utils.trained_network` returns the mask of an array
-  `(y, x, 1)`; `templates/predict_template.py` takes whole folders.
-- Another network, three dimensions, other losses: the other files in `templates/`.""",
-    ),
-)
 
 
 def make_notebook():
@@ -298,7 +53,7 @@ def make_notebook():
     template = {cell.metadata["title"]: cell.source for cell in jupytext.reads(source, "py:percent").cells[1:]}
     shown = [text for kind, text in PAGE if kind == "template"]
     raise_problems(
-        f"cells of {TEMPLATE.name} and of PAGE in docs/make_notebook.py",
+        f"cells of {TEMPLATE.name} and of PAGE in docs/notebook_page.py",
         [
             f"{title} is in one of them only"
             for title in [*template, *shown]

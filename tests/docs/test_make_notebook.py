@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from utils.folders import TEMPORARY_PREFIX
 from utils.image_set import ImageSet
 from utils.template_text import template_variables
 
@@ -25,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("make_notebook", ROOT / "docs" / "make_notebook.py")
 maker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(maker)
+page = sys.modules["notebook_page"]
 
 REMEDY = "run: python docs/make_notebook.py"
 TINY = {"CROP_SHAPE": "(32, 32, 1)", "FEATURE_MAPS": "(4, 8, 16)", "DEPTH": "2", "DROP_VALUES": "(0.0, 0.0, 0.0)"}
@@ -62,13 +65,13 @@ def test_its_cells_are_the_template_but_for_values_that_say_what_they_were(noteb
 
 def test_its_short_training_and_its_data_are_those_of_make_demo():
     makefile = (ROOT / "Makefile").read_text()
-    page = "\n".join(text for kind, text in maker.PAGE if kind == "code")
+    code_cells = "\n".join(text for kind, text in maker.PAGE if kind == "code")
     demo = re.findall(r'--set "?(\w+)=(\([^)]*\)|[\w.]+)', makefile)
     texts = {"LOSS", "OPTIMIZER", "SCHEDULE"}
     evaluated = {name: value if name in texts else eval(value) for name, value in demo}
     assert evaluated == {name: eval(value) for name, value in maker.SHORT_TRAINING.items()}
     for size in ("n_train=24", "n_test=6", "train_volumes=12", "(512, 512)", "(15.0, 8.0, 8.0)"):
-        assert size in makefile and size in page
+        assert size in makefile and size in code_cells
 
 
 def test_a_template_with_other_cells_is_refused(monkeypatch, tmp_path):
@@ -90,17 +93,17 @@ def test_values_are_replaced_where_they_are_set_once():
 
 
 def test_the_readme_opens_it_in_colab():
-    assert maker.BADGE in (ROOT / "README.md").read_text()
-    assert maker.COLAB_URL.endswith("/blob/main/templates/U-Net_2D_workflow.ipynb")
+    assert page.BADGE in (ROOT / "README.md").read_text()
+    assert page.COLAB_URL.endswith("/blob/main/templates/U-Net_2D_workflow.ipynb")
 
 
-def in_ipython(folder, source):
+def in_ipython(folder, source, *, fails=False):
     """Run a cell, with its ! and %, in a folder; return what it printed."""
     (folder / "profile").mkdir(exist_ok=True)
     (folder / "cell.ipy").write_text(source)
     command = [sys.executable, "-m", "IPython", "--ipython-dir", folder / "profile", "--colors=nocolor", "cell.ipy"]
     answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert bool(answer.returncode) == fails, answer.stdout + answer.stderr
     return answer.stdout + answer.stderr
 
 
@@ -113,13 +116,21 @@ def test_outside_of_a_checkout_the_code_is_cloned_once(notebook, tmp_path):
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "a"]):
         subprocess.run([*git, *words], check=True)
     source = code(notebook, "git clone").source
-    assert f'repository = "https://github.com/{maker.REPOSITORY}"' in source
+    assert f'repository = "https://github.com/{page.REPOSITORY}"' in source
     source = re.sub('"https://.*"', f'"file://{origin}"', source)
     for _ in range(2):
         printed = in_ipython(here, source)
         assert f"The code is in {here / 'EM_Image_Segmentation'}" in printed and "fatal" not in printed
     assert (here / "EM_Image_Segmentation" / "docs" / "make_notebook.py").exists()
     assert f"The code is in {origin}" in in_ipython(origin / "docs", source)
+
+
+def test_a_repository_with_other_code_or_none_is_said_in_one_sentence(notebook, tmp_path):
+    source = re.sub('"https://.*"', f'"file://{tmp_path / "nowhere"}"', code(notebook, "git clone").source)
+    printed = in_ipython(tmp_path, source, fails=True)
+    [said] = [line for line in printed.splitlines() if line.startswith("RuntimeError: ")]
+    assert f"{tmp_path / 'EM_Image_Segmentation'} holds no copy of the repository with this notebook: remove" in said
+    assert said.endswith("put a copy of yours there.")
 
 
 def test_colab_keeps_its_tensorflow_and_gets_what_is_missing(notebook, tmp_path):
@@ -137,17 +148,28 @@ def test_data_is_made_or_downloaded_or_the_users_own(name, notebook, toy_data, t
     made = []
 
     def make(folder):
-        made.append(folder)
-        folder.parent.mkdir(parents=True)
-        folder.symlink_to(toy_data)
+        made.append(folder.name.removeprefix(TEMPORARY_PREFIX))
+        shutil.copytree(toy_data, folder, dirs_exist_ok=True)
 
     monkeypatch.setattr("utils.synthetic_em.write_demo_data", lambda folder, **sizes: make(folder))
     monkeypatch.setattr("data_sets.data_preparation.prepare_data", lambda name, folder: make(folder))
     names = {"Path": Path, "FOLDER": str(tmp_path), "DATA": str(toy_data) if name == "own" else name}
     for _ in range(2):
         exec(code(notebook, "prepare_data(").source, names)
-    assert made == ([] if name == "own" else [tmp_path / "data" / name])
-    assert "train/x" in capsys.readouterr().out and names["data_dir"].samefile(toy_data)
+    assert made == ([] if name == "own" else [name])
+    assert "train/x" in capsys.readouterr().out
+    assert names["data_dir"] == (toy_data if name == "own" else tmp_path / "data" / name)
+
+
+def test_demo_data_appear_complete_or_not_at_all(notebook, tmp_path, monkeypatch):
+    def stopped(folder, **sizes):
+        (folder / "train").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("utils.synthetic_em.write_demo_data", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        exec(code(notebook, "prepare_data(").source, {"Path": Path, "FOLDER": str(tmp_path), "DATA": "demo"})
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_the_report_is_linked_and_colab_downloads_it(notebook, tmp_path, monkeypatch):
