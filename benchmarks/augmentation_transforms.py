@@ -3,8 +3,9 @@
 Each transform alone, on one pair after another: a uint8 image of 256x256 or volume of 32x128x128 and its mask become a
 float32 sample and a mask. Both draw from the same ranges and fill by reflection, images linearly and masks by nearest
 neighbour; with SciPy affine_transform does rotation, zoom, shear and shift, map_coordinates the elastic displacement.
-What SciPy has no filter for is written with NumPy. Geometry is to be 10 times as fast in 2D and 3 times in 3D. What
-only copies or multiplies pixels takes longer than bare NumPy, by the 50 microseconds that drawing a sample takes.
+What SciPy has no filter for is written with NumPy. Geometry that resamples is to be 10 times as fast in 2D and 3 times
+in 3D. What only copies or multiplies pixels takes longer than bare NumPy, by the 50 microseconds that drawing a sample
+takes.
 
     python benchmarks/augmentation_transforms.py [--quick]
 """
@@ -35,6 +36,8 @@ GEOMETRY = {
     "shear": ({"shear_range": 20}, twins.sheared),
     "shift": ({"width_shift_range": 0.1, "height_shift_range": 0.1}, twins.shifted),
     "elastic": ({"elastic_alpha": (2, 2), "elastic_sigma": 10}, twins.elastic),
+    "flips": ({"horizontal_flip": True, "vertical_flip": True}, twins.mirrored),
+    "right angles": ({"rotation90": True}, twins.turned_by_right_angles),
 }
 ISOTROPIC = {
     "rotation in space": ({"rotation_range": 180, "isotropic": True}, twins.rotated_in_space),

@@ -55,6 +55,16 @@ def shifted(image, mask, rng):
     return through_matrix(image, mask, np.eye(2), rng.uniform(-0.1, 0.1, 2) * image.shape[-2:])
 
 
+def mirrored(image, mask, rng):
+    axes = [axis for axis in (-2, -1) if rng.random() < 0.5]
+    return np.flip(image, axes).astype(np.float32), np.flip(mask, axes).copy()
+
+
+def turned_by_right_angles(image, mask, rng):
+    turns = rng.integers(4)
+    return np.rot90(image, turns, (-2, -1)).astype(np.float32), np.rot90(mask, turns, (-2, -1)).copy()
+
+
 def elastic(image, mask, rng, n_axes=2):
     coordinates = np.indices(image.shape, np.float32)
     for axis in range(image.ndim - n_axes, image.ndim):

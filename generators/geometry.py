@@ -84,13 +84,15 @@ def shift(pixels_y, pixels_x):
     return np.array([[1, 0, -pixels_x], [0, 1, -pixels_y], [0, 0, 1.0]])
 
 
-def is_exact(matrix):
+def is_exact(matrix, *, moved=False):
     """Return whether a matrix only mirrors and turns by right angles, so that no pixel has to be interpolated.
 
     Parameters
     ----------
     matrix : numpy.ndarray
         ``(3, 3)``.
+    moved : bool
+        Whether it may shift, too.
 
     Returns
     -------
@@ -99,7 +101,7 @@ def is_exact(matrix):
     (a, b, x), (c, d, y), _ = matrix.tolist()
     straight = abs(a) == abs(d) == 1 and b == c == 0
     turned = abs(b) == abs(c) == 1 and a == d == 0
-    return (straight or turned) and x == y == 0
+    return (straight or turned) and (moved or x == y == 0)
 
 
 class Resampling:
@@ -119,7 +121,8 @@ class Resampling:
 
     def __init__(self, matrix, corner, shape, displacement=None):
         (self._top, self._left), (self._height, self._width) = corner, shape
-        self._matrix, self._exact, self._map = matrix, displacement is None and is_exact(matrix), None
+        self._matrix, self._map = matrix, None
+        self._exact = displacement is None and is_exact(matrix, moved=True) and self._find_window()
         if self._exact:
             return
         # OpenCV is fastest when no pixel comes from outside, so only the part of the source that is needed is handed to
@@ -143,6 +146,16 @@ class Resampling:
         to_x = centre_x - self._columns[0] - a * half_x - b * half_y
         to_y = centre_y - self._rows[0] - c * half_x - d * half_y
         self._to_part = np.array([[a, b, to_x], [c, d, to_y]])
+
+    def _find_window(self):
+        """Find which rows and columns of the source change places; False if they lie between pixels."""
+        (a, b, shift_x), (c, d, shift_y), _ = self._matrix.tolist()
+        half_y, half_x = (self._height - 1) / 2, (self._width - 1) / 2
+        reach_y, reach_x = abs(c) * half_x + abs(d) * half_y, abs(a) * half_x + abs(b) * half_y
+        top, left = self._top + half_y + shift_y - reach_y, self._left + half_x + shift_x - reach_x
+        self._rows = round(top), round(top + 2 * reach_y) + 1
+        self._columns = round(left), round(left + 2 * reach_x) + 1
+        return top == self._rows[0] and left == self._columns[0]
 
     def apply(self, image, *, nearest, fill_mode="reflect", cval=0.0, out=None):
         """Resample an image.
@@ -169,8 +182,8 @@ class Resampling:
             shape = self._height, self._width, image.shape[-1]
             out = np.empty(shape, image.dtype if nearest else np.float32)
         if self._exact:
-            window = image[self._top : self._top + self._height, self._left : self._left + self._width]
-            out[...] = _turn(window, self._matrix)
+            window = _cut(image, self._rows, self._columns, BORDERS[fill_mode], (cval,) * image.shape[-1])
+            out[...] = _turn(window.reshape(*window.shape[:2], -1), self._matrix)  # OpenCV drops a single channel
             return out
         part = _cut(image, self._rows, self._columns, BORDERS[fill_mode], (cval,) * image.shape[-1])
         if not nearest or part.dtype not in WARPED_DTYPES:
@@ -184,6 +197,48 @@ class Resampling:
             cv2.remap(part, *self._map, interpolation, dst=target)
         if target is not out:
             out[...] = target
+        return out
+
+
+class PartedResampling:
+    """The geometry of a sample of which some rows are out of place, from one on.
+
+    Parameters
+    ----------
+    matrix, corner, shape
+        As ``Resampling``.
+    fault : tuple of numpy.ndarray
+        A matrix that comes before the other, and of which rows ``(y,)``: bool, False and then True.
+    """
+
+    def __init__(self, matrix, fault, corner, shape):
+        self._shape, first = tuple(shape), int(np.count_nonzero(~fault[1]))
+        self._parts = []
+        for rows, own in ((slice(0, first), matrix), (slice(first, shape[0]), matrix @ fault[0])):
+            if rows.stop > rows.start:
+                # About the centre of these rows instead of that of all.
+                off = (rows.start + rows.stop - shape[0]) / 2
+                own = shift(off, 0) @ own @ shift(-off, 0)
+                window = (corner[0] + rows.start, corner[1]), (rows.stop - rows.start, shape[1])
+                self._parts.append((rows, Resampling(own, *window)))
+
+    def apply(self, image, *, nearest, out=None, **options):
+        """Resample an image.
+
+        Parameters
+        ----------
+        image, nearest, out, **options
+            As ``Resampling.apply``.
+
+        Returns
+        -------
+        numpy.ndarray
+            As ``Resampling.apply``.
+        """
+        if out is None:
+            out = np.empty((*self._shape, image.shape[-1]), image.dtype if nearest else np.float32)
+        for rows, part in self._parts:
+            part.apply(image, nearest=nearest, out=out[rows], **options)
         return out
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from generators.batches import PairBatches
-from generators.geometry import Resampling, rotation, scale, shear, shift
+from generators.geometry import PartedResampling, Resampling, rotation, scale, shear, shift
 from generators.pair_generator import PairGenerator
 from generators.probability_map import random_corner
 from generators.streams import Streams
@@ -279,11 +279,13 @@ class ImageDataGenerator(PairGenerator):
         """Draw a crop and its geometry; return image, mask and weights through it, and the streams of the sample."""
         corner = random_corner(arrays[0].shape[:2], shape, rng, probability_map)
         matrix, chance = self.random_matrix(rng, shape)
-        streams = displacement = None
+        streams = displacement = fault = None
         if self._needs_streams:
             streams = Streams(rng.spawn(1)[0])
-            displacement = self._displacement(shape, matrix, streams, chance=chance)
+            displacement, fault = self._displacement(shape, matrix, streams, chance=chance)
         resampling = Resampling(matrix, corner, shape, displacement)
+        if fault is not None:
+            resampling = PartedResampling(matrix, fault, corner, shape)
         sample = [
             resampling.apply(
                 array,

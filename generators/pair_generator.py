@@ -14,7 +14,7 @@ from generators.intensity_transforms import (
     intensity_ranges,
 )
 from generators.options import check_numbers, each_probability, number_range, zoom_factors
-from generators.section_transforms import draw_misalignment, lose_at_random, section_options
+from generators.section_transforms import displaced_by, draw_fault, lose_at_random, section_options
 from generators.voxel_geometry import smooth_noise
 from utils.errors import check_choice
 
@@ -178,10 +178,11 @@ class PairGenerator:
     def _draw_brightness(self, rng):
         """Return the factor of the brightness where it is not drawn with the other changes, otherwise None."""
 
-    def _displacement(self, shape, matrix, streams, *, chance):
-        """Draw what is added to the coordinates in the source: arrays along x, y and perhaps z, or None.
+    def _displacement(self, shape, matrix, streams, *, chance, by_planes=True):
+        """Draw what is added to the coordinates in the source: arrays along x, y and perhaps z, or None; and a fault.
 
-        It is elastic if ``chance``, from 0 to 1, is below the probability of that.
+        It is elastic if ``chance``, from 0 to 1, is below the probability of that. A misalignment is left to itself, as
+        the fault, if it is all there is and the matrix maps ``by_planes``, otherwise it is part of the displacement.
         """
         n_axes, found = 3 if self.isotropic else 2, None
         if self.elastic_alpha is not None and chance < self.probability_of["elastic_alpha"]:
@@ -191,8 +192,11 @@ class PairGenerator:
         if faults := streams.if_happens("misalignment", self.sections, self.probability_of):
             options = {"distance": self.sections["misalignment"]}
             options["rotation_share"] = self.sections["misalignment_rotation"]
+            fault = draw_fault(faults, shape, **options)
+            if found is None and by_planes:
+                return None, fault
             # A section is out of place in the sample; the matrix says what that means in the source.
-            moved = draw_misalignment(faults, shape, **options)
+            moved = displaced_by(fault, shape)
             moved = np.tensordot(matrix[:n_axes, :2].astype(np.float32), moved, axes=1)
             found = moved if found is None else [a + b for a, b in zip(found, moved, strict=True)]
-        return found
+        return found, None

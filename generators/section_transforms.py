@@ -95,8 +95,8 @@ def turn_by_pixels(pixels, shape):
     return rotation(math.degrees(2 * math.asin(max(-1, min(1, pixels / diagonal)))))
 
 
-def draw_misalignment(rng, shape, *, distance, rotation_share):
-    """Draw a misalignment.
+def draw_fault(rng, shape, *, distance, rotation_share):
+    """Draw a misalignment: which rows or sections move, and how.
 
     Parameters
     ----------
@@ -111,10 +111,12 @@ def draw_misalignment(rng, shape, *, distance, rotation_share):
 
     Returns
     -------
-    numpy.ndarray
-        float32, ``(2, y, x)`` or ``(2, z, y, x)``, of size 1 where constant: what is added to the x and y of an output
-        pixel before the rest of the geometry says where it comes from. In two dimensions it begins at a row, in three
-        it holds for one section (slip) or for all from one on (translation), each with probability 0.5.
+    matrix : numpy.ndarray
+        ``(3, 3)`` about the centre of image or section, which comes before the rest of the geometry: a shift by whole
+        pixels, so that nothing is smoothed, or a rotation.
+    is_moved : numpy.ndarray
+        bool, ``(y,)`` or ``(z,)``: in two dimensions all rows from one on, in three one section (slip) or all from one
+        on (translation), each with probability 0.5.
 
     Notes
     -----
@@ -123,23 +125,50 @@ def draw_misalignment(rng, shape, *, distance, rotation_share):
 
     Examples
     --------
-    >>> moved = draw_misalignment(np.random.default_rng(0), (9, 5), distance=(3, 3), rotation_share=0)
-    >>> moved.shape, sorted(set(np.abs(moved[0]).ravel().tolist()))
-    ((2, 9, 1), [0.0, 3.0])
+    >>> matrix, is_moved = draw_fault(np.random.default_rng(0), (9, 5), distance=(3, 3), rotation_share=0)
+    >>> abs(float(matrix[0, 2])), is_moved.shape
+    (3.0, (9,))
     """
     pixels = int(rng.integers(distance[0], distance[1] + 1))
     kind, angle, slip = rng.random(3)
     side = 1 if angle < 0.5 else -1
     down, right = (0, side) if len(shape) == 2 else (math.sin(2 * math.pi * angle), math.cos(2 * math.pi * angle))
     if kind < rotation_share:
-        moved = moved_by(turn_by_pixels(side * pixels, shape[-2:]), shape[-2:])
-    else:  # by whole pixels, so that nothing is smoothed
-        moved = moved_by(shift(round(down * pixels), round(right * pixels)), shape[-2:])
+        matrix = turn_by_pixels(side * pixels, shape[-2:])
+    else:
+        matrix = shift(round(down * pixels), round(right * pixels))
     numbers, later_one = np.arange(shape[0]), int(rng.integers(1, max(2, shape[0])))
+    if len(shape) == 3 and slip < 0.5:
+        return matrix, numbers == rng.integers(shape[0])
+    return matrix, numbers >= later_one
+
+
+def displaced_by(fault, shape):
+    """Return a misalignment as a displacement, to be added to another one.
+
+    Parameters
+    ----------
+    fault : tuple of numpy.ndarray
+        From `draw_fault`.
+    shape : tuple of int
+        ``(y, x)`` or ``(z, y, x)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, ``(2, y, x)`` or ``(2, z, y, x)``, of size 1 where constant: what is added to the x and y of an output
+        pixel before the rest of the geometry says where it comes from.
+
+    Examples
+    --------
+    >>> displaced_by((shift(0, -3), np.array([False, True])), (2, 5))[0].tolist()
+    [[0.0], [3.0]]
+    """
+    matrix, is_moved = fault
+    moved, is_moved = moved_by(matrix, shape[-2:]), is_moved.astype(np.float32)
     if len(shape) == 2:
-        return moved * (numbers >= later_one)[:, np.newaxis].astype(np.float32)
-    is_moved = numbers == rng.integers(shape[0]) if slip < 0.5 else numbers >= later_one
-    return moved[:, np.newaxis] * is_moved[:, np.newaxis, np.newaxis].astype(np.float32)
+        return moved * is_moved[:, np.newaxis]
+    return moved[:, np.newaxis] * is_moved[:, np.newaxis, np.newaxis]
 
 
 def lose_band(image, ends, width, grey):

@@ -10,7 +10,7 @@ from generators.options import check_numbers
 from generators.pair_generator import PairGenerator
 from generators.probability_map import random_corner
 from generators.streams import Streams
-from generators.voxel_geometry import in_space, right_angle_turn, scale_in_space, shift_in_space
+from generators.voxel_geometry import in_space, keeps_slices, right_angle_turn, scale_in_space, shift_in_space
 from generators.voxel_resampling import volume_resampling
 from utils.stored_data_folder import open_image_set
 from utils.stored_images import CACHE_BYTES
@@ -259,8 +259,9 @@ class VoxelDataGenerator(PairGenerator):
         streams = Streams(chances, elastic_alpha=elastic, intensity=intensity)
         if chance < self.probability:
             matrix = self._affine(affine, shape) @ matrix
-        displacement = self._displacement(shape, matrix, streams, chance=chance)
-        options = {"displacement": displacement, "fill_mode": self.fill_mode}
+        by_planes = keeps_slices(matrix)
+        displacement, fault = self._displacement(shape, matrix, streams, chance=chance, by_planes=by_planes)
+        options = {"displacement": displacement, "fault": fault, "fill_mode": self.fill_mode}
         resampling = volume_resampling(matrix, corner, shape, sizes, **options)
         sample = [
             resampling.apply(array, nearest=part == 1, cval=self.cval if part == 0 else 0.0, out=target)

@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from generators.geometry import BORDERS, WARPED_DTYPES
+from generators.geometry import BORDERS, WARPED_DTYPES, Resampling
 from generators.voxel_geometry import is_exact_in_space, keeps_slices
 
 PAD_MODES = {"reflect": "symmetric", "nearest": "edge", "constant": "constant", "wrap": "wrap"}
@@ -19,7 +19,7 @@ LONGEST_SIDE = 2**15 - 2
 PIXELS_AT_ONCE = 50_000
 
 
-def volume_resampling(matrix, corner, shape, source_shape, *, displacement=None, fill_mode="reflect"):
+def volume_resampling(matrix, corner, shape, source_shape, *, displacement=None, fault=None, fill_mode="reflect"):
     """Prepare one geometry for image, mask and weights of a sample: a window of the source seen through a matrix.
 
     Parameters
@@ -33,6 +33,9 @@ def volume_resampling(matrix, corner, shape, source_shape, *, displacement=None,
     displacement : numpy.ndarray, optional
         ``(3, z, y, x)``: what is added to the x, y and z coordinates in the source; ``(2, z, y, x)``, x and y only,
         with a matrix that keeps the slices.
+    fault : tuple of numpy.ndarray, optional
+        A matrix ``(3, 3)`` in the y-x plane that comes before the other, and of which sections ``(z,)``, bool; with a
+        matrix that keeps the slices and no displacement.
     fill_mode : str
         One of ``generators.geometry.FILL_MODES``, for what comes from outside the source; what surrounds the window is
         used before.
@@ -42,6 +45,8 @@ def volume_resampling(matrix, corner, shape, source_shape, *, displacement=None,
     VolumeResampling
         The fastest one that can do it.
     """
+    if fault is not None:
+        return MisalignedResampling(matrix, corner, shape, source_shape, fault, fill_mode)
     if displacement is None and is_exact_in_space(matrix):
         return TurnedResampling(matrix, corner, shape)
     if keeps_slices(matrix) and (displacement is None or len(displacement) == 2):
@@ -50,7 +55,7 @@ def volume_resampling(matrix, corner, shape, source_shape, *, displacement=None,
 
 
 class VolumeResampling:
-    """Parent of the three ways to resample; made by ``volume_resampling``.
+    """Parent of the ways to resample; made by ``volume_resampling``.
 
     Parameters
     ----------
@@ -106,8 +111,7 @@ class SlicewiseResampling(VolumeResampling):
     def __init__(self, matrix, corner, shape, source_shape, displacement, fill_mode):
         super().__init__(shape)
         self._border = BORDERS[fill_mode]
-        z = matrix[2, 2] * _centred(shape[0]) + matrix[2, 3] + (shape[0] - 1) / 2 + corner[0]
-        self._slices = [slice_inside(round(place), source_shape[0], fill_mode) for place in z]
+        self._slices = _slices_of(matrix, corner, shape, source_shape, fill_mode)
         x, y = _positions(matrix, corner, shape, displacement, n_axes=2)
         (columns, _), (rows, _) = _needed(x, source_shape[2]), _needed(y, source_shape[1])
         x -= columns.start
@@ -128,6 +132,25 @@ class SlicewiseResampling(VolumeResampling):
             cv2.remap(part, x, y, interpolation, dst=target, borderMode=self._border, borderValue=value)
             if target is not plane:
                 plane[...] = target
+
+
+class MisalignedResampling(VolumeResampling):
+    """Resample in the y-x plane only, and some sections in another way than the others."""
+
+    def __init__(self, matrix, corner, shape, source_shape, fault, fill_mode):
+        super().__init__(shape)
+        self._fill_mode, self._is_moved = fill_mode, fault[1]
+        self._slices = _slices_of(matrix, corner, shape, source_shape, fill_mode)
+        in_plane = matrix[np.ix_((0, 1, 3), (0, 1, 3))]
+        self._ways = [Resampling(own, corner[1:], shape[1:]) for own in (in_plane, in_plane @ fault[0])]
+
+    def _fill(self, out, volume, nearest, cval):
+        options = {"nearest": nearest, "fill_mode": self._fill_mode, "cval": cval}
+        for z, plane, is_moved in zip(self._slices, out, self._is_moved, strict=True):
+            if z is None:
+                plane[...] = cval
+            else:
+                self._ways[int(is_moved)].apply(volume[z], out=plane, **options)
 
 
 class SpatialResampling(VolumeResampling):
@@ -257,6 +280,12 @@ def slice_inside(place, length, fill_mode):
         return place % length
     place %= 2 * length
     return min(place, 2 * length - 1 - place)
+
+
+def _slices_of(matrix, corner, shape, source_shape, fill_mode):
+    """Return which slice of the source each of the output comes from, None for the constant."""
+    z = matrix[2, 2] * _centred(shape[0]) + matrix[2, 3] + (shape[0] - 1) / 2 + corner[0]
+    return [slice_inside(round(place), source_shape[0], fill_mode) for place in z]
 
 
 def _centred(length):

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from generators.geometry import rotation, shift
+from generators.geometry import FILL_MODES, PartedResampling, Resampling, rotation, scale, shift
+from generators.image_data_generator import RIGHT_ANGLE_TURNS
 from generators.section_transforms import (
-    draw_misalignment,
+    displaced_by,
+    draw_fault,
     grey_of,
     lose_at_random,
     lose_band,
@@ -14,6 +17,8 @@ from generators.section_transforms import (
     section_options,
     turn_by_pixels,
 )
+from generators.voxel_geometry import in_space
+from generators.voxel_resampling import volume_resampling
 
 DEFAULTS = {
     "misalignment": None, "misalignment_rotation": 0.0, "missing_sections": None, "missing_fill": 0.0, "n_axes": 3,
@@ -21,8 +26,8 @@ DEFAULTS = {
 
 
 def draw(shape, *, seed, distance=(4, 9), rotation_share=0.0):
-    moved = draw_misalignment(np.random.default_rng(seed), shape, distance=distance, rotation_share=rotation_share)
-    return np.broadcast_to(moved, (2, *shape))
+    fault = draw_fault(np.random.default_rng(seed), shape, distance=distance, rotation_share=rotation_share)
+    return np.broadcast_to(displaced_by(fault, shape), (2, *shape))
 
 
 # --- misalignment
@@ -108,6 +113,49 @@ def test_rotations_have_their_share_and_range(shape):
 def test_samples_of_one_row_or_section_are_possible(shape):
     for seed in range(20):
         assert draw(shape, seed=seed).shape == (2, *shape)
+
+
+TURNS = {
+    "straight": np.eye(3),
+    "flipped": scale(-1, 1),
+    "turned": RIGHT_ANGLE_TURNS[1],
+    "rotated": shift(0.4, -3) @ rotation(25),
+}
+
+
+@pytest.mark.parametrize("fill_mode", FILL_MODES)
+@pytest.mark.parametrize("share", [0, 1], ids=["slip", "rotation"])
+@pytest.mark.parametrize("name", TURNS)
+@pytest.mark.parametrize("n_axes", [2, 3])
+def test_what_is_moved_alone_is_what_a_displacement_would_give(n_axes, name, share, fill_mode):
+    rng, matrix = np.random.default_rng(0), TURNS[name]
+    corner, shape, size = ((1, 2, 3)[-n_axes:], (5, 12, 12)[-n_axes:], (7, 15, 16)[-n_axes:])
+    image = ndimage.gaussian_filter(rng.random(size), 1.5)[..., np.newaxis].astype(np.float32)
+    mask = (image > image.mean()).astype(np.uint8)
+    for seed in range(6):
+        fault = draw_fault(np.random.default_rng(seed), shape, distance=(3, 6), rotation_share=share)
+        moved = np.tensordot(matrix[:2, :2].astype(np.float32), displaced_by(fault, shape), axes=1)
+        if n_axes == 2:
+            ways = PartedResampling(matrix, fault, corner, shape), Resampling(matrix, corner, shape, moved)
+            options = {"fill_mode": fill_mode}
+        else:
+            in_all, options = in_space(matrix), {}
+            ways = [
+                volume_resampling(in_all, corner, shape, size, fill_mode=fill_mode, **how)
+                for how in ({"fault": fault}, {"displacement": moved})
+            ]
+        found, expected = (way.apply(image, nearest=False, **options) for way in ways)
+        np.testing.assert_allclose(found, expected, atol=0.02 * np.ptp(image))
+        found, expected = (way.apply(mask, nearest=True, **options) for way in ways)
+        assert found.dtype == np.uint8 and np.mean(found != expected) < (0.01 if name == "rotated" or share else 1e-9)
+
+
+def test_slips_of_samples_that_are_not_turned_leave_grey_values_bit_equal():
+    image = np.random.default_rng(0).random((9, 14, 2)).astype(np.float32)
+    fault = shift(0, 4), np.arange(9) >= 3
+    found = PartedResampling(np.eye(3), fault, (0, 0), (9, 14)).apply(image, nearest=False)
+    np.testing.assert_array_equal(found[:3], image[:3])
+    np.testing.assert_array_equal(found[3:, 4:], image[3:, :-4])
 
 
 def test_a_distance_of_0_moves_nothing():

@@ -192,7 +192,7 @@ def drawn_geometries(monkeypatch, generator, count):
     """Return the matrix and the displacement of some samples, without resampling them."""
     seen = []
 
-    def record(matrix, corner, shape, sizes, *, displacement, fill_mode):
+    def record(matrix, corner, shape, sizes, *, displacement, fault, fill_mode):
         seen.append((matrix, displacement))
         raise StopIteration
 
