@@ -3,6 +3,8 @@
 Layers are named as in the summary of the network; those of a network within the network cannot be looked at.
 """
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import ops
@@ -125,6 +127,48 @@ def check_layers(model, *, grad_cam_layer=None, grad_cam_class=1, feature_maps_l
         except ValueError as error:
             problems.append(f"{name}: {str(error).removesuffix('.')}")
     raise_problems("looking inside", problems)
+
+
+def look_inside(
+    folder,
+    model,
+    image,
+    *,
+    grad_cam_layer=None,
+    grad_cam_class=1,
+    feature_maps_layer=None,
+    kernels_layer=None,
+    intensity_range=None,
+):
+    """Draw where a layer speaks for a class, feature maps and kernels: each if a layer is named for it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets ``grad_cam.png``, ``feature_maps.png`` and ``kernels.png``.
+    model : keras.Model
+        The network.
+    image : numpy.ndarray
+        As `grad_cam`.
+    grad_cam_layer, grad_cam_class, feature_maps_layer, kernels_layer
+        As `check_layers`.
+    intensity_range : tuple of float, optional
+        As ``to_network_input``.
+
+    Raises
+    ------
+    ValueError
+        As `grad_cam`, `feature_maps` and `kernels`.
+    """
+    folder, grey = Path(folder), {"intensity_range": intensity_range}
+    if grad_cam_layer is not None:
+        found = grad_cam(model, image, layer=grad_cam_layer, class_index=grad_cam_class, **grey)
+        draw_grad_cam(folder / "grad_cam.png", image, found, title=f"{grad_cam_layer}, class {grad_cam_class}", **grey)
+    if feature_maps_layer is not None:
+        maps = feature_maps(model, image, layer=feature_maps_layer, **grey)
+        draw_feature_maps(folder / "feature_maps.png", maps, title=feature_maps_layer)
+    if kernels_layer is not None:
+        draw_kernels(folder / "kernels.png", kernels(model, kernels_layer), title=kernels_layer)
 
 
 def feature_maps(model, image, *, layer, intensity_range=None):

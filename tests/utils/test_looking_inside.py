@@ -17,6 +17,7 @@ from utils.looking_inside import (
     feature_maps,
     grad_cam,
     kernels,
+    look_inside,
 )
 
 RNG = np.random.default_rng(0)
@@ -150,6 +151,16 @@ def test_all_layers_are_checked_before_they_are_looked_at():
         assert part in str(error.value)
     with pytest.raises(ValueError, match="class 2 does not exist"):
         check_layers(model, grad_cam_layer="first", grad_cam_class=2)
+
+
+def test_only_what_a_layer_is_named_for_is_drawn(tmp_path):
+    model = network(3)
+    look_inside(tmp_path, model, IMAGE)
+    assert not list(tmp_path.iterdir())
+    look_inside(tmp_path, model, IMAGE, grad_cam_layer="first", grad_cam_class=2, kernels_layer="first")
+    assert {path.name for path in tmp_path.iterdir()} == {"grad_cam.png", "kernels.png"}
+    look_inside(tmp_path, model, IMAGE, feature_maps_layer="first")
+    assert (tmp_path / "feature_maps.png").stat().st_size > 1000
 
 
 def test_layers_and_classes_that_do_not_exist_are_refused():
