@@ -94,7 +94,7 @@ def Attention_U_Net_3D(  # noqa: N802 - published name
     >>> Attention_U_Net_3D((None, None, None, 1)).count_params()
     5643396
     """
-    check_levels(image_shape, depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
+    check_levels(image_shape, depth, "zyx", FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
     options = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
     levels = {"feature_maps": feature_maps, "drop_values": drop_values, "strides": strides_with_z(depth, z_down)}
     return _attention_u_net("Attention_U_Net_3D", image_shape, options, levels, gate, n_classes)

@@ -7,6 +7,7 @@ from keras import layers
 
 from networks.blocks import classifier, convolution
 from networks.deep_supervision import DeeplySupervised
+from networks.u_shape import check_image_shape
 
 NORMALIZATIONS = ("instance", "batch")
 PUBLISHED_STRIDES = ((2, 2),) * 7 + ((1, 2),)
@@ -72,7 +73,8 @@ def nnUNet_2D(  # noqa: N802 - published name
     Raises
     ------
     ValueError
-        If the normalisation is unknown, there is no downsampling, or a given size is not divisible.
+        If the shape has other axes, the normalisation is unknown, there is no downsampling, or a given size is not
+        divisible.
 
     Examples
     --------
@@ -80,6 +82,7 @@ def nnUNet_2D(  # noqa: N802 - published name
     >>> [output.shape[1:] for output in model.outputs]
     [(64, 48, 1), (32, 24, 1), (16, 12, 1), (8, 6, 1)]
     """
+    check_image_shape(image_shape, "yx")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"NORMALIZATION is {normalization!r}; wanted one of {', '.join(NORMALIZATIONS)}.")
     strides = plan_strides(image_shape, num_pool) if strides is None else tuple(strides)

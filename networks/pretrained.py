@@ -28,15 +28,17 @@ def pretrained_encoder(name, weights):
         If ``imagenet`` cannot be downloaded, or the file does not hold the weights of this network.
     """
     application = getattr(keras.applications, name)
-    known = "imagenet" if weights == "imagenet" else None
-    try:
-        encoder = application(include_top=False, weights=known, input_shape=(None, None, 3))
-    except Exception as error:  # Keras raises this very class when a download fails
-        raise ValueError(
-            f"ENCODER_WEIGHTS 'imagenet': the weights of {name} could not be downloaded ({error}). Without a network "
-            "connection give a file with them, or None for random weights."
-        ) from error
-    if weights is not None and not known:
+    options = {"include_top": False, "input_shape": (None, None, 3)}
+    if weights == "imagenet":
+        try:
+            return application(weights="imagenet", **options)
+        except Exception as error:  # Keras raises this very class when a download fails
+            raise ValueError(
+                f"ENCODER_WEIGHTS 'imagenet': the weights of {name} could not be downloaded ({error}). Without a "
+                "network connection give a file with them, or None for random weights."
+            ) from error
+    encoder = application(weights=None, **options)
+    if weights is not None:
         try:
             encoder.load_weights(weights)
         except Exception as error:  # what is raised depends on the kind of file

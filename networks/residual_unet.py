@@ -96,7 +96,7 @@ def ResUNet_3D(  # noqa: N802 - published name
     >>> ResUNet_3D((None, None, None, 1)).count_params()
     5732705
     """
-    check_levels(image_shape, depth, FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
+    check_levels(image_shape, depth, "zyx", FEATURE_MAPS=feature_maps, DROP_VALUES=drop_values)
     options = {"activation": activation, "spatial_dropout": spatial_dropout, "batch_norm": batch_norm, "k_init": k_init}
     levels = {"feature_maps": feature_maps, "drop_values": drop_values, "strides": strides_with_z(depth, z_down)}
     return _residual_u_net("ResUNet_3D", image_shape, options, levels, drop_order, n_classes)

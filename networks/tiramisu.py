@@ -60,13 +60,13 @@ def FC_DenseNet103(  # noqa: N802 - published name
     >>> FC_DenseNet103((None, None, 1), 4, n_pool=2, growth_rate=2, n_layers_per_block=1).output_shape
     (None, None, None, 1)
     """
+    check_levels(image_shape, n_pool)
     n_blocks = 2 * n_pool + 1
     n_layers = (n_layers_per_block,) * n_blocks if isinstance(n_layers_per_block, int) else tuple(n_layers_per_block)
     if len(n_layers) != n_blocks or min(n_layers) < 1:
         raise ValueError(
             f"N_LAYERS_PER_BLOCK is {n_layers_per_block}; N_POOL {n_pool} needs one value of at least 1, or {n_blocks}."
         )
-    check_levels(image_shape, n_pool)
 
     def layer(x, filters, size=3):
         x = layers.Activation("relu")(layers.BatchNormalization()(x))

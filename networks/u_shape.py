@@ -1,5 +1,7 @@
 """The U shape (Ronneberger, Fischer and Brox 2015, figure 1) that the U-Nets of the study fill with their blocks."""
 
+from numbers import Integral
+
 import keras
 from keras import layers
 
@@ -90,14 +92,38 @@ def strides_with_z(depth, z_down):
     >>> strides_with_z(2, 1), strides_with_z(2, (1, 2))
     ([(1, 2, 2), (1, 2, 2)], [(1, 2, 2), (2, 2, 2)])
     """
-    steps = (z_down,) * depth if isinstance(z_down, int) else tuple(z_down)
-    if len(steps) != depth or not set(steps) <= {1, 2}:  # the kernels that enlarge again are 2 wide
+    steps = tuple(z_down) if hasattr(z_down, "__len__") else (z_down,) * depth
+    # The kernels that enlarge again are 2 wide.
+    if len(steps) != depth or not all(isinstance(step, Integral) and step in (1, 2) for step in steps):
         raise ValueError(f"Z_DOWN is {z_down}; wanted 1 or 2 for all {depth} poolings, or one of them for each.")
     return [(step, 2, 2) for step in steps]
 
 
-def check_levels(image_shape, depth, **per_level):
-    """Check that there is a value for each level, and that images are divisible by the poolings (2D only).
+def check_image_shape(image_shape, axes):
+    """Check that a shape has these axes and channels behind them.
+
+    Parameters
+    ----------
+    image_shape : tuple of int or None
+        What a builder was given.
+    axes : str
+        ``yx`` or ``zyx``.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of values, or one that is no size; of the channels None is none either.
+    """
+    wanted = f"wanted ({', '.join(axes)}, channels), whole numbers above 0, {', '.join(axes)} may be None"
+    if not hasattr(image_shape, "__len__") or len(image_shape) != len(axes) + 1:
+        raise ValueError(f"image_shape is {image_shape}; {wanted}.")
+    *sides, channels = image_shape
+    if not all(isinstance(size, Integral) and size > 0 for size in (channels, *[s for s in sides if s is not None])):
+        raise ValueError(f"image_shape is {image_shape}; {wanted}.")
+
+
+def check_levels(image_shape, depth, axes="yx", **per_level):
+    """Check the shape of images, that there is a value for each level, and that poolings divide images (2D only).
 
     Parameters
     ----------
@@ -105,19 +131,26 @@ def check_levels(image_shape, depth, **per_level):
         ``(y, x, c)`` or ``(z, y, x, c)``; 3D networks take any size.
     depth : int
         Number of poolings.
+    axes : str
+        ``yx`` or ``zyx``, as `check_image_shape`.
     **per_level : sequence
         By name of the template's variable: what must hold ``depth + 1`` values.
 
     Raises
     ------
     ValueError
-        If a sequence has another length, or a given side of a 2D image is not divisible by ``2 ** depth``.
+        As `check_image_shape`; if the depth is no whole number above 0, a sequence has another length, or a given side
+        of a 2D image is not divisible by ``2 ** depth``.
     """
+    check_image_shape(image_shape, axes)
+    if not isinstance(depth, Integral) or depth < 1:
+        raise ValueError(f"DEPTH is {depth}; wanted a whole number of at least 1.")
     for name, values in per_level.items():
+        if not hasattr(values, "__len__"):
+            raise ValueError(f"{name} is {values}; DEPTH {depth} needs {depth + 1} values.")
         if len(values) != depth + 1:
             raise ValueError(f"{name} holds {len(values)} values {tuple(values)}; DEPTH {depth} needs {depth + 1}.")
-    sides = image_shape[:-1] if len(image_shape) == 3 else ()
-    for size in sides:
+    for size in image_shape[:-1] if axes == "yx" else ():
         if size is not None and size % 2**depth:
             raise ValueError(
                 f"image_shape {tuple(image_shape)}: {size} is not divisible by {2**depth} ({depth} poolings)."

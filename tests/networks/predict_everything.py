@@ -22,6 +22,7 @@ from networks.residual_unet import ResUNet_2D, ResUNet_3D
 from networks.se_unet import SE_U_Net_2D, SE_U_Net_3D
 from networks.tiramisu import FC_DenseNet103
 from networks.unet import U_Net_2D, U_Net_3D
+from networks.unet_plus_plus import U_Net_plus_plus_2D
 from networks.vanilla_unet import Vanilla_U_Net_3D
 
 LEVELS = {"feature_maps": (4, 5, 6), "depth": 2}
@@ -38,6 +39,7 @@ NETWORKS_2D = [
     (MNet, LEVELS),
     (FC_DenseNet103, {"n_filters_first_conv": 4, "n_pool": 2, "growth_rate": 2, "n_layers_per_block": (1, 2, 2, 2, 1)}),
     (nnUNet_2D, {"feature_maps": 4, "strides": ((2, 2), (1, 2))}),
+    (U_Net_plus_plus_2D, {"feature_maps": (4, 4, 4, 4, 4), "activation": "elu"}),
 ]
 NETWORKS_3D = [(ResUNet_3D, DROPS), (Attention_U_Net_3D, DROPS), (SE_U_Net_3D, DROPS), (U_Net_3D, DROPS)]
 NETWORKS_3D += [(Vanilla_U_Net_3D, {"feature_maps": (3, 4, 5, 6), "depth": 2, "z_down": (1, 2)})]
@@ -59,7 +61,7 @@ def main(folder, action):
     for networks, size in ((NETWORKS_2D, (64, 32)), (NETWORKS_3D, (5, 9, 12))):
         image = np.random.default_rng(1).random((2, *size, 1)).astype(np.float32)
         for builder, options in networks:
-            model = builder((*(None,) * len(size), 1), **options)
+            model = builder((*(None,) * len(size), 1), **options, k_init="zeros")  # all weights are replaced
             weights = folder / f"{builder.__name__}.weights.h5"
             if action == "save":
                 randomise(model, rng)

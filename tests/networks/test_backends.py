@@ -27,13 +27,28 @@ def saved_on_tensorflow(tmp_path_factory):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_weights_of_another_backend_predict_the_same(backend, saved_on_tensorflow):
+def test_weights_of_tensorflow_predict_the_same(backend, saved_on_tensorflow):
+    skip_without(backend)
+    predict_everything(saved_on_tensorflow, "load", backend)
+    compare(saved_on_tensorflow, "tensorflow", backend)
+
+
+def test_tensorflow_predicts_the_same_with_weights_of_another_backend(tmp_path):
+    skip_without("torch")
+    predict_everything(tmp_path, "save", "torch")
+    predict_everything(tmp_path, "load", "tensorflow")
+    compare(tmp_path, "torch", "tensorflow")
+
+
+def skip_without(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    predict_everything(saved_on_tensorflow, "load", backend)
-    expected = sorted(saved_on_tensorflow.glob("*.tensorflow.npy"))
-    assert len(expected) == 15
+
+
+def compare(folder, saved_on, loaded_on):
+    expected = sorted(folder.glob(f"*.{saved_on}.npy"))
+    assert len(expected) == 16
     for path in expected:
-        here = np.load(path.with_name(path.name.replace("tensorflow", backend)))
+        here = np.load(path.with_name(path.name.replace(saved_on, loaded_on)))
         np.testing.assert_allclose(here, np.load(path), atol=1e-4, err_msg=path.stem)
         assert np.ptp(here) > 0.01, f"{path.stem} predicts a constant"

@@ -48,6 +48,7 @@ def bfloat16():
         ({"strides": PUBLISHED_STRIDES}, 52_095_552, 0),
         ({"strides": PUBLISHED_STRIDES, "n_classes": 2}, 52_097_952, 0),
         ({}, 29_964_672, 0),
+        ({"n_classes": 2}, 29_966_112, 0),
         ({"deep_supervision": False}, 29_963_264, 0),
     ],
     ids=str,

@@ -31,6 +31,11 @@ def test_parameter_count(options, count):
     assert U_Net_2D((256, 256, 1), **options).count_params() == count
 
 
+def test_batch_normalisation_has_2944_values_that_are_not_trained():
+    model = U_Net_2D((256, 256, 1), batch_norm=True)
+    assert sum(int(keras.ops.size(weight)) for weight in model.trainable_weights) == 1_943_761
+
+
 def test_model_is_not_compiled():
     assert not U_Net_2D((None, None, 1), **TINY).compiled
 
