@@ -83,14 +83,14 @@ settings = apply_overrides(globals(), args.set)
 # %% Imports
 from itertools import repeat
 
-from utils.checks import check_exclusive, check_same_size
-from utils.errors import check_choice
+from utils.checks import check_same_size
 from utils.gradient_watershed import gradient_watershed
 from utils.instance_evaluation import evaluate_instances
 from utils.instances import instances_from_probability
 from utils.morphology import fill_holes, remove_small_components
 from utils.new_images import load_new_images
 from utils.post_processing import z_filter
+from utils.post_processing_checks import check_post_processing
 from utils.refinement import spurious_filter, watershed_refinement
 from utils.run import Run
 from utils.thresholds import apply_threshold
@@ -98,10 +98,21 @@ from utils.trained_network import load_trained
 from utils.volume_refinement import remove_small_objects
 
 # %% Checks and data
-check_choice("WATERSHED", WATERSHED, (None, "edges", "gradient"))
 trained = load_trained(RUN, precision=PRECISION)
-several = {"THRESHOLD": THRESHOLD if THRESHOLD != 0.5 else None, "N_CLASSES": max(0, trained.n_classes - 1)}
-check_exclusive([(several, "of several classes the most probable one is taken", "leave THRESHOLD 0.5")])
+check_post_processing(
+    trained.n_classes,
+    len(trained.crop_shape) - 1,
+    z_filter_size=Z_FILTER_SIZE,
+    spurious_below=SPURIOUS_BELOW,
+    threshold=THRESHOLD,
+    watershed=WATERSHED,
+    watershed_reach=WATERSHED_REACH,
+    min_object_size=MIN_OBJECT_SIZE,
+    fill_holes=FILL_HOLES,
+    instances=INSTANCES,
+    instance_distance_nm=INSTANCE_DISTANCE_NM,
+    voxel_size_nm=VOXEL_SIZE_NM,
+)
 images = load_new_images(args.data_dir, trained, dataset=IMAGE_DATASET)
 if args.dry_run:
     images = images.subset([0])

@@ -52,6 +52,28 @@ def predictions_with_images(predictions, images):
         yield prediction, image
 
 
+def slice_by_slice(predictions, images, process):
+    """Process every slice of predictions with the image it was made from.
+
+    Parameters
+    ----------
+    predictions, images : iterable of numpy.ndarray
+        As `predictions_with_images`.
+    process : callable
+        ``process(prediction, image)`` of a slice ``(y, x, c)`` returns what comes in the place of its prediction.
+
+    Yields
+    ------
+    numpy.ndarray
+        For each prediction what its slices became, stacked again where it is a volume.
+    """
+    for prediction, image in predictions_with_images(predictions, images):
+        if prediction.ndim == 4:
+            yield np.stack([process(*pair) for pair in zip(prediction, image, strict=True)])
+        else:
+            yield process(prediction, image)
+
+
 def grey_image(image, intensity_range=None):
     """Return an image as one channel from 0 to 1.
 

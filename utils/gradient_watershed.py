@@ -9,7 +9,7 @@ the prediction does not change.
 import cv2
 import numpy as np
 
-from utils.flooding import flood, grey_image, meets_a_later_label, predictions_with_images
+from utils.flooding import flood, grey_image, meets_a_later_label, slice_by_slice
 from utils.post_processing import foreground_of, with_foreground
 
 # Steps of an 8-bit probability, the unit of the published limit.
@@ -58,9 +58,9 @@ def gradient_watershed(
     intensity_range : tuple of float, optional
         As `utils.intensity.to_unit_range`.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         Masks of 0 and 1, shape and dtype of the predictions, which can be post-processed further.
 
     Raises
@@ -80,20 +80,19 @@ def gradient_watershed(
     (196, [396])
     """
     _check(marker_radius, max_change, gradient_radius)
-    for prediction, image in predictions_with_images(predictions, images):
-        slices = zip(prediction, image, strict=True) if prediction.ndim == 4 else [(prediction, image)]
-        refined = []
-        for probability, picture in slices:
-            labels, unsure = _markers(foreground_of(probability), marker_radius, max_change)
-            if labels.min() == 0 and (labels == 1).any():
-                labels = flood(labels, _local_range(grey_image(picture, intensity_range), gradient_radius))
-                mask = labels > 1
-            else:
-                mask = foreground_of(probability) > 0.5
-            if part_touching:
-                mask &= ~meets_a_later_label(labels)
-            refined.append(with_foreground(mask | unsure, probability))
-        yield np.stack(refined) if prediction.ndim == 4 else refined[0]
+
+    def refined_slice(probability, picture):
+        labels, unsure = _markers(foreground_of(probability), marker_radius, max_change)
+        if labels.min() == 0 and (labels == 1).any():
+            labels = flood(labels, _local_range(grey_image(picture, intensity_range), gradient_radius))
+            mask = labels > 1
+        else:
+            mask = foreground_of(probability) > 0.5
+        if part_touching:
+            mask &= ~meets_a_later_label(labels)
+        return with_foreground(mask | unsure, probability)
+
+    return slice_by_slice(predictions, images, refined_slice)
 
 
 def _markers(foreground, radius, max_change):

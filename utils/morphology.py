@@ -25,9 +25,9 @@ def fill_holes(predictions, *, max_size=None, per_slice=True):
         True: every slice by itself; sizes may differ. False: volumes, each as a whole, which is held in memory; slices
         that follow each other are one volume.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         Probabilities of the same shape and dtype, as many as came in.
 
     Raises
@@ -47,7 +47,7 @@ def fill_holes(predictions, *, max_size=None, per_slice=True):
             f"max_size is {max_size}, but a number of pixels is needed. Use None to close holes of any size."
         )
     process = _slices_without_holes if per_slice else _volume_without_holes
-    yield from volume_by_volume(predictions, lambda slices: process(slices, max_size))
+    return volume_by_volume(predictions, lambda slices: process(slices, max_size))
 
 
 def _slices_without_holes(slices, max_size):
@@ -92,9 +92,9 @@ def remove_small_components(predictions, min_pixels):
     min_pixels : int
         Pixels that a component must have, at least 0.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         Probabilities of the same shape and dtype, as many as came in.
 
     Raises
@@ -110,7 +110,7 @@ def remove_small_components(predictions, min_pixels):
     """
     if min_pixels < 0:
         raise ValueError(f"min_pixels is {min_pixels}, but a number of pixels is needed. Use 0 to keep every object.")
-    yield from volume_by_volume(
+    return volume_by_volume(
         predictions, lambda slices: (_without_small_components(image, min_pixels) for image in slices)
     )
 

@@ -24,9 +24,9 @@ def z_filter(predictions, size=5):
     size : int
         Odd number of slices.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         ``(y, x, c)`` or ``(z, y, x, c)``, as many as came in.
 
     Raises
@@ -42,7 +42,7 @@ def z_filter(predictions, size=5):
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(f"a z-filter of size {size} has no middle slice. Use an odd number such as 5.")
-    yield from volume_by_volume(predictions, lambda slices: _median_along_z(slices, size))
+    return volume_by_volume(predictions, lambda slices: _median_along_z(slices, size))
 
 
 def volume_by_volume(predictions, process):

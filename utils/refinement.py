@@ -8,7 +8,7 @@ convolutional neural network. IEEE BIBM 2017. Their third step, the median along
 import cv2
 import numpy as np
 
-from utils.flooding import SQUARE, flood, grey_image, meets_a_later_label, predictions_with_images
+from utils.flooding import SQUARE, flood, grey_image, meets_a_later_label, slice_by_slice
 from utils.post_processing import foreground_of, volume_by_volume, with_foreground
 
 # The 3x3 "ellipse" of OpenCV is this cross.
@@ -32,9 +32,9 @@ def spurious_filter(predictions, min_probability=0.8):
     min_probability : float
         0.5 (nothing goes) to 1.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         Probabilities of the same shape and dtype, as many as came in.
 
     Raises
@@ -48,14 +48,32 @@ def spurious_filter(predictions, min_probability=0.8):
     >>> [p[..., 0].tolist() for p in spurious_filter([prediction])]
     [[[0.9, 0.9, 0.0, 0.0, 0.0]]]
     """
-    if not 0.5 <= min_probability <= 1:
-        raise ValueError(
-            f"min_probability is {min_probability}, but the mean over pixels above 0.5 lies between 0.5 and 1. "
-            "Use a value such as 0.8."
-        )
-    yield from volume_by_volume(
+    check_min_probability(min_probability)
+    return volume_by_volume(
         predictions, lambda slices: (_without_doubtful_components(image, min_probability) for image in slices)
     )
+
+
+def check_min_probability(min_probability, name="min_probability"):
+    """Check the limit of `spurious_filter`, long before it is used.
+
+    Parameters
+    ----------
+    min_probability : float
+        0.5 to 1.
+    name : str
+        The variable, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is out of range.
+    """
+    if not 0.5 <= min_probability <= 1:
+        raise ValueError(
+            f"{name} is {min_probability}, but the mean over pixels above 0.5 lies between 0.5 and 1. "
+            "Use a value such as 0.8."
+        )
 
 
 def _without_doubtful_components(prediction, min_probability):
@@ -121,9 +139,9 @@ def watershed_refinement(
     intensity_range : tuple of float, optional
         As `utils.intensity.to_unit_range`.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         Masks of 0 and 1, shape and dtype of the predictions, which can be post-processed further.
 
     Raises
@@ -142,22 +160,25 @@ def watershed_refinement(
     >>> int(prediction.sum() / 0.9), [int(mask.sum()) for mask in refined]
     (196, [396])
     """
-    _check_steps(open_iterations, dilate_iterations, erode_iterations)
-    _check_edges(gauss_sigma, canny_sigma, edge_thresholds)
-    for prediction, image in predictions_with_images(predictions, images):
-        slices = zip(prediction, image, strict=True) if prediction.ndim == 4 else [(prediction, image)]
-        refined = []
-        for probability, picture in slices:
-            mask = (foreground_of(probability) > 0.5).view(np.uint8)
-            labels = _markers(mask, open_iterations, dilate_iterations, erode_iterations)
-            if labels.min() == 0:
-                relief = _relief(grey_image(picture, intensity_range), gauss_sigma, canny_sigma, edge_thresholds)
-                labels = flood(labels, relief)
-            mask = labels > 1
-            if part_touching:
-                mask &= ~meets_a_later_label(labels)
-            refined.append(with_foreground(mask, probability))
-        yield np.stack(refined) if prediction.ndim == 4 else refined[0]
+    steps = {"open": open_iterations, "dilate": dilate_iterations, "erode": erode_iterations}
+    check_watershed(
+        {f"{name}_iterations": value for name, value in steps.items()},
+        {"gauss_sigma": gauss_sigma, "canny_sigma": canny_sigma},
+    )
+    _check_edge_thresholds(edge_thresholds)
+
+    def refined_slice(probability, picture):
+        mask = (foreground_of(probability) > 0.5).view(np.uint8)
+        labels = _markers(mask, open_iterations, dilate_iterations, erode_iterations)
+        if labels.min() == 0:
+            relief = _relief(grey_image(picture, intensity_range), gauss_sigma, canny_sigma, edge_thresholds)
+            labels = flood(labels, relief)
+        mask = labels > 1
+        if part_touching:
+            mask &= ~meets_a_later_label(labels)
+        return with_foreground(mask, probability)
+
+    return slice_by_slice(predictions, images, refined_slice)
 
 
 def _markers(mask, open_iterations, dilate_iterations, erode_iterations):
@@ -187,21 +208,37 @@ def _relief(image, gauss_sigma, canny_sigma, edge_thresholds):
     return -cv2.distanceTransform(~edges, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
-def _check_steps(open_iterations, dilate_iterations, erode_iterations):
-    steps = {"open": open_iterations, "dilate": dilate_iterations, "erode": erode_iterations}
+def check_watershed(steps, sigmas):
+    """Check the steps and standard deviations of `watershed_refinement`, long before they are used.
+
+    Parameters
+    ----------
+    steps : dict of str to int
+        Steps of opening, dilation and erosion, in this order, by the names of the variables, for the message.
+    sigmas : dict of str to float
+        Standard deviations in pixels, likewise.
+
+    Raises
+    ------
+    ValueError
+        If one is below 0, or neither dilation nor erosion has a step.
+
+    Examples
+    --------
+    >>> check_watershed({"OPEN": 0, "DILATE": 11, "ERODE": 0}, {"SIGMA": 2.0})
+    """
     for name, value in steps.items():
         if not isinstance(value, int | np.integer) or value < 0:
-            raise ValueError(f"{name}_iterations is {value!r}, but a number of steps is needed; use 0 for none.")
-    if dilate_iterations + erode_iterations == 0:
-        raise ValueError(
-            "dilate_iterations and erode_iterations are 0, which leaves nothing to refine. Use 15 and 7, say."
-        )
-
-
-def _check_edges(gauss_sigma, canny_sigma, edge_thresholds):
-    for name, value in (("gauss_sigma", gauss_sigma), ("canny_sigma", canny_sigma)):
+            raise ValueError(f"{name} is {value!r}, but a number of steps is needed; use 0 for none.")
+    _, dilate, erode = steps
+    if steps[dilate] + steps[erode] == 0:
+        raise ValueError(f"{dilate} and {erode} are 0, which leaves nothing to refine. Use 15 and 7, say.")
+    for name, value in sigmas.items():
         if not 0 <= value < np.inf:
             raise ValueError(f"{name} is {value}, but a standard deviation in pixels is needed; use 0 for none.")
+
+
+def _check_edge_thresholds(edge_thresholds):
     if np.shape(edge_thresholds) != (2,) or not 0 <= edge_thresholds[0] <= edge_thresholds[1] <= 4:
         raise ValueError(
             f"edge_thresholds are {edge_thresholds}, but a low and a high one are needed, both from 0 to 4 since the "

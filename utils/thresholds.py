@@ -79,18 +79,40 @@ def apply_threshold(predictions, threshold):
     threshold : float
         Foreground is what lies above.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         float32, shape of the prediction.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is not 0 .. 1.
 
     Examples
     --------
     >>> [mask.ravel().tolist() for mask in apply_threshold([np.array([[[0.2], [0.4]]])], 0.3)]
     [[0.0, 1.0]]
     """
-    for prediction in predictions:
-        yield (prediction > threshold).astype(np.float32)
+    check_threshold(threshold)
+    return ((prediction > threshold).astype(np.float32) for prediction in predictions)
+
+
+def check_threshold(threshold):
+    """Check that a threshold is a probability.
+
+    Parameters
+    ----------
+    threshold : float
+        0 .. 1.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold is {threshold}, but a probability from 0 to 1 is needed. Use 0.5, say.")
 
 
 def count_by_probability(predictions, masks):

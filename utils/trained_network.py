@@ -17,7 +17,7 @@ from utils.network_file import build_network, total_strides
 from utils.normalisation import ANY_GREY_VALUES, stretch_each
 from utils.padding import PADDING_MODES
 from utils.prediction import predict_blended, predict_crops, predict_full_images
-from utils.thresholds import STEPS
+from utils.thresholds import STEPS, check_threshold
 
 PROTOCOLS = ("blended", "crops", "full")
 
@@ -154,8 +154,9 @@ class TrainedNetwork:
         Raises
         ------
         ValueError
-            As `predict_images`.
+            As `predict_images`, or if the threshold is not 0 .. 1.
         """
+        check_threshold(threshold)
         probability = self.predict(image, **options)
         return probability_to_mask(np.rint(probability * np.float32(STEPS)) / np.float32(STEPS), threshold)
 

@@ -38,9 +38,9 @@ def remove_small_objects(predictions, min_voxels, *, min_slices=1):
     min_slices : int
         Consecutive slices that must show it, at least 1.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         Probabilities of the same shape and dtype, as many as came in.
 
     Raises
@@ -56,12 +56,30 @@ def remove_small_objects(predictions, min_voxels, *, min_slices=1):
     >>> [int((p > 0.5).sum()) for p in remove_small_objects([volume], 10)]
     [12]
     """
+    check_min_size(min_voxels, min_slices)
+    return volume_by_volume(predictions, lambda slices: _large_objects(slices, min_voxels, min_slices))
+
+
+def check_min_size(min_voxels, min_slices, names=("min_voxels", "min_slices")):
+    """Check the limits of `remove_small_objects`, long before they are used.
+
+    Parameters
+    ----------
+    min_voxels, min_slices : int
+        At least 0, and at least 1.
+    names : sequence of str
+        The variables, for the message.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
     if min_voxels < 0 or min_slices < 1:
         raise ValueError(
-            f"min_voxels is {min_voxels} and min_slices {min_slices}, but at least 0 and 1 are needed. "
+            f"{names[0]} is {min_voxels} and {names[1]} {min_slices}, but at least 0 and 1 are needed. "
             "Use such as 1000 and 3, or 0 and 1 to keep every object."
         )
-    yield from volume_by_volume(predictions, lambda slices: _large_objects(slices, min_voxels, min_slices))
 
 
 def _large_objects(slices, min_voxels, min_slices):
@@ -139,9 +157,9 @@ def fuse_layers(predictions, *, min_overlap=0.2):
     min_overlap : float
         0 (nothing goes) to 1.
 
-    Yields
-    ------
-    numpy.ndarray
+    Returns
+    -------
+    iterator of numpy.ndarray
         Probabilities of the same shape and dtype, as many as came in.
 
     Raises
@@ -155,9 +173,27 @@ def fuse_layers(predictions, *, min_overlap=0.2):
     >>> [float(image.max()) for image in fuse_layers(slices)]
     [0.9, 0.9, 0.8, 0.8, 0.0, 0.0, 0.0, 0.0]
     """
+    check_min_overlap(min_overlap)
+    return volume_by_volume(predictions, lambda slices: _supported(_closed(slices), min_overlap))
+
+
+def check_min_overlap(min_overlap, name="min_overlap"):
+    """Check the share of `fuse_layers`, long before it is used.
+
+    Parameters
+    ----------
+    min_overlap : float
+        0 to 1.
+    name : str
+        The variable, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is out of range.
+    """
     if not 0 <= min_overlap <= 1:
-        raise ValueError(f"min_overlap is {min_overlap}, but a share from 0 to 1 is needed. Use 0.2, or 0 for none.")
-    yield from volume_by_volume(predictions, lambda slices: _supported(_closed(slices), min_overlap))
+        raise ValueError(f"{name} is {min_overlap}, but a share from 0 to 1 is needed. Use 0.2, or 0 for none.")
 
 
 def _closed(slices):

@@ -193,6 +193,9 @@ def test_the_threshold_is_that_of_probability(flat):
     middle = float(np.median(probability))
     assert 0.3 < trained.segment(image, threshold=middle).mean() < 0.7
     np.testing.assert_array_equal(trained.segment(image), np.rint(probability * 4096) > 2048)
+    for threshold in (-0.1, 128, float("nan")):
+        with pytest.raises(ValueError, match="but a probability from 0 to 1 is needed"):
+            trained.segment(None, threshold=threshold)
 
 
 def test_two_files_suffice_wherever_they_are(flat, tmp_path):
