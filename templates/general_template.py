@@ -2,7 +2,8 @@
 
 Segments electron microscopy images, or volumes if CROP_SHAPE has a z, with the U-Nets of the study. As it stands it
 does what U-Net_2D_template.py does; docs/variables.md lists all variables. A block works elsewhere too, with the
-variables that it names and the imports of its functions.
+variables that it names, the imports of its functions, and what the brackets in its title say that it takes from others.
+Post-processing goes on with what the block before it left.
 
     python -u templates/general_template.py $code_dir $data_dir $job_dir --id 700 --rid 0 --gpu 0
 
@@ -46,7 +47,9 @@ PERCENTILES = (1.0, 99.0)
 INTENSITY_RANGE = None
 # True: weight maps of the U-Net paper, which count pixels between close objects more
 WEIGHT_MAPS = False
-# Height of these weights
+# Weights of background and each class in the weight maps
+WEIGHT_MAP_CLASSES = (0.5, 1.0)
+# Height of the weights between objects that are close to each other
 WEIGHT_MAP_W0 = 10.0
 # Distance in pixels over which they fall
 WEIGHT_MAP_SIGMA = 5.0
@@ -73,6 +76,8 @@ Z_FLIP = False
 # Fractions of width and height, uniform in +-range
 WIDTH_SHIFT_RANGE = 0.0
 HEIGHT_SHIFT_RANGE = 0.0
+# The same of the depth, for volumes
+DEPTH_SHIFT_RANGE = 0.0
 # Degrees
 SHEAR_RANGE = 0.0
 # (low, high) of the zoom factor; below 1 magnifies
@@ -82,6 +87,8 @@ ELASTIC_ALPHA = None
 ELASTIC_SIGMA = 10.0
 # (low, high) of the pixels by which a part of the image, or following sections, are displaced, or None
 MISALIGNMENT = None
+# Share of the misalignments that turn these rows or sections instead
+MISALIGNMENT_ROTATION = 0.0
 # (low, high) of the standard deviation of a Gaussian blur in pixels, or None
 BLUR_SIGMA = None
 # (low, high) of the side of the square of a median filter in pixels, or None
@@ -100,18 +107,38 @@ NOISE_STD = None
 DROPOUT_RANGE = None
 # (low, high) of the share of an image, or sections of a volume, that is lost, or None
 MISSING_SECTIONS = None
+# What is there instead: 0 for black to 1 for white, mean, or, of volumes, neighbour; None: black
+MISSING_FILL = None
 # (low, high) of the size, as a share of the crop, of a box from another image, with its mask, or None
 CUTMIX_SIZE = None
 # (low, high) of the size of a box at a lower resolution, or None
 CUTBLUR_SIZE = None
+# (low, high) of how many of its pixels then become one
+CUTBLUR_FACTOR = (2, 8)
+# False: every second time the box stays sharp and all around it is changed
+CUTBLUR_INSIDE = True
 # (low, high) of the size of noisy boxes, or None
 CUTNOISE_SIZE = None
-# (low, high) of the size of black boxes, or None
+# (low, high) of the largest value of this noise, as a fraction of the grey values
+CUTNOISE_STRENGTH = (0.1, 0.2)
+# (low, high) of the size of boxes that are cut out, or None
 CUTOUT_SIZE = None
+# What is there instead: 0 for black to 1 for white, or mean; None: black
+CUTOUT_FILL = None
+# True: the mask becomes 0 there
+CUTOUT_MASK = False
+# (low, high) of how many boxes are noisy or cut out
+CUT_COUNT = (1, 2)
 # What comes from outside the image: reflect, nearest, constant, wrap
 FILL_MODE = "reflect"
+# Grey value for constant
+CVAL = 0.0
+# True only where voxels are cubes: z then turns and zooms together with y and x
+ISOTROPIC = False
 # Share of the samples that are resampled, and by itself of each other change
 AUGMENTATION_PROBABILITY = 1.0
+# Probabilities of single changes instead, by the generator's name of what switches them on: {"cutmix_size": 0.2}
+PROBABILITIES = {}
 
 # --- Network
 FEATURE_MAPS = (16, 32, 64, 128, 256)
@@ -180,10 +207,14 @@ FILL_HOLES = False
 INSTANCES = False
 # Distance to the background, in nanometres, above which a pixel is sure to be inside: narrower necks part
 INSTANCE_DISTANCE_NM = 0.0
+# The same as learnt with the target distance, from 0 at the outline of an instance to 1 in its middle
+INSTANCE_DEPTH = 0.0
 
 # --- Looking inside
-# Name of a layer, for a picture of where it speaks for the foreground (Grad-CAM), or None
+# Name of a layer, for a picture of where it speaks for a class (Grad-CAM), or None
 GRAD_CAM_LAYER = None
+# The class it speaks for
+GRAD_CAM_CLASS = 1
 # Name of a layer, for pictures of its feature maps, or None
 FEATURE_MAPS_LAYER = None
 # Name of a convolution, for pictures of its kernels, or None
@@ -192,31 +223,35 @@ KERNELS_LAYER = None
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
+from dataclasses import replace
+from functools import partial
+
 import keras
 
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
+from generators.options import check_numbers
 from generators.voxel_data_generator import VoxelDataGenerator
 from networks.unet import U_Net_2D, U_Net_3D
 from utils.callbacks import tensorboard
 from utils.charts import draw_checks
-from utils.checks import check_crop_shape, check_exclusive, pooling_factors
+from utils.checks import check_crop_shape, check_exclusive, check_needs, pooling_factors
 from utils.discarding import discard_crops
 from utils.dry_run import dry_run
-from utils.errors import check_choice
 from utils.evaluation import evaluate_images, evaluate_volumes
 from utils.experiment_data import load_images, load_volumes
 from utils.extra_data import join_extra_data
 from utils.fine_tuning import freeze_layers, load_matching_weights
 from utils.gradient_watershed import gradient_watershed
-from utils.image_set import replicate
-from utils.instance_evaluation import evaluate_instances
+from utils.image_set import crop_image_set, replicate
+from utils.instance_evaluation import evaluate_instances, label_instances
 from utils.instance_targets import learn_instances
-from utils.instances import instances_from_probability
 from utils.learning_rate_finder import find_learning_rate
-from utils.looking_inside import draw_feature_maps, draw_grad_cam, draw_kernels, feature_maps, grad_cam, kernels
+from utils.looking_inside import check_layers, look_inside
 from utils.morphology import fill_holes, remove_small_components
 from utils.normalisation import write_normalisation
+from utils.post_processing import z_filter
+from utils.post_processing_checks import check_post_processing
 from utils.prediction import predict_crops
 from utils.refinement import spurious_filter, watershed_refinement
 from utils.run import Run
@@ -225,105 +260,97 @@ from utils.training import compile_network, prepare_keras, train_network
 from utils.volume_refinement import remove_small_objects
 from utils.weight_maps import cached_weight_maps
 
-# %% Checks and data: 1. options that exclude each other, and the crop
+# %% Checks and data: 1. options that exclude or need each other, and the crop [args]
 volumes = len(CROP_SHAPE) == 4
 check_exclusive(
     [
-        (
-            {"RANDOM_CROPS": RANDOM_CROPS, "MIN_FOREGROUND": MIN_FOREGROUND},
-            "only crops of a grid can be left out",
-            "set one to 0",
-        ),
+        ({"RANDOM_CROPS": RANDOM_CROPS, "MIN_FOREGROUND": MIN_FOREGROUND}, "only a grid leaves out", "set one to 0"),
         ({"WEIGHT_MAPS": WEIGHT_MAPS, "FOREGROUND_WEIGHT": FOREGROUND_WEIGHT}, "both weigh pixels", "leave one off"),
-        (
-            {"WEIGHT_MAPS": WEIGHT_MAPS, "EXTRA_DATA": EXTRA_DATA and RANDOM_CROPS},
-            "maps are of crops of one grid",
-            "set RANDOM_CROPS to 0",
-        ),
-        (
-            {"INSTANCE_TARGETS": INSTANCE_TARGETS, "N_CLASSES": N_CLASSES > 1},
-            "targets are channels themselves",
-            "set N_CLASSES to 1",
-        ),
-        (
-            {"INSTANCE_TARGETS": INSTANCE_TARGETS, "PROBABILITY_MAP": PROBABILITY_MAP},
-            "it reads masks",
-            "set it to None",
-        ),
-        (
-            {"LOAD_WEIGHTS": LOAD_WEIGHTS, "FINE_TUNE_FROM": FINE_TUNE_FROM},
-            "weights are used or trained",
-            "leave one None",
-        ),
-        (
-            {"FIND_LEARNING_RATE": FIND_LEARNING_RATE, "LOAD_WEIGHTS": LOAD_WEIGHTS},
-            "nothing is trained",
-            "leave one off",
-        ),
+        ({"INSTANCE_TARGETS": INSTANCE_TARGETS, f"{N_CLASSES=}": N_CLASSES > 1}, "both make channels", "use one"),
+        ({"INSTANCE_TARGETS": INSTANCE_TARGETS, "PROBABILITY_MAP": PROBABILITY_MAP}, "it reads masks", "use one"),
+        ({"INSTANCE_TARGETS": INSTANCE_TARGETS, "CLASS_WEIGHTS": CLASS_WEIGHTS}, "channels are no classes", "use one"),
+        ({"LOAD_WEIGHTS": LOAD_WEIGHTS, "FINE_TUNE_FROM": FINE_TUNE_FROM}, "weights are used or trained", "use one"),
+        ({"LOAD_WEIGHTS": LOAD_WEIGHTS, "FIND_LEARNING_RATE": FIND_LEARNING_RATE}, "nothing is trained", "use one"),
+        ({"CHOOSE_THRESHOLD": CHOOSE_THRESHOLD, "SPURIOUS_BELOW": SPURIOUS_BELOW}, "masks are all sure", "use one"),
+        ({"INSTANCE_DISTANCE_NM": INSTANCE_DISTANCE_NM, "INSTANCE_DEPTH": INSTANCE_DEPTH}, "both say it", "use one"),
     ]
 )
-check_choice("WATERSHED", WATERSHED, (None, "edges", "gradient"))
+in_volumes = {"Z_FLIP": Z_FLIP, "DEPTH_SHIFT_RANGE": DEPTH_SHIFT_RANGE, "ISOTROPIC": ISOTROPIC}
+check_needs(
+    [
+        (in_volumes | {f"{Z_DOWN=}": Z_DOWN != 2}, volumes, "a CROP_SHAPE with z"),
+        ({"PROBABILITY_MAP": PROBABILITY_MAP}, RANDOM_CROPS, "RANDOM_CROPS, which it is about"),
+        ({"MISALIGNMENT_ROTATION": MISALIGNMENT_ROTATION}, MISALIGNMENT, "MISALIGNMENT, e.g. (1, 16)"),
+        ({"MISSING_FILL": MISSING_FILL}, MISSING_SECTIONS, "MISSING_SECTIONS, e.g. (0.05, 0.2)"),
+        ({f"{CUTBLUR_INSIDE=}": not CUTBLUR_INSIDE}, CUTBLUR_SIZE, "CUTBLUR_SIZE, e.g. (0.2, 0.4)"),
+        ({"CUTOUT_FILL": CUTOUT_FILL, "CUTOUT_MASK": CUTOUT_MASK}, CUTOUT_SIZE, "CUTOUT_SIZE, e.g. (0.2, 0.4)"),
+        ({"CVAL": CVAL}, FILL_MODE == "constant", "FILL_MODE constant"),
+        ({"FREEZE_UNTIL": FREEZE_UNTIL}, FINE_TUNE_FROM, "FINE_TUNE_FROM, weights that are worth keeping"),
+        ({"INSTANCE_DISTANCE_NM": INSTANCE_DISTANCE_NM, "INSTANCE_DEPTH": INSTANCE_DEPTH}, INSTANCES, "INSTANCES"),
+        ({"INSTANCE_DEPTH": INSTANCE_DEPTH}, "distance" in INSTANCE_TARGETS, "distance among the INSTANCE_TARGETS"),
+        ({f"{GRAD_CAM_CLASS=}": GRAD_CAM_CLASS != 1}, GRAD_CAM_LAYER, "GRAD_CAM_LAYER"),
+    ]
+)
+check_numbers(INSTANCE_DEPTH=(INSTANCE_DEPTH, 0, 1))
+check_post_processing(
+    N_CLASSES,
+    len(CROP_SHAPE) - 1,
+    z_filter_size=Z_FILTER_SIZE,
+    choose_threshold=CHOOSE_THRESHOLD,
+    spurious_below=SPURIOUS_BELOW,
+    watershed=WATERSHED,
+    watershed_reach=WATERSHED_REACH,
+    min_object_size=MIN_OBJECT_SIZE,
+    fill_holes=FILL_HOLES,
+    instances=INSTANCES,
+    instance_distance_nm=INSTANCE_DISTANCE_NM,
+    voxel_size_nm=VOXEL_SIZE_NM,
+)
 divisor = pooling_factors(DEPTH, Z_DOWN) if volumes else 2**DEPTH
 check_crop_shape(CROP_SHAPE, poolings=DEPTH, **({"z_down": Z_DOWN} if volumes else {}))
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=len(CROP_SHAPE) == 4)
 cache = args.job_dir / "cache"
 
-# %% Checks and data: 2. images or volumes, normalised and cropped
-stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE}
-stored |= {"normalisation": NORMALISATION, "percentiles": PERCENTILES}
+# %% Checks and data: 2. images or volumes, normalised and cropped [volumes, args, settings]
+measured = {"normalisation": NORMALISATION, "percentiles": PERCENTILES}
+stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, **measured}
+parts = {"overlap": OVERLAP, "validation_split": VALIDATION_SPLIT, "z_filter_size": Z_FILTER_SIZE}
 if volumes:
-    data = load_volumes(
-        args.data_dir,
-        CROP_SHAPE,
-        overlap=OVERLAP,
-        validation_split=VALIDATION_SPLIT,
-        random_subvolumes=RANDOM_CROPS,
-        z_filter_size=Z_FILTER_SIZE,
-        **stored,
-    )
+    data = load_volumes(args.data_dir, CROP_SHAPE, random_subvolumes=RANDOM_CROPS, **parts, **stored)
 else:
-    data = load_images(
-        args.data_dir,
-        CROP_SHAPE,
-        seed=SEED,
-        overlap=OVERLAP,
-        validation_split=VALIDATION_SPLIT,
-        random_validation=RANDOM_VALIDATION,
-        random_crops=RANDOM_CROPS,
-        z_filter_size=Z_FILTER_SIZE,
-        **stored,
-    )
+    parts |= {"seed": SEED, "random_validation": RANDOM_VALIDATION, "random_crops": RANDOM_CROPS}
+    data = load_images(args.data_dir, CROP_SHAPE, **parts, **stored)
 run = Run(args, settings, intensity_range=data.intensity_range)
 train, grey = data.train_crops, {"intensity_range": data.intensity_range}
-write_normalisation(
-    run.folder / "normalisation.json", data.intensity_range, normalisation=NORMALISATION, percentiles=PERCENTILES
-)
+write_normalisation(run.folder / "normalisation.json", data.intensity_range, **measured)
 
-# %% Checks and data: 3. crops with too little foreground are left out
+# %% Checks and data: 3. weight maps of the U-Net paper, of whole images, cropped as their masks [cache, data]
+weigh = None
+if WEIGHT_MAPS:
+    shape = {"w0": WEIGHT_MAP_W0, "sigma": WEIGHT_MAP_SIGMA, "class_weights": WEIGHT_MAP_CLASSES}
+    weigh = partial(cached_weight_maps, folder=cache, **shape)
+    train = replace(data.train, weights=weigh(data.train.y))
+    train = train if RANDOM_CROPS else crop_image_set(train, CROP_SHAPE, overlap=OVERLAP)
+
+# %% Checks and data: 4. crops with too little foreground are left out [train, cache]
 if MIN_FOREGROUND:
     train = discard_crops(train, min_foreground=MIN_FOREGROUND, cache_dir=cache)
 
-# %% Checks and data: 4. further data sets
+# %% Checks and data: 5. further data sets [cache, weigh, train, stored]
 if EXTRA_DATA:
-    train = join_extra_data(
-        train, EXTRA_DATA, crop_shape=CROP_SHAPE, seed=SEED, random_crops=RANDOM_CROPS, cache_dir=cache, **stored
-    )
+    extra = {"crop_shape": CROP_SHAPE, "random_crops": RANDOM_CROPS, "seed": SEED, "cache_dir": cache, "weigh": weigh}
+    train = join_extra_data(train, EXTRA_DATA, **extra, **stored)
 
-# %% Checks and data: 5. training crops taken several times
+# %% Checks and data: 6. training crops taken several times [train]
 if REPLICATE != 1:
     train = replicate(train, REPLICATE, seed=SEED)
 
-# %% Checks and data: 6. weight maps of the U-Net paper
-weight_maps = None
-if WEIGHT_MAPS:
-    weight_maps = cached_weight_maps(train.y, cache, w0=WEIGHT_MAP_W0, sigma=WEIGHT_MAP_SIGMA)
-
-# %% Checks and data: 7. instance targets instead of masks
+# %% Checks and data: 7. instance targets instead of masks [data, train]
 data = data._replace(train_crops=train)
 if INSTANCE_TARGETS:
     data = learn_instances(data, INSTANCE_TARGETS, voxel_size_nm=VOXEL_SIZE_NM)
 
-# %% Data augmentation: 8. every transform
+# %% Data augmentation: 8. every transform [volumes, data, train, grey, run]
 augmentation = (VoxelDataGenerator if volumes else ImageDataGenerator)(
     rotation_range=ROTATION_RANGE,
     rotation90=ROTATION90,
@@ -336,6 +363,7 @@ augmentation = (VoxelDataGenerator if volumes else ImageDataGenerator)(
     elastic_alpha=ELASTIC_ALPHA,
     elastic_sigma=ELASTIC_SIGMA,
     misalignment=MISALIGNMENT,
+    misalignment_rotation=MISALIGNMENT_ROTATION,
     blur_sigma=BLUR_SIGMA,
     median_size=MEDIAN_SIZE,
     motion_length=MOTION_LENGTH,
@@ -345,13 +373,22 @@ augmentation = (VoxelDataGenerator if volumes else ImageDataGenerator)(
     noise_std=NOISE_STD,
     dropout=DROPOUT_RANGE,
     missing_sections=MISSING_SECTIONS,
+    missing_fill=MISSING_FILL,
     cutmix_size=CUTMIX_SIZE,
     cutblur_size=CUTBLUR_SIZE,
+    cutblur_factor=CUTBLUR_FACTOR,
+    cutblur_inside=CUTBLUR_INSIDE,
     cutnoise_size=CUTNOISE_SIZE,
+    cutnoise_strength=CUTNOISE_STRENGTH,
     cutout_size=CUTOUT_SIZE,
+    cutout_fill=CUTOUT_FILL,
+    cutout_mask=CUTOUT_MASK,
+    cut_count=CUT_COUNT,
     fill_mode=FILL_MODE,
+    cval=CVAL,
     probability=AUGMENTATION_PROBABILITY,
-    **({"z_flip": Z_FLIP} if volumes else {}),
+    probabilities=PROBABILITIES,
+    **({"z_flip": Z_FLIP, "depth_shift_range": DEPTH_SHIFT_RANGE, "isotropic": ISOTROPIC} if volumes else {}),
 )
 train_batches, validation_batches = train_and_validation_batches(
     augmentation,
@@ -361,13 +398,13 @@ train_batches, validation_batches = train_and_validation_batches(
     seed=SEED,
     workers=WORKERS,
     probability_map=PROBABILITY_MAP,
-    sample_weight=weight_maps,
+    sample_weight=train.weights,
     **{"samples_per_volume" if volumes else "samples_per_image": max(1, RANDOM_CROPS)},
     **grey,
 )
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
-# %% Network: 9. the U-Net in two or three dimensions
+# %% Network: 9. the U-Net in two or three dimensions [volumes]
 model = (U_Net_3D if volumes else U_Net_2D)(
     (*(None,) * (len(CROP_SHAPE) - 1), CROP_SHAPE[-1]),
     activation=ACTIVATION,
@@ -381,32 +418,35 @@ model = (U_Net_3D if volumes else U_Net_2D)(
     output_activation="sigmoid" if INSTANCE_TARGETS else None,
     **({"z_down": Z_DOWN} if volumes else {}),
 )
+foreground_model = keras.Model(model.inputs, model.outputs[0][..., :1]) if INSTANCE_TARGETS else model
+inside = {"grad_cam_layer": GRAD_CAM_LAYER, "feature_maps_layer": FEATURE_MAPS_LAYER, "kernels_layer": KERNELS_LAYER}
+check_layers(foreground_model, grad_cam_class=GRAD_CAM_CLASS, **inside)
 
-# %% Network: 10. weights of another run to begin with, some of them kept
+# %% Network: 10. weights of another run to begin with, some of them kept [model]
 if FINE_TUNE_FROM is not None:
     load_matching_weights(model, FINE_TUNE_FROM)
 if FREEZE_UNTIL is not None:
     freeze_layers(model, until=FREEZE_UNTIL)
 
-# %% Network: 11. loss, optimizer and schedule
+# %% Network: 11. loss, optimizer and schedule [train_batches, train, model]
 compiling = {
     "loss": LOSS,
     "optimizer": OPTIMIZER,
     "steps": EPOCHS * len(train_batches),
     "foreground_weight": 1.0 if WEIGHT_MAPS and LOSS.startswith("w_") else FOREGROUND_WEIGHT,
     "class_weights": CLASS_WEIGHTS,
-    "masks": data.train_crops.y,
+    "masks": train.y,
 }
 compile_network(model, learning_rate=LEARNING_RATE, schedule=SCHEDULE, **compiling)
 
-# %% Network: 12. the learning rate, found by a short sweep
+# %% Training: 12. the learning rate, found by a short sweep [args, run, model, train_batches, data, compiling]
+if args.dry_run:
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
 if FIND_LEARNING_RATE:
     found_rate = find_learning_rate(run.charts, model, train_batches)
     compile_network(model, learning_rate=found_rate, schedule=SCHEDULE, **compiling)
 
-# %% Training: 13. with logs for TensorBoard
-if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
+# %% Training: 13. with logs for TensorBoard [run, model, train_batches, validation_batches]
 train_network(
     run,
     model,
@@ -419,71 +459,57 @@ train_network(
     callbacks=[tensorboard(run.folder)] if TENSORBOARD else [],
 )
 
-# %% Evaluation: 14. all protocols of the study
-foreground_model = keras.Model(model.inputs, model.outputs[0][..., :1]) if INSTANCE_TARGETS else model
+# %% Evaluation: 14. all protocols of the study [foreground_model, model, grey, volumes, run, data, divisor]
 foreground_model.loss = model.loss
-saved = (evaluate_volumes if volumes else evaluate_images)(
-    run,
-    foreground_model,
-    data,
-    CROP_SHAPE,
-    divisor=divisor,
-    overlap=OVERLAP,
-    z_filter_size=Z_FILTER_SIZE,
-    batch_size=BATCH_SIZE,
-    **grey,
-)
-test, merged, tiles = data.test, saved["per_image", "none"], {"batch_size": BATCH_SIZE, **grey}
+tiles = {"overlap": OVERLAP, "batch_size": BATCH_SIZE, **grey}
+protocols = evaluate_volumes if volumes else evaluate_images
+saved = protocols(run, foreground_model, data, CROP_SHAPE, divisor=divisor, z_filter_size=Z_FILTER_SIZE, **tiles)
+test, merged = data.test, saved["per_image", "none"]
 
-# %% Evaluation: 15. the threshold, chosen on validation images
+# %% Evaluation: 15. the threshold, chosen on validation images [foreground_model, data, tiles, test, merged, run]
 if CHOOSE_THRESHOLD:
-    on_validation = predict_crops(foreground_model, data.validation.x, CROP_SHAPE, overlap=OVERLAP, **tiles)
+    on_validation = predict_crops(foreground_model, data.validation.x, CROP_SHAPE, **tiles)
     on_test = None if test.y is None else (merged, test.y)
     threshold = choose_threshold(run.charts, validation=(on_validation, data.validation.y), test=on_test)
-    run.evaluate("per_image", test, apply_threshold(merged, threshold), post="chosen_threshold")
+    merged = run.evaluate("per_image", test, apply_threshold(merged, threshold), post="chosen_threshold")
 
-# %% Evaluation: 16. doubtful objects go
+# %% Evaluation: 16. doubtful objects go [run, test, merged]
 if SPURIOUS_BELOW:
     merged = run.evaluate("per_image", test, spurious_filter(merged, SPURIOUS_BELOW), post="spurious")
 
-# %% Evaluation: 17. outlines move to edges of the image
+# %% Evaluation: 17. outlines move to edges of the image [run, test, merged, grey]
+refined = "spurious_watershed" if SPURIOUS_BELOW and WATERSHED else "watershed" if WATERSHED else "spurious"
 if WATERSHED == "edges":
     reach = {"dilate_iterations": WATERSHED_REACH, "erode_iterations": WATERSHED_REACH}
-    merged = run.evaluate("per_image", test, watershed_refinement(merged, test.x, **reach, **grey), post="watershed")
+    merged = run.evaluate("per_image", test, watershed_refinement(merged, test.x, **reach, **grey), post=refined)
 if WATERSHED == "gradient":
     reach = {"marker_radius": WATERSHED_REACH}
-    merged = run.evaluate("per_image", test, gradient_watershed(merged, test.x, **reach, **grey), post="watershed")
+    merged = run.evaluate("per_image", test, gradient_watershed(merged, test.x, **reach, **grey), post=refined)
 
-# %% Evaluation: 18. small objects go, holes close
+# %% Evaluation: 18. a median along z after these, as published [run, test, merged, refined]
+if Z_FILTER_SIZE and (SPURIOUS_BELOW or WATERSHED):
+    merged = run.evaluate("per_image", test, z_filter(merged, Z_FILTER_SIZE), post=f"{refined}_z_filter")
+
+# %% Evaluation: 19. small objects go, holes close [volumes, run, test, merged]
 if MIN_OBJECT_SIZE:
     remove = remove_small_objects if volumes else remove_small_components
     merged = run.evaluate("per_image", test, remove(merged, MIN_OBJECT_SIZE), post="large_objects")
 if FILL_HOLES:
     merged = run.evaluate("per_image", test, fill_holes(merged), post="filled_holes")
 
-# %% Evaluation: 19. instances, their scores and measurements
+# %% Evaluation: 20. instances, their scores and measurements [run, test, merged, model, tiles]
+limits = {"min_distance_nm": INSTANCE_DISTANCE_NM, "voxel_size_nm": VOXEL_SIZE_NM, "min_voxels": MIN_OBJECT_SIZE}
 if INSTANCES:
-    limits = {"min_distance": INSTANCE_DISTANCE_NM, "voxel_size_nm": VOXEL_SIZE_NM, "min_voxels": MIN_OBJECT_SIZE}
-    labels = (instances_from_probability(probability, **limits) for probability in merged)
-    evaluate_instances(run, test, labels, voxel_size_nm=VOXEL_SIZE_NM)
-if INSTANCES and "contour" in INSTANCE_TARGETS:
-    contour = INSTANCE_TARGETS.index("contour")
-    channels = predict_crops(model, test.x, CROP_SHAPE, overlap=OVERLAP, **tiles)
-    labels = (
-        instances_from_probability(found[..., :1], contour=found[..., contour : contour + 1]) for found in channels
-    )
-    evaluate_instances(run, test, labels, voxel_size_nm=VOXEL_SIZE_NM, post="instances_by_contour")
+    evaluate_instances(run, test, label_instances(merged, **limits), voxel_size_nm=VOXEL_SIZE_NM)
+if INSTANCES and len(INSTANCE_TARGETS) > 1:
+    learnt = {"targets": INSTANCE_TARGETS, "min_distance_share": INSTANCE_DEPTH}
+    learnt["channels"] = predict_crops(model, test.x, CROP_SHAPE, **tiles)
+    labels = label_instances(merged, **learnt, **limits)
+    evaluate_instances(run, test, labels, voxel_size_nm=VOXEL_SIZE_NM, post="instances_by_targets")
 
-# %% Evaluation: 20. looking inside the network
+# %% Evaluation: 21. looking inside the network [data, run, foreground_model, inside, grey]
 sample = data.test_crops.x[len(data.test_crops) // 2]
-if GRAD_CAM_LAYER is not None:
-    speaking = grad_cam(model, sample, layer=GRAD_CAM_LAYER, **grey)
-    draw_grad_cam(run.charts / "grad_cam.png", sample, speaking, title=GRAD_CAM_LAYER, **grey)
-if FEATURE_MAPS_LAYER is not None:
-    maps = feature_maps(model, sample, layer=FEATURE_MAPS_LAYER, **grey)
-    draw_feature_maps(run.charts / "feature_maps.png", maps, title=FEATURE_MAPS_LAYER)
-if KERNELS_LAYER is not None:
-    draw_kernels(run.charts / "kernels.png", kernels(model, KERNELS_LAYER), title=KERNELS_LAYER)
+look_inside(run.charts, foreground_model, sample, grad_cam_class=GRAD_CAM_CLASS, **inside, **grey)
 
 # %% Results
 run.finish()
