@@ -97,9 +97,18 @@ def problems_of_conda_and_container(root):
     installed = re.findall(r"^ *pip install (.+)$", container, flags=re.MULTILINE)
     if installed != [f"--no-cache-dir -r /code/env/{BASE}"]:
         problems.append(f"the container installs {installed}, wanted -r /code/env/{BASE} and nothing else")
-    if not re.search(r"^ *\. /code$", container, flags=re.MULTILINE):
-        problems.append("the container does not copy the repository to /code")
+    copied = re.findall(r"^ +(\S+) (/code\S*)$", container, flags=re.MULTILINE)
+    if copied != [(folder, f"/code/{folder}") for folder in sorted([*ROOMS, "env", "templates"])]:
+        problems.append("the container does not copy all folders of code, and nothing else, to /code")
     return problems
+
+
+def problems_of_gpu_hints(root):
+    """Find files that do not say which line to change for a GPU, as it stands."""
+    (version,) = [version for package, version, _ in pins(root, [BASE]) if package == "tensorflow-cpu"]
+    lines = (f"tensorflow-cpu=={version}", f"tensorflow[and-cuda]=={version}")
+    names = ("env/DL_EM_base_env.yml", "env/EM_image_segmentation.def", "docs/getting_started.md")
+    return [f"{name} does not name {line}" for name in names for line in lines if line not in read(root, name)]
 
 
 def problems_of_python_versions(root):
@@ -159,7 +168,13 @@ def problems_of_imports(root):
     return problems
 
 
-CHECKS = (problems_of_requirements, problems_of_conda_and_container, problems_of_python_versions, problems_of_imports)
+CHECKS = (
+    problems_of_requirements,
+    problems_of_conda_and_container,
+    problems_of_python_versions,
+    problems_of_imports,
+    problems_of_gpu_hints,
+)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -187,7 +202,22 @@ def copy(tmp_path):
         (1, "DL_EM_base_env.yml", "  - pip:", "  - scipy=1.0\n  - pip:", "installs .*'scipy=1.0'"),
         (1, "DL_EM_base_env.yml", "-r requirements.txt", "keras", "installs .*'keras'"),
         (1, "EM_image_segmentation.def", "-r /code/env/requirements.txt", "keras", "the container installs .*keras"),
-        (1, "EM_image_segmentation.def", ". /code", ". /elsewhere", "does not copy"),
+        (1, "EM_image_segmentation.def", "utils /code/utils", "utils /elsewhere/utils", "does not copy all"),
+        (
+            1,
+            "EM_image_segmentation.def",
+            "    env /code/env\n",
+            "    env /code/env\n    demo /code/demo\n",
+            "nothing else",
+        ),
+        (
+            4,
+            "EM_image_segmentation.def",
+            "tensorflow-cpu==2",
+            "tensorflow-cpu==9",
+            "def does not name tensorflow-cpu==2",
+        ),
+        (4, "DL_EM_base_env.yml", "[and-cuda]==2", "[and-cuda]==9", r"yml does not name tensorflow\[and-cuda\]==2"),
         (2, "DL_EM_base_env.yml", "python=3.11", "python=3.9", "DL_EM_base_env.yml names Python"),
         (2, "EM_image_segmentation.def", "python:3.11", "python:3.14", "EM_image_segmentation.def names Python"),
         (2, "requirements.txt", "Python 3.11 to", "Python 3.12 to", "README.md names Python"),

@@ -14,9 +14,11 @@ def is_command(path):
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = sorted(ROOT.glob("templates/**/*.py")) + sorted(ROOT.glob("sota_implementations/*/*_template*.py"))
-FOLDERS = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets")
+FOLDERS = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets", "sharing")
 COMMANDS = [
-    path for path in sorted(ROOT.glob("*/*.py")) if path.parent.name in ("study", "data_sets") and is_command(path)
+    path
+    for path in sorted(ROOT.glob("*/*.py"))
+    if path.parent.name in ("study", "data_sets", "sharing") and is_command(path)
 ]
 MODULES = sorted(
     path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py") if path not in TEMPLATES + COMMANDS
@@ -40,6 +42,7 @@ ALLOWED_IMPORTS = {
     "sota_implementations": {"sota_implementations", "networks", "generators", "utils"},
     "study": {"study", "utils"},
     "data_sets": {"data_sets", "utils"},
+    "sharing": {"sharing", "utils"},
 }
 BACKENDS = {"tensorflow", "torch", "jax"}
 

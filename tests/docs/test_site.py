@@ -19,7 +19,6 @@ from utils.template_text import template_variables
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 FIGURES = ("architectures_2d.png", "architectures_3d.png", "crops.png", "predictions.png")
-PACKAGES = ("networks", "generators", "utils", "sota_implementations")
 
 
 class Page(HTMLParser):
@@ -62,7 +61,7 @@ def test_the_site_builds_without_warnings_and_is_complete(tmp_path, site_pages):
         variables = template_variables(template.read_text())
         assert variables and not [name for name, _, _ in variables if name not in text]
     anchors = set().union(*(page.anchors for page in pages.values()))
-    assert not public_names() - anchors
+    assert not public_names(site_pages) - anchors
 
 
 def broken_links(pages):
@@ -80,19 +79,24 @@ def broken_links(pages):
     return broken
 
 
-def public_names():
+def public_names(site_pages):
     names = set()
-    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
-        if "_template_" not in path.name:
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
-            names |= {f"{module}.{node.name}" for node in found if not node.name.startswith("_")}
+    for module in site_pages.modules():
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+        found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        names |= {f"{module}.{name}" for name in found if not name.startswith("_")}
     return names
 
 
-def test_errors_that_are_explained_are_those_of_the_code():
+def test_every_package_has_its_modules_in_the_reference(site_pages):
+    listed = site_pages.modules()
+    for package in site_pages.PACKAGES:
+        assert [module for module in listed if module.startswith(f"{package}.")]
+
+
+def test_errors_that_are_explained_are_those_of_the_code(site_pages):
     quoted = re.findall(r"\*\*`(.+?)`\*\*", (DOCS / "troubleshooting.md").read_text())
-    source = "\n".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    source = "\n".join(path.read_text() for package in site_pages.PACKAGES for path in (ROOT / package).rglob("*.py"))
     words = {word for text in quoted for word in re.findall(r"[a-z]{4,}", text)} - {"many", "wanted"}
     assert len(quoted) > 8 and not {word for word in words if word not in source}
 
