@@ -3,127 +3,31 @@
 The volume, the weights and the folder of the run must be reached under the same path by every worker.
 """
 
+import shutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from block_wise.grid import BlockGrid, block_bytes
-from block_wise.manifest import Markers, check_disk, check_manifest, hash_file
+from block_wise.manifest import Markers, check_disk, check_manifest, write_manifest
+from block_wise.network import Network
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import VolumeAddress, open_volume
-from block_wise.zarr_arrays import write_box
+from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, is_empty_chunk, is_empty_file, read_box, write_box
 from utils.errors import check_choice
-from utils.finished_run import NETWORK_NAME, PRECISIONS, find_network, stored_range
 from utils.intensity import network_scale
 
 OUTPUT_DTYPES = ("float32", "float16")
-
-
-class Network(NamedTuple):
-    """A network that a worker makes when it first needs it, and keeps.
-
-    Attributes
-    ----------
-    key : str
-        Hash of its weights.
-    make : callable
-        Takes nothing and returns something with ``predict_on_batch``.
-    """
-
-    key: str
-    make: object
-
-
-class NetworkOfRun(NamedTuple):
-    """What a finished run says about its network, which only workers make.
-
-    Attributes
-    ----------
-    network : Network
-        For workers.
-    crop_shape : tuple of int
-        Subvolume ``(z, y, x, c)`` that it gets.
-    classes : int
-        Channels of its prediction.
-    batch_size : int
-        Of the training.
-    intensity_range : tuple of float, ZScore or None
-        As measured or stated for the training.
-    """
-
-    network: Network
-    crop_shape: tuple
-    classes: int
-    batch_size: int
-    intensity_range: object
-
-
-def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=False):
-    """Describe the 3D network of a finished run, for workers to make.
-
-    Parameters
-    ----------
-    run : str or Path
-        Folder ``job_dir/results/<id>_<rid>`` of the run, or its ``best.weights.h5`` with ``network.json`` beside it.
-    crop_shape : tuple of int
-        Subvolume ``(z, y, x, c)``; empty: as in training.
-    precision : str
-        As `utils.trained_network.load_trained`.
-    deterministic : bool
-        As `utils.training.prepare_keras`.
-
-    Returns
-    -------
-    NetworkOfRun
-
-    Raises
-    ------
-    ValueError
-        If the run is not finished or lacks a file, its network takes images, or it normalised images one by one, which
-        blocks cannot be.
-    """
-    check_choice("PRECISION", precision, PRECISIONS)
-    weights, content = find_network(run)
-    trained, targets = tuple(content["crop_shape"]), content["instance_targets"]
-    if len(trained) != 4:
-        raise ValueError(
-            f"the network of {run} takes images (y, x, c), not volumes. Use templates/predict_template.py."
-        )
-    if content["normalisation"] == "percentile_per_image":
-        raise ValueError(
-            f"{run} was trained with NORMALISATION percentile_per_image, but all blocks of a volume must get the same "
-            "grey values. Train with percentile, mean_std or dtype."
-        )
-    weights, crop_shape = weights.resolve(), tuple(crop_shape) or trained
-    channel = list(targets).index("binary") if targets else None
-    key = "-".join(hash_file(path) for path in (weights, weights.with_name(NETWORK_NAME)))
-    make = partial(_load_network, weights, crop_shape, precision, deterministic, channel)
-    classes = 1 if targets else content["n_classes"]
-    return NetworkOfRun(Network(key, make), crop_shape, classes, content["batch_size"], stored_range(content))
-
-
-def _load_network(weights, crop_shape, precision, deterministic, channel):
-    # Imported here, because only the processes that predict load Keras and take a GPU.
-    from utils.trained_network import load_trained
-    from utils.training import prepare_keras
-
-    prepare_keras(seed=0, precision="float32", deterministic=deterministic)  # layers have the format of the training
-    trained = load_trained(weights, precision=precision)
-    trained.check_crop(crop_shape)
-    return trained.model if channel is None else _OneChannel(trained.model, channel)
-
-
-class _OneChannel:
-    """A network of which one channel is wanted."""
-
-    def __init__(self, model, channel):
-        self._model, self._channel = model, channel
-
-    def predict_on_batch(self, batch):
-        return self._model.predict_on_batch(batch)[..., self._channel : self._channel + 1]
+# Variables that decide about no result, or of which each value has a stage of its own.
+FREE = ("WORKERS", "SCHEDULER", "RUN", "MASK_DATASET")
+# Variables that may change until a block of one of these stages is done.
+UNTIL = {
+    "Z_FILTER_SIZE": ("z_filter", "mask"),
+    "THRESHOLD": ("mask",),
+    "INSTANCES": ("components",),
+    "MIN_OBJECT_SIZE": ("labels",),
+}
 
 
 @dataclass(frozen=True)
@@ -181,6 +85,13 @@ class BlockJob:
         """Return which blocks of a stage are done."""
         return Markers(self.blocks_folder / "done" / stage)
 
+    def done(self, stage, also=None):
+        """Return the blocks of a stage that are done, but for those whose chunk, or file ``also(block)``, is empty."""
+        found, output = self.markers(stage).done(), self.output(stage)
+        return {
+            block for block in found if not is_empty_chunk(output, block) and not (also and is_empty_file(also(block)))
+        }
+
     @property
     def output_shape(self):
         """Shape of the probabilities on disk: ``(z, y, x)``, or ``(z, y, x, c)`` of several classes."""
@@ -192,55 +103,85 @@ class BlockJob:
         return self.folder / "blocks"
 
 
-def begin_blocks(job, settings, *, free=(), z_filter_size=0):
-    """Check a job against the manifest of its run and the free disk space, and say how large it is.
+def check_begun(job, settings):
+    """Check a job against the manifest of its run, and write nothing.
 
     Parameters
     ----------
     job : BlockJob
         What is to be done.
     settings : dict of str to object
-        What decides about the results, by the names of the variables. Address, size and dtype of the volume and the
-        hash of the weights are added.
-    free : sequence of str
-        Names of settings that do not decide about the results and may change from one start to the next.
-    z_filter_size : int
-        Above 0, as much disk again is needed for filtered probabilities.
+        What decides about the results, by the names of the variables; those in ``FREE`` are left out.
+
+    Returns
+    -------
+    bool
+        True if the run was begun before.
 
     Raises
     ------
     ValueError
-        If the run was begun with other settings, the disk is too small, a dtype is unknown, or its grey values cannot
-        be scaled.
+        If it was begun with other settings, unless nothing that they decide about is done (``UNTIL``).
+    """
+    return check_manifest(job.blocks_folder, _manifest(job, settings), until=UNTIL)
+
+
+def _manifest(job, settings):
+    volume = open_volume(job.volume)
+    known = {"weights": job.network.key, "volume": str(Path(job.volume.path).resolve()), "dataset": job.volume.dataset}
+    known |= {"volume shape": volume.shape, "volume dtype": str(volume.dtype)}
+    return {name: value for name, value in settings.items() if name not in FREE} | known
+
+
+def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
+    """Check a job against the manifest of its run and the free disk space, say how large it is, and write the manifest.
+
+    Parameters
+    ----------
+    job : BlockJob
+        What is to be done.
+    settings : dict of str to object
+        As `check_begun`. Address, size and dtype of the volume and the hash of the weights are added.
+    z_filter_size : int
+        Above 0, filtered probabilities need disk too.
+    instances : bool
+        Whether labels need disk too.
+
+    Raises
+    ------
+    ValueError
+        As `check_begun`; or if the disk is too small, a dtype is unknown, or its grey values cannot be scaled.
     """
     check_choice("OUTPUT_DTYPE", job.dtype, OUTPUT_DTYPES)
     volume, grid = open_volume(job.volume), job.grid
     network_scale(volume.dtype, job.intensity_range)
-    known = {"weights": job.network.key, "volume": str(Path(job.volume.path).resolve()), "dataset": job.volume.dataset}
-    known |= {"volume shape": volume.shape, "volume dtype": str(volume.dtype)}
-    begun = check_manifest(
-        job.blocks_folder, {name: value for name, value in settings.items() if name not in free} | known
-    )
+    begun = check_begun(job, settings)
+    if not begun:  # of arrays that were made, but not written to, the chunks may have another size
+        shutil.rmtree(job.folder / "volumes", ignore_errors=True)
     memory, part = block_bytes(grid, classes=job.classes, itemsize=volume.dtype.itemsize, channels=volume.shape[-1])
-    voxels, n_blocks = int(np.prod(grid.shape)), len(grid.blocks)
-    written = voxels * job.classes * np.dtype(job.dtype).itemsize * (2 if z_filter_size else 1)
+    one = job.classes * np.dtype(job.dtype).itemsize
+    # Masks and labels are long runs of equal numbers, of which lz4 leaves a fraction.
+    voxel_bytes = {"probability": one, "z_filter": one if z_filter_size else 0, "mask": 0.25}
+    voxel_bytes |= {"components": 1.0, "labels": 1.0} if instances else {}
+    done = {stage: sum(map(grid.voxels, job.done(stage))) for stage in voxel_bytes}
+    voxels, n_blocks, n_done = int(np.prod(grid.shape)), len(grid.blocks), len(job.done("probability"))
+    written = sum(size * (voxels - done[stage]) for stage, size in voxel_bytes.items())
     layer = len({block[1:] for block in grid.blocks}) + 2
-    parts = part * min(n_blocks, 2 * layer)
+    parts = part * min(n_blocks - n_done, 2 * layer)
+    check_disk(job.folder, written + parts)
+    write_manifest(job.blocks_folder, _manifest(job, settings))
     print(
         f"Volume {volume.name}: {volume.shape} (z, y, x, c) {volume.dtype}, in {n_blocks} blocks of "
         f"{grid.block_shape}; {grid.count_subvolumes()} subvolumes. A block takes up to "
-        f"{memory / 2**30:.2f} GiB of memory beside the network; probabilities take {written / 2**30:.2f} GiB of disk, "
-        f"parts up to {parts / 2**30:.2f} GiB for a while.",
+        f"{memory / 2**30:.2f} GiB of memory beside the network; what is to be written takes about "
+        f"{written / 2**30:.2f} GiB of disk, parts up to {parts / 2**30:.2f} GiB for a while.",
         flush=True,
     )
     if begun:
-        done = len(job.markers("probability").done())
-        print(f"This run was begun before: {done} of {n_blocks} blocks are predicted. It goes on.")
-    else:
-        check_disk(job.blocks_folder, written + parts)
+        print(f"This run was begun before: {n_done} of {n_blocks} blocks are predicted. It goes on.")
 
 
-def run_stage(job, workers, stage, function, *arguments, title):
+def run_stage(job, workers, stage, function, *arguments, title, also=None):
     """Let a function work on each block that a stage has not done yet.
 
     Parameters
@@ -257,8 +198,10 @@ def run_stage(job, workers, stage, function, *arguments, title):
         Small.
     title : str
         For the progress line.
+    also : callable, optional
+        ``also(block)``: file beside the chunk that must not be empty.
     """
-    done, grid = job.markers(stage).done(), job.grid
+    done, grid = job.done(stage, also), job.grid
     todo = [block for block in grid.blocks if block not in done]
     tasks = {block: Task(function, (job, block, *arguments), amount=grid.voxels(block)) for block in todo}
     for _ in run_tasks(workers, tasks, title=title, done=len(done)):
@@ -285,3 +228,42 @@ def write_block(job, name, block, values, *, content=None):
     if values.any():
         write_box(job.output(name), job.grid.box(block), values)
     job.markers(name).mark(block, content)
+
+
+def read_result(job, name, box):
+    """Read a box of a result of this run; blocks of it that are damaged count as not done from then on.
+
+    Parameters
+    ----------
+    job : BlockJob
+        What is done.
+    name : str
+        Of the result and of its stage.
+    box : tuple of slice
+        ``(z, y, x)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(z, y, x)`` or ``(z, y, x, c)``.
+
+    Raises
+    ------
+    DamagedResult
+        If a chunk is damaged.
+    """
+    try:
+        return read_box(job.output(name), box)
+    except UnreadableBlock as error:
+        for block in job.markers(name).done():
+            place = job.grid.box(block)
+            if all(a.start < b.stop and b.start < a.stop for a, b in zip(place, box, strict=True)):
+                _forget_if_damaged(job, name, block)
+        raise DamagedResult(str(error)) from error
+
+
+def _forget_if_damaged(job, name, block):
+    try:
+        read_box(job.output(name), job.grid.box(block))
+    except UnreadableBlock:
+        job.markers(name).forget(block)

@@ -8,14 +8,15 @@ them, pairs are joined to instances, which are numbered by their first voxels in
 
 import itertools
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components as connected_nodes
 
-from block_wise.job import run_stage, write_block
-from block_wise.zarr_arrays import create_volume, read_box
+from block_wise.job import read_result, run_stage, write_block
+from block_wise.zarr_arrays import create_volume, said_if_full, save_arrays
 from utils.components import connected_components
 from utils.files import atomic_path
 
@@ -55,17 +56,21 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
     if min_voxels < 0:
         raise ValueError(f"MIN_OBJECT_SIZE is {min_voxels}; wanted a number of voxels, 0 to keep all objects.")
     grid, markers, folder = job.grid, job.markers("components"), _folder(job)
+    if not job.output("components").exists() and job.done("labels") != set(grid.blocks):
+        for block in markers.done():  # they were removed when all labels were written; some are needed again
+            markers.forget(block)
     for name in ("components", "labels"):
         create_volume(job.output(name), grid.shape, chunks=grid.block_shape, dtype=np.uint32)
-    run_stage(job, workers, "components", _label_block, Path(mask), title="Components")
+    run_stage(job, workers, "components", _label_block, Path(mask), title="Components", also=partial(_facts, job))
     counts = [markers.read(block)["count"] for block in grid.blocks]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    _save(folder / "offsets.npy", offsets)
-    run_stage(job, workers, "touching", _touching_pairs, title="Borders")
+    save_arrays(folder / "offsets.npy", offsets)
+    run_stage(job, workers, "touching", _touching_pairs, title="Borders", also=partial(_pairs, job))
     table, sizes = _join(job, offsets, min_voxels)
-    _save(folder / "table.npy", table)
+    save_arrays(folder / "table.npy", table)
     run_stage(job, workers, "labels", _relabel_block, title="Labels")
-    with atomic_path(job.output("labels").with_name("instances.csv")) as temporary:
+    listing = job.output("labels").with_name("instances.csv")
+    with said_if_full(listing), atomic_path(listing) as temporary:
         rows = np.column_stack([np.arange(1, len(sizes) + 1), sizes])
         np.savetxt(temporary, rows, fmt="%d", delimiter=",", header="label,voxels", comments="")
     shutil.rmtree(job.output("components"), ignore_errors=True)
@@ -74,7 +79,7 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
 
 def _label_block(job, block, mask):
     box = job.grid.box(block)
-    labels = connected_components(read_box(mask, box))
+    labels = connected_components(read_result(job, mask.stem, box))
     numbers, firsts = np.unique(labels, return_index=True)
     firsts = firsts[numbers > 0]
     corner = [part.start for part in box]
@@ -84,7 +89,7 @@ def _label_block(job, block, mask):
         faces[f"{side}_{axis}"] = np.take(labels, end, axis).astype(np.uint32)
     facts = {"sizes": np.bincount(labels[labels > 0], minlength=len(firsts) + 1)[1:]}
     facts["firsts"] = np.ravel_multi_index(places, job.grid.shape).astype(np.int64)
-    _save(_facts(job, block), faces | facts)
+    save_arrays(_facts(job, block), faces | facts)
     write_block(job, "components", block, labels.astype(np.uint32), content={"count": len(firsts)})
 
 
@@ -101,7 +106,7 @@ def _touching_pairs(job, block):
             shifted = theirs[row : row + rows, column : column + columns]
             touching = (ours > 0) & (shifted > 0)
             found.append(np.unique(np.column_stack([shifted[touching], ours[touching]]), axis=0))
-    _save(_folder(job) / f"pairs_{_name(block)}.npy", np.unique(np.concatenate(found), axis=0))
+    save_arrays(_pairs(job, block), np.unique(np.concatenate(found), axis=0))
     job.markers("touching").mark(block)
 
 
@@ -141,7 +146,7 @@ def _join(job, offsets, min_voxels):
     total = int(offsets[-1])
     pairs, sizes, firsts = [np.zeros((0, 2), np.int64)], [], []
     for block in job.grid.blocks:
-        pairs.append(np.load(_folder(job) / f"pairs_{_name(block)}.npy"))
+        pairs.append(np.load(_pairs(job, block)))
         with np.load(_facts(job, block)) as facts:
             sizes.append(facts["sizes"])
             firsts.append(facts["firsts"])
@@ -163,7 +168,7 @@ def _relabel_block(job, block):
     first, end = np.load(_folder(job) / "offsets.npy", mmap_mode="r")[np.ravel_multi_index(block, counts) :][:2]
     table = np.load(_folder(job) / "table.npy", mmap_mode="r")[first + 1 : end + 1]
     table = np.concatenate([np.zeros(1, np.uint32), table])
-    write_block(job, "labels", block, table[read_box(job.output("components"), job.grid.box(block))])
+    write_block(job, "labels", block, table[read_result(job, "components", job.grid.box(block))])
 
 
 def _folder(job):
@@ -174,13 +179,9 @@ def _name(block):
     return "_".join(map(str, block))
 
 
+def _pairs(job, block):
+    return _folder(job) / f"pairs_{_name(block)}.npy"
+
+
 def _facts(job, block):
     return _folder(job) / f"block_{_name(block)}.npz"
-
-
-def _save(path, content):
-    with atomic_path(path) as temporary:
-        if isinstance(content, dict):
-            np.savez(temporary, **content)
-        else:
-            np.save(temporary, content)

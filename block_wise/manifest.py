@@ -8,19 +8,24 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from block_wise.zarr_arrays import said_if_full
 from utils.errors import raise_problems
 from utils.files import read_json, write_json
 
 
-def check_manifest(folder, settings):
-    """Write the manifest of a new run, or compare it with that of the run that is gone on with.
+def check_manifest(folder, settings, *, until=None):
+    """Compare settings with the manifest of the run that is gone on with, if it was begun before.
+
+    A run of which no block and no part of one is there yet was not begun.
 
     Parameters
     ----------
     folder : str or Path
-        Gets ``manifest.json``.
+        Holds ``manifest.json``, ``done/<stage>/`` and ``parts/``, or nothing.
     settings : dict of str to object
         Whatever decides about the results; of what JSON holds.
+    until : dict of str to sequence of str, optional
+        Names of settings that may change as long as no block of these stages is done.
 
     Returns
     -------
@@ -30,31 +35,61 @@ def check_manifest(folder, settings):
     Raises
     ------
     ValueError
-        If it was begun with other settings; each that differs is named.
+        If it was begun with other settings, each that differs is named; or if its manifest is damaged.
 
     Examples
     --------
     >>> import tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> check_manifest(folder, {"overlap": 0.5}), check_manifest(folder, {"overlap": 0.5})
-    (False, True)
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_manifest(folder, {"overlap": 0.5})
+    >>> check_manifest(folder, {"overlap": 0.0})
+    False
+    >>> Markers(folder / "done" / "probability").mark((0, 0, 0))
     >>> check_manifest(folder, {"overlap": 0.0})
     Traceback (most recent call last):
     ValueError: these blocks were begun with other settings; take the same again, or another --rid: overlap was 0.5, ...
     """
-    path = Path(folder) / "manifest.json"
-    settings = {name: _as_json(value) for name, value in settings.items()}
-    if not path.exists():
-        write_json(path, settings)
+    folder = Path(folder)
+    path = folder / "manifest.json"
+    if not any(folder.glob("done/*/[0-9]*.json")) and not any(folder.glob("parts/[0-9]*.npy")):
         return False
-    old = read_json(path)
+    try:
+        old = read_json(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} is missing or damaged, so that nobody knows with which settings these blocks were begun. "
+            "Take another --rid."
+        ) from error
+    settings = {name: _as_json(value) for name, value in settings.items()}
+    begun = {stage.name for stage in (folder / "done").glob("*") if Markers(stage).done()}
+    free = {name for name, stages in (until or {}).items() if begun.isdisjoint(stages)}
     changed = [
         f"{name} was {old.get(name)!r}, is {settings.get(name)!r}"
         for name in old | settings
-        if old.get(name) != settings.get(name)
+        if name not in free and old.get(name) != settings.get(name)
     ]
     raise_problems("these blocks were begun with other settings; take the same again, or another --rid", changed)
     return True
+
+
+def write_manifest(folder, settings):
+    """Write the settings that `check_manifest` compares with.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets ``manifest.json``.
+    settings : dict of str to object
+        As there.
+
+    Raises
+    ------
+    OSError
+        If the disk is full.
+    """
+    path = Path(folder) / "manifest.json"
+    with said_if_full(path):
+        write_json(path, {name: _as_json(value) for name, value in settings.items()})
 
 
 def hash_file(path):
@@ -87,9 +122,9 @@ class Markers:
         self.folder = Path(folder)
 
     def done(self):
-        """Return the blocks ``(z, y, x)`` that are done, as a set."""
+        """Return the blocks ``(z, y, x)`` that are done, as a set; a marker without content is none."""
         found = self.folder.glob("[0-9]*.json") if self.folder.exists() else ()
-        return {tuple(map(int, path.stem.split("_"))) for path in found}
+        return {tuple(map(int, path.stem.split("_"))) for path in found if path.stat().st_size}
 
     def mark(self, block, content=None):
         """Say that a block is done, once its result is written.
@@ -101,7 +136,13 @@ class Markers:
         content : dict, optional
             Small results that go into the marker.
         """
-        write_json(self._path(block), content or {})
+        path = self._path(block)
+        with said_if_full(path):
+            write_json(path, content or {})
+
+    def forget(self, block):
+        """Say that a block is not done, after all."""
+        self._path(block).unlink(missing_ok=True)
 
     def read(self, block):
         """Return what the marker of a block holds, as a dict."""
@@ -117,7 +158,7 @@ def check_disk(folder, needed):
     Parameters
     ----------
     folder : str or Path
-        Where it will be written; must exist.
+        Where it will be written; made later.
     needed : int
         Bytes, before compression.
 
@@ -126,7 +167,8 @@ def check_disk(folder, needed):
     ValueError
         If less is free.
     """
-    free = shutil.disk_usage(folder).free
+    folder = Path(folder).resolve()
+    free = shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists())).free
     if needed > free:
         raise ValueError(
             f"the results need up to {needed / 2**30:.1f} GiB in {folder}, but {free / 2**30:.1f} GiB are free. Free "

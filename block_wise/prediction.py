@@ -13,13 +13,15 @@ import numpy as np
 from block_wise.job import write_block
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import open_volume
-from block_wise.zarr_arrays import create_volume
-from utils.files import atomic_path
+from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, create_volume, save_arrays
+from utils.intensity import intensity_problem
 from utils.prediction import predict_each
 
 # The model of this process, by its network; a worker of several threads shares it.
 _models = {}
 _one_at_a_time = threading.Lock()
+# Blocks that a dry run looks at until one is not empty.
+TRIED_BLOCKS = 20
 
 
 def predict_blocks(job, workers):
@@ -44,9 +46,9 @@ def predict_blocks(job, workers):
     OSError
         If the disk is full.
     """
-    grid, markers, output = job.grid, job.markers("probability"), job.output("probability")
+    grid, output = job.grid, job.output("probability")
     create_volume(output, job.output_shape, chunks=grid.block_shape, dtype=job.dtype)
-    done = markers.done()
+    done = job.done("probability")
     tasks = _prediction_tasks(job, [block for block in grid.blocks if block not in done])
     for (step, block), _ in run_tasks(workers, tasks, title="Probability", done=len(done)):
         if step == "block":
@@ -61,7 +63,7 @@ def predict_blocks(job, workers):
 def _prediction_tasks(job, blocks):
     grid, tasks, parts = job.grid, {}, {}
     for block in blocks:
-        needed = [part for part in grid.parts_of(block) if not job.part(part).exists()]
+        needed = [part for part in grid.parts_of(block) if not _is_whole(job.part(part))]
         parts |= dict.fromkeys(needed)
         tasks["block", block] = Task(merge_parts, (job, block), tuple(("part", part) for part in needed))
     for part in parts:
@@ -83,20 +85,31 @@ def predict_part(job, block):
     ------
     ValueError
         If the network has another number of channels than the job says.
+    UnreadableBlock
+        If the volume is damaged there, or holds NaN or grey values out of range.
     """
     grid = job.grid
     corners, box = grid.corners(block), grid.part_box(block)
     total = np.zeros((0,), np.float32)  # stands for a part that is empty
     if corners:
-        crops = list(grid.crops(block, open_volume(job.volume).read(grid.read_box(block))))
+        crops = list(grid.crops(block, _read_region(job, grid.read_box(block))))
         shown = [not _is_empty(crop, job.empty_values) for crop in crops]
         if any(shown):
             total = np.zeros((*(part.stop - part.start for part in box), job.classes), np.float32)
             with _one_at_a_time:
                 for corner, prediction in zip(corners, _predictions(job, crops, shown), strict=True):
                     grid.add(total, corner, prediction, origin=[part.start for part in box])
-    with atomic_path(job.part(block)) as temporary:
-        np.save(temporary, total)
+    save_arrays(job.part(block), total)
+
+
+def _read_region(job, box):
+    volume = open_volume(job.volume)
+    region = volume.read(box)
+    problem = intensity_problem(region, job.intensity_range)
+    if problem:
+        where = ", ".join(f"{axis} {part.start} to {part.stop}" for axis, part in zip("zyx", box, strict=True))
+        raise UnreadableBlock(f"{volume.name} {problem}, at {where}")
+    return region
 
 
 def _predictions(job, crops, shown):
@@ -130,7 +143,19 @@ def merge_parts(job, block):
     write_block(job, "probability", block, total)
 
 
+def _is_whole(path):
+    """Return whether the file of a part is there and as long as it says; after a power cut some are not."""
+    try:
+        np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
+
+
 def _read_part(job, block):
+    if not _is_whole(job.part(block)):
+        job.part(block).unlink(missing_ok=True)
+        raise DamagedResult(f"the part of block {block} is damaged")
     part = np.load(job.part(block), mmap_mode="r")
     if part.size:
         return part
@@ -165,7 +190,7 @@ def _model(network):
 
 
 def dry_run_blocks(job, workers):
-    """Predict one block, print how long all would take, and end the program.
+    """Predict a block that is not empty, print how long all would take, and end the program.
 
     Parameters
     ----------
@@ -179,15 +204,24 @@ def dry_run_blocks(job, workers):
     SystemExit
         Always, with status 0.
     """
-    blocks = job.grid.blocks
-    block = blocks[len(blocks) // 2]
-    for attempt in ("with loading and compiling", "afterwards"):
-        start = time.perf_counter()
-        for _ in run_tasks(workers, {block: Task(predict_part, (job, block))}, title="One block"):
-            seconds = time.perf_counter() - start
-        print(f"Block {block}, {attempt}: {seconds:.1f} s.")
-    print(
-        f"All {len(blocks)} blocks would take about {seconds * len(blocks) / 3600:.2f} hours of one worker.", flush=True
-    )
-    job.part(block).unlink()
+    grid = job.grid
+    with_image = [block for block in grid.blocks if grid.corners(block)]
+    from_the_middle = sorted(with_image, key=lambda block: abs(with_image.index(block) - len(with_image) // 2))
+    for block in from_the_middle[:TRIED_BLOCKS]:
+        seconds = _time(job, workers, block, "with loading and compiling")
+        if np.load(job.part(block), mmap_mode="r").size:
+            seconds = _time(job, workers, block, "afterwards")
+            break
+        print(f"Block {block} is empty.")
+    hours = seconds / len(grid.corners(block)) * grid.count_subvolumes() / 3600
+    print(f"All {len(grid.blocks)} blocks would take about {hours:.2f} hours of one worker.", flush=True)
+    shutil.rmtree(job.blocks_folder / "parts", ignore_errors=True)
     raise SystemExit(0)
+
+
+def _time(job, workers, block, title):
+    start = time.perf_counter()
+    for _ in run_tasks(workers, {block: Task(predict_part, (job, block))}, title="One block"):
+        seconds = time.perf_counter() - start
+    print(f"Block {block}, {title}: {seconds:.1f} s.")
+    return seconds

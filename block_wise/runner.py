@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from block_wise.zarr_arrays import UnreadableBlock
+from block_wise.progress import Progress
+from block_wise.zarr_arrays import DamagedResult, UnreadableBlock
 from utils.errors import raise_problems
 from utils.experiment import REPOSITORY
 
-SECONDS_BETWEEN_LINES = 20
 SECONDS_TO_CONNECT = 20
 SECONDS_WITHOUT_WORKERS = 90
+SECONDS_BETWEEN_REMINDERS = 60
 
 
 class Task(NamedTuple):
@@ -88,7 +89,7 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
             cluster = _local_cluster(workers, scratch, Path(log_folder or scratch))
         client = _connect(distributed, cluster or scheduler)
         client.register_plugin(_worker_setup(distributed, gpus if scheduler is None else "-1"))
-        yield _DaskWorkers(distributed, client, patience)
+        yield _DaskWorkers(distributed, client, patience, scheduler)
     finally:
         for part in (client, cluster):
             if part is not None:
@@ -132,8 +133,8 @@ def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
         for need in needs:
             users[need].append(name)
     ready = deque(name for name, needs in waiting.items() if not needs)
-    running, problems = {}, []
-    progress = _Progress(title, unit, [task.amount for task in tasks.values()], done)
+    running, problems, damaged = {}, [], []
+    progress = Progress(title, unit, [task.amount for task in tasks.values()], done)
     while ready or running:
         while ready and len(running) < workers.slots():
             name = ready.popleft()
@@ -143,7 +144,7 @@ def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
             try:
                 result = workers.result(future)
             except UnreadableBlock as error:
-                problems.append(str(error))
+                (damaged if isinstance(error, DamagedResult) else problems).append(str(error))
                 continue
             for user in users[name]:
                 waiting[user].remove(name)
@@ -152,6 +153,7 @@ def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
             progress.add(tasks[name].amount)
             yield name, result
     raise_problems("the volume; all other blocks are done: mend these and start the same command again", problems)
+    raise_problems("results on disk; they count as not done now: start the same command again, and they are", damaged)
 
 
 class _ThisProcess:
@@ -176,9 +178,10 @@ class _ThisProcess:
 class _DaskWorkers:
     """Workers of a dask scheduler. Two tasks for each, so that none waits for this process."""
 
-    def __init__(self, distributed, client, patience):
-        self._distributed, self._client, self._patience = distributed, client, patience
+    def __init__(self, distributed, client, patience, address):
+        self._distributed, self._client, self._patience, self._address = distributed, client, patience, address
         self._count, self._without, self._asked = 1, time.monotonic(), 0.0
+        self._said = self._without
 
     def slots(self):
         if time.monotonic() - self._asked > 5:
@@ -187,7 +190,10 @@ class _DaskWorkers:
         return 2 * max(1, self._count)
 
     def submit(self, function, *arguments):
-        return self._client.submit(function, *arguments, pure=False)
+        import cloudpickle
+
+        # Packed, because a scheduler looks into what it passes on, but need not have this repository.
+        return self._client.submit(_unpacker(), cloudpickle.dumps((function, arguments)), pure=False)
 
     def finished(self, futures):
         while True:
@@ -204,8 +210,9 @@ class _DaskWorkers:
             return future.result()
         except self._distributed.KilledWorker as error:
             raise ValueError(
-                "a block killed its worker again and again, most likely for want of memory. Take a smaller BLOCK_SHAPE "
-                "or BATCH_SIZE, or fewer WORKERS. What is done is kept: start the same command again."
+                "a block killed its worker again and again, most likely for want of memory. What is done is kept: "
+                "start the same command again with fewer WORKERS; or anew, with another --rid, with a smaller "
+                "BLOCK_SHAPE or BATCH_SIZE."
             ) from error
         except CancelledError as error:
             raise self._gone() from error
@@ -219,13 +226,28 @@ class _DaskWorkers:
         if self._client.status != "running":
             raise self._gone()
         self.slots()
+        now = time.monotonic()
         if self._count:
-            self._without = time.monotonic()
-        elif time.monotonic() - self._without > self._patience:
+            self._without = now
+        elif self._address and now - max(self._said, self._without) >= SECONDS_BETWEEN_REMINDERS:
+            self._said = now
+            print(f"No worker is at the dask scheduler {self._address} yet; waiting for one.", flush=True)
+        elif now - self._without > self._patience:
             raise ConnectionError(
                 "no worker process is left; their logs say why (folder workers of the run). What is done is kept: "
                 "start the same command again."
             )
+
+
+def _unpacker():
+    # A function in a function travels as code.
+    def run_packed(packed):
+        import pickle
+
+        function, arguments = pickle.loads(packed)  # noqa: S301
+        return function(*arguments)
+
+    return run_packed
 
 
 def _distributed():
@@ -297,35 +319,3 @@ def _worker_setup(distributed, gpus):
                 choose_gpus(several[int(worker.name) % len(several)])
 
     return Setup()
-
-
-class _Progress:
-    """A line every now and then, and one at the end."""
-
-    def __init__(self, title, unit, amounts, done):
-        self._title, self._unit, self._amount = title, unit, sum(amounts)
-        # Small tasks that follow the large ones are not counted.
-        self._count = sum(amount > 0 for amount in amounts) if self._amount else len(amounts)
-        self._begun = self._said = time.monotonic()
-        self._done, self._worked = 0, 0.0
-        if done:
-            print(f"{title}: {done} done before, {self._count} to do.", flush=True)
-
-    def add(self, amount):
-        if self._amount and not amount:
-            return
-        self._done, self._worked = self._done + 1, self._worked + amount
-        now = time.monotonic()
-        last = self._done == self._count
-        if not last and now - self._said < SECONDS_BETWEEN_LINES:
-            return
-        self._said, seconds = now, max(now - self._begun, 1e-9)
-        share = self._worked / self._amount if self._amount else self._done / self._count
-        left = "" if last else f", {_clock(seconds * (1 / max(share, 1e-9) - 1))} left"
-        rate = f", {self._worked / seconds:,.0f} {self._unit}/s" if self._amount else ""
-        print(f"{self._title}: {self._done} of {self._count}, {_clock(seconds)}{rate}{left}", flush=True)
-
-
-def _clock(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

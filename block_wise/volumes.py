@@ -124,6 +124,31 @@ def _open(address):
     raise ValueError(f"{path} is no volume. Give a .zarr, .h5 or multi-page .tif, or a folder of slices.")
 
 
+def middle_box(shape, side=1024):
+    """Return the middle of the middle slice of a volume, which stands for the whole where that is too large to look at.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(z, y, x)``, perhaps with channels.
+    side : int
+        Pixels along y and x at most.
+
+    Returns
+    -------
+    tuple of slice
+        ``(z, y, x)``.
+
+    Examples
+    --------
+    >>> middle_box((9, 2000, 30))
+    (slice(4, 5, None), slice(488, 1512, None), slice(0, 30, None))
+    """
+    starts = [shape[0] // 2, *(max(0, (size - side) // 2) for size in shape[1:3])]
+    lengths = (1, *(min(side, size) for size in shape[1:3]))
+    return tuple(slice(start, start + length) for start, length in zip(starts, lengths, strict=True))
+
+
 def find_volume(folder):
     """Find the one volume of a data folder.
 

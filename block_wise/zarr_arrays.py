@@ -4,12 +4,19 @@ import errno
 import functools
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+
+from utils.files import atomic_path
 
 
 class UnreadableBlock(ValueError):
     """A part of a volume that is there, but cannot be read."""
+
+
+class DamagedResult(UnreadableBlock):
+    """A part of a result of the run itself; whoever raises it sees to it that it counts as not done."""
 
 
 def import_zarr(name):
@@ -77,11 +84,13 @@ def create_volume(path, shape, *, chunks, dtype):
         If zarr is not installed.
     """
     zarr, path = import_zarr(Path(path).name), Path(path)
+    if is_empty_file(path / "zarr.json"):
+        (path / "zarr.json").unlink()
     if not (path / "zarr.json").exists():
         # lz4 with shuffled bytes: probabilities shrink little in any codec, so a fast one.
         compressor = zarr.codecs.BloscCodec(cname="lz4", clevel=3, shuffle="shuffle")
         options = {"chunks": (*chunks, *shape[3:]), "dtype": np.dtype(dtype), "compressors": compressor}
-        with _said_if_full(path):
+        with said_if_full(path):
             zarr.create_array(str(path), shape=tuple(shape), fill_value=0, **options)
 
 
@@ -134,12 +143,79 @@ def write_box(path, box, values):
     OSError
         If the disk is full, or it cannot be written for another reason; the message says which.
     """
-    with _said_if_full(path):
+    with said_if_full(path):
         _array(str(path), "r+")[box] = values
 
 
+def is_empty_file(path):
+    """Return whether a file is there, but without content, as some are after a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bool
+    """
+    return path.is_file() and path.stat().st_size == 0
+
+
+def is_empty_chunk(path, block):
+    """Return whether the file of a chunk is there, but without content.
+
+    Parameters
+    ----------
+    path : Path
+        From `create_volume`.
+    block : tuple of int
+        Number of the chunk ``(z, y, x)``.
+
+    Returns
+    -------
+    bool
+    """
+    file = path.joinpath("c", *map(str, block))
+    return is_empty_file(file / "0" if file.is_dir() else file)
+
+
+def save_arrays(path, content):
+    """Write one array (``.npy``), or several by name (``.npz``), whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    content : numpy.ndarray or dict of str to numpy.ndarray
+        What goes in.
+
+    Raises
+    ------
+    OSError
+        As `write_box`.
+    """
+    with said_if_full(path), atomic_path(path) as temporary, temporary.open("wb") as file:
+        if isinstance(content, dict):
+            np.savez(file, **content)
+        else:  # what is not quite a file, because NumPy hides why it cannot write to one
+            np.save(SimpleNamespace(write=file.write), content)
+
+
 @contextmanager
-def _said_if_full(path):
+def said_if_full(path):
+    """Say of an error in writing why it is, and that block-wise runs go on by the same command.
+
+    Parameters
+    ----------
+    path : str or Path
+        What is written.
+
+    Raises
+    ------
+    OSError
+        In place of one that says less.
+    """
     try:
         yield
     except OSError as error:

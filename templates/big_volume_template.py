@@ -23,7 +23,7 @@ sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
 
 from utils.experiment import apply_overrides, parse_command_line
 
-args = parse_command_line(__file__)
+args = parse_command_line(__file__, more={"--scheduler": "address of a dask scheduler, as the variable SCHEDULER"})
 
 # %% Experiment variables
 # --- Data
@@ -76,16 +76,19 @@ SCHEDULER = None
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
+from block_wise.checks import check_stages
 from block_wise.grid import BlockGrid
-from block_wise.job import BlockJob, begin_blocks, network_of_run
+from block_wise.job import BlockJob, begin_blocks, check_begun
 from block_wise.labels import label_blocks
+from block_wise.network import network_of_run
 from block_wise.post_processing import draw_blocks, mask_blocks, z_filter_blocks
 from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.runner import block_workers
+from block_wise.truth import score_blocks
 from block_wise.volumes import VolumeAddress, find_truth, find_volume, open_volume
 from utils.errors import check_choice
 from utils.metrics import scores_from_confusion
-from utils.run import Run
+from utils.run import Run, run_folder
 
 # %% Checks and data
 check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))
@@ -96,9 +99,8 @@ truth = find_truth(args.data_dir) and VolumeAddress(find_truth(args.data_dir), M
 # %% Data augmentation: none, nothing is trained
 
 # %% Network: that of the run, loaded by each worker
-run = Run(args, settings)
 job = BlockJob(
-    run.folder,
+    run_folder(args),
     volume,
     BlockGrid(
         open_volume(volume).shape,
@@ -116,7 +118,17 @@ job = BlockJob(
     empty_values=EMPTY_VALUES,
     dtype=OUTPUT_DTYPE,
 )
-begin_blocks(job, settings, free=("WORKERS", "SCHEDULER", "RUN"), z_filter_size=Z_FILTER_SIZE)
+check_stages(
+    job,
+    z_filter_size=Z_FILTER_SIZE,
+    threshold=THRESHOLD,
+    instances=INSTANCES,
+    min_object_size=MIN_OBJECT_SIZE,
+    truth=truth,
+)
+check_begun(job, settings)
+run = Run(args, settings)
+begin_blocks(job, settings, z_filter_size=Z_FILTER_SIZE, instances=INSTANCES)
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")
@@ -130,13 +142,14 @@ with block_workers(WORKERS, scheduler=SCHEDULER, gpus=args.gpu, log_folder=run.f
     if Z_FILTER_SIZE:
         probability = z_filter_blocks(job, workers, Z_FILTER_SIZE)
         post = "blending_z_filter" if PROTOCOL == "blended" else "z_filter"
-    mask, confusion = mask_blocks(job, workers, probability, threshold=THRESHOLD, truth=truth)
+    mask = mask_blocks(job, workers, probability, threshold=THRESHOLD)
     if INSTANCES:
         labels, n_instances = label_blocks(job, workers, mask, min_voxels=MIN_OBJECT_SIZE)
         print(f"{n_instances} instances: {labels}")
+    scored = truth and score_blocks(job, workers, mask, truth)
 
 # %% Results
-if confusion is not None:
-    run.add_scores("per_image", post, scores_from_confusion(confusion), n=1)
-draw_blocks(run.charts / "middle.png", job, mask, truth=truth)
+if scored:
+    run.add_scores("per_image", post, scores_from_confusion(scored.confusion), n=1)
+draw_blocks(run.charts / "middle.png", job, mask, truth=scored)
 run.finish()

@@ -26,7 +26,7 @@ ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "VOXEL_SIZE_NM", "Z_DOWN")
 MAY_BE_NONE = ("BRIGHTNESS_RANGE", "ENCODER_WEIGHTS", "PROBABILITY_MAP", "SCHEDULE")
 
 
-def parse_command_line(template_file, arguments=None):
+def parse_command_line(template_file, arguments=None, *, more=None):
     """Parse the arguments of a template and choose GPU and backend; call it before Keras is imported.
 
     Parameters
@@ -35,6 +35,9 @@ def parse_command_line(template_file, arguments=None):
         ``__file__`` of the template; ``--help`` prints its docstring and variables.
     arguments : list of str, optional
         Instead of ``sys.argv[1:]``.
+    more : dict of str to str, optional
+        Options of this template alone by name, as ``"--scheduler"``, with their help. Each sets the variable of its
+        name, as ``--set`` does.
 
     Returns
     -------
@@ -63,6 +66,10 @@ def parse_command_line(template_file, arguments=None):
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a variable")
     parser.add_argument("--dry-run", action="store_true", help="everything but training: checks, one step, estimates")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    for option, text in (more or {}).items():
+        parser.add_argument(
+            option, dest="set", action="append", metavar="VALUE", help=text, type=f"{option[2:].upper()}={{}}".format
+        )
     args = parser.parse_args(arguments)
     if not (args.code_dir / "utils" / "experiment.py").is_file():
         raise ValueError(f"code_dir {args.code_dir} is not a copy of this repository. Give {REPOSITORY}.")

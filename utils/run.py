@@ -33,6 +33,7 @@ POST_LABELS = {
     "spurious": "Post-process: Spurious Detection - ",
     "spurious_watershed": "Post-process: Spurious Detection + Watershed - ",
     "spurious_watershed_z_filter": "Post-process: Spurious Detection + Watershed + Z-Filtering - ",
+    "fused_layers": "Post-process: Fused Layers - ",
     "connected_objects": "Post-process: Connected Objects - ",
 }
 METRIC_LABELS = {
@@ -52,6 +53,22 @@ PRINTED_METRICS = ("foreground_iou", "overall_iou")
 # Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the
 # disk space.
 PROBABILITY_STEPS = 4096
+
+
+def run_folder(args):
+    """Return the folder of a run, which need not be there yet.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        From ``parse_command_line``.
+
+    Returns
+    -------
+    Path
+        ``job_dir/results/<id>_<rid>``.
+    """
+    return Path(args.job_dir) / "results" / (f"{args.id}_{args.rid}" + ("_dry_run" if args.dry_run else ""))
 
 
 class Run:
@@ -78,8 +95,8 @@ class Run:
     """
 
     def __init__(self, args, settings, *, intensity_range=None):
-        name = f"{args.id}_{args.rid}" + ("_dry_run" if args.dry_run else "")
-        self.folder = Path(args.job_dir) / "results" / name
+        self.folder = run_folder(args)
+        name = self.folder.name
         self.saved_training = self.folder / "checkpoints"
         machine = this_machine()
         if not machine.is_first:
@@ -125,7 +142,7 @@ class Run:
                     "Use the same, or another --rid."
                 )
             self._earlier_seconds = sum(row["seconds"] for row in read_json(state_file).get("history", []))
-        elif args.resume:
+        elif args.resume and not (self.folder / "blocks").exists():  # block-wise runs go on by themselves
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
         self.folder.mkdir(parents=True, exist_ok=True)
 

@@ -2,23 +2,55 @@
 
 import pytest
 
-from block_wise.manifest import Markers, check_disk, check_manifest, hash_file
+from block_wise.manifest import Markers, check_disk, check_manifest, hash_file, write_manifest
 
 SETTINGS = {"CROP_SHAPE": (8, 32, 32, 1), "OVERLAP": 0.5, "RANGE": None, "NESTED": ((1, 2), (3,))}
 
 
-def test_the_same_settings_go_on(tmp_path):
+@pytest.fixture
+def begun(tmp_path):
     assert check_manifest(tmp_path, SETTINGS) is False
-    assert check_manifest(tmp_path, SETTINGS) is True
+    write_manifest(tmp_path, SETTINGS)
+    assert check_manifest(tmp_path, SETTINGS | {"OVERLAP": 0.25}) is False  # nothing is done yet
+    Markers(tmp_path / "done" / "probability").mark((0, 0, 0))
+    return tmp_path
 
 
-def test_other_settings_are_refused_and_each_is_named(tmp_path):
-    check_manifest(tmp_path, SETTINGS)
+def test_the_same_settings_go_on(begun):
+    assert check_manifest(begun, SETTINGS) is True
+
+
+def test_other_settings_are_refused_and_each_is_named(begun):
     with pytest.raises(ValueError, match=r"2 problems in these blocks.*OVERLAP was 0\.5, is 0\.0; RANGE was None, is"):
-        check_manifest(tmp_path, SETTINGS | {"OVERLAP": 0.0, "RANGE": (0, 1)})
+        check_manifest(begun, SETTINGS | {"OVERLAP": 0.0, "RANGE": (0, 1)})
     with pytest.raises(ValueError, match="NEW was None, is 3"):
-        check_manifest(tmp_path, SETTINGS | {"NEW": 3})
-    assert check_manifest(tmp_path, SETTINGS) is True
+        check_manifest(begun, SETTINGS | {"NEW": 3})
+    assert check_manifest(begun, SETTINGS) is True
+
+
+def test_a_part_alone_counts_too(tmp_path):
+    write_manifest(tmp_path, SETTINGS)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "0_0_0.npy").write_bytes(b"x")
+    with pytest.raises(ValueError, match="OVERLAP was"):
+        check_manifest(tmp_path, SETTINGS | {"OVERLAP": 0.0})
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{"])
+def test_a_damaged_manifest_is_said(begun, content):
+    (begun / "manifest.json").unlink()
+    if content is not None:
+        (begun / "manifest.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"manifest\.json is missing or damaged.*another --rid"):
+        check_manifest(begun, SETTINGS)
+
+
+def test_settings_of_a_later_stage_may_change_until_it_begins(begun):
+    until, changed = {"OVERLAP": ("mask",)}, SETTINGS | {"OVERLAP": 0.0}
+    assert check_manifest(begun, changed, until=until)
+    Markers(begun / "done" / "mask").mark((0, 0, 0))
+    with pytest.raises(ValueError, match="OVERLAP was"):
+        check_manifest(begun, changed, until=until)
 
 
 def test_the_hash_follows_the_content(tmp_path):
@@ -34,6 +66,9 @@ def test_markers_survive_and_unfinished_ones_do_not_count(tmp_path):
     (tmp_path / "stage" / "tmp_2_0_0.json").write_text("{")  # killed while writing
     assert Markers(tmp_path / "stage").done() == {(0, 12, 3), (1, 0, 0)}
     assert markers.read((0, 12, 3)) == {"count": 7}
+    (tmp_path / "stage" / "1_0_0.json").write_bytes(b"")  # a power cut
+    markers.forget((0, 12, 3))
+    assert markers.done() == set()
 
 
 def test_a_small_disk_is_said_before_anything_is_written(tmp_path):

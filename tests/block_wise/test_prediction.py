@@ -1,6 +1,5 @@
-"""Tests of block-wise prediction and filtering in one process: as in memory, restartable, clear about failures."""
+"""Tests of block-wise prediction and filtering in one process: as in memory, and clear about mistakes."""
 
-import errno
 import json
 
 import numpy as np
@@ -8,13 +7,15 @@ import pytest
 from fake_volume_network import FakeNetwork, blobs, make_job
 
 from block_wise import prediction as block_prediction
-from block_wise.job import begin_blocks, network_of_run
+from block_wise.checks import check_stages
+from block_wise.job import begin_blocks
+from block_wise.network import network_of_run
 from block_wise.post_processing import draw_blocks, mask_blocks, z_filter_blocks
 from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.runner import block_workers
-from block_wise.volumes import VolumeAddress
+from block_wise.truth import score_blocks
 from block_wise.zarr_arrays import read_box
-from utils.metrics import confusion_matrix, probability_to_mask
+from utils.metrics import probability_to_mask
 from utils.post_processing import z_filter
 from utils.prediction import predict_blended, predict_crops
 
@@ -65,29 +66,13 @@ def test_z_filter_across_blocks_is_exactly_that_in_memory(tmp_path, here, size, 
     assert np.array_equal(whole(z_filter_blocks(job, here, size)), expected)
 
 
-def test_mask_and_its_agreement_with_the_truth(tmp_path, here):
-    import zarr
-
-    volume = blobs((10, 30, 30))
-    truth = np.uint8(255) * (volume > 140)
-    zarr.create_array(tmp_path / "truth.zarr", data=truth)
-    job = make_job(tmp_path, volume, CROP, BLOCK)
-    probability = predict(job, here)
-    address = VolumeAddress(str(tmp_path / "truth.zarr"))
-    mask, confusion = mask_blocks(job, here, job.output("probability"), threshold=0.45, truth=address)
-    expected = probability_to_mask(probability[..., np.newaxis], 0.45)[..., 0]
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_mask_is_that_in_memory(tmp_path, here, classes):
+    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK, classes=classes)
+    probability = predict(job, here).reshape(10, 30, 30, classes)
+    expected = probability_to_mask(probability, 0.45)[..., 0]
     assert 0.01 < expected.mean() < 0.99
-    assert np.array_equal(whole(mask), expected)
-    assert np.array_equal(confusion, confusion_matrix(truth > 0, expected))
-
-
-def test_a_truth_of_another_size_is_refused(tmp_path, here):
-    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
-    import zarr
-
-    zarr.create_array(tmp_path / "truth.zarr", data=np.zeros((9, 30, 30), np.uint8))
-    with pytest.raises(ValueError, match=r"truth\.zarr is \(9, 30, 30\) \(z, y, x\), but the volume \(10, 30, 30\)"):
-        mask_blocks(job, here, job.output("probability"), truth=VolumeAddress(str(tmp_path / "truth.zarr")))
+    assert np.array_equal(whole(mask_blocks(job, here, job.output("probability"), threshold=0.45)), expected)
 
 
 @pytest.mark.parametrize("classes", [1, 2])
@@ -114,89 +99,6 @@ def test_an_empty_block_asks_the_network_nothing_and_writes_no_chunk(tmp_path, h
     assert not (job.output("probability") / "c").exists()
 
 
-# --- stopped and gone on with
-
-
-def test_a_killed_run_goes_on_and_gives_the_same_bits(tmp_path, here, monkeypatch, capsys):
-    volume = blobs((19, 40, 37))
-    (tmp_path / "straight").mkdir()
-    expected = predict(make_job(tmp_path / "straight", volume, CROP, BLOCK), here)
-    job = make_job(tmp_path, volume, CROP, BLOCK)
-    original, predicted = block_prediction.predict_each, []
-
-    def stop_after_five(*arguments, **options):
-        predicted.append(1)
-        if len(predicted) == 6:
-            raise KeyboardInterrupt
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(block_prediction, "predict_each", stop_after_five)
-    with pytest.raises(KeyboardInterrupt):
-        predict(job, here)
-    assert 0 < len(job.markers("probability").done()) < len(job.grid.blocks)
-    found = predict(job, here)
-    assert "It goes on." in capsys.readouterr().out
-    assert np.array_equal(found, expected)
-    owners = sum(bool(job.grid.corners(block)) for block in job.grid.blocks)
-    assert len(predicted) == owners + 1  # none twice but the one that was interrupted
-
-
-def test_other_settings_and_another_volume_are_refused(tmp_path):
-    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
-    begin_blocks(job, {"OVERLAP": 0.5, "WORKERS": 1}, free=("WORKERS",))
-    begin_blocks(job, {"OVERLAP": 0.5, "WORKERS": 3}, free=("WORKERS",))
-    with pytest.raises(ValueError, match=r"OVERLAP was 0\.5, is 0\.25"):
-        begin_blocks(job, {"OVERLAP": 0.25})
-    (tmp_path / "other").mkdir()
-    other = make_job(tmp_path / "other", blobs((11, 30, 30)), CROP, BLOCK, network=FakeNetwork(seconds=0.001))
-    import dataclasses
-
-    other = dataclasses.replace(other, folder=job.folder)
-    with pytest.raises(ValueError, match=r"weights was .*; volume was .*; volume shape was \[10, 30, 30, 1\]"):
-        begin_blocks(other, {"OVERLAP": 0.5})
-
-
-def test_a_damaged_chunk_costs_its_blocks_only_and_a_repaired_one_is_enough(tmp_path, here):
-    volume = blobs((19, 40, 37))
-    job = make_job(tmp_path, volume, CROP, BLOCK, grid_options={})
-    chunk = tmp_path / "input.zarr" / "c" / "0" / "0" / "0"
-    whole_chunk = chunk.read_bytes()
-    chunk.write_bytes(whole_chunk[:30])
-    with pytest.raises(ValueError, match=r"all other blocks are done.*input\.zarr cannot be read at z 0 to \d+, y 0"):
-        predict(job, here)
-    done = job.markers("probability").done()
-    assert (0, 0, 0) not in done and (2, 1, 1) in done
-    chunk.write_bytes(whole_chunk)
-    expected = next(predict_crops(FakeNetwork(), [volume[..., np.newaxis]], CROP))[..., 0]
-    assert np.allclose(predict(job, here), expected, rtol=0, atol=5e-7)
-
-
-def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, here, monkeypatch):
-    job = make_job(tmp_path, blobs((19, 40, 37)), CROP, BLOCK)
-    save, saved = np.save, []
-
-    def full_after_four(path, array):
-        saved.append(path)
-        if len(saved) == 5:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save(path, array)
-
-    monkeypatch.setattr(np, "save", full_after_four)
-    with pytest.raises(OSError, match=r"the disk is full\. Nothing written before is lost"):
-        predict(job, here)
-    assert len(list((job.blocks_folder / "parts").iterdir())) + len(job.markers("probability").done()) >= 4
-    monkeypatch.undo()
-    predict(job, here)
-    assert len(saved) == 5
-
-
-def test_a_disk_that_is_too_small_is_said_at_once(tmp_path, monkeypatch):
-    usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("block_wise.manifest.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(ValueError, match="GiB are free"):
-        begin_blocks(make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK), {})
-
-
 # --- mistakes
 
 
@@ -216,14 +118,32 @@ def test_half_precision_on_disk(tmp_path, here):
     assert found.dtype == np.float16 and 0.5 < found.max() <= 1
 
 
-def test_a_dry_run_predicts_one_block_and_leaves_no_part(tmp_path, here, capsys):
-    job = make_job(tmp_path, blobs((19, 40, 37)), CROP, BLOCK)
+def test_a_dry_run_predicts_one_block_that_is_not_empty_and_leaves_no_part(tmp_path, here, capsys):
+    volume = blobs((8, 16, 80))
+    volume[:, :, 16:] = 0  # the block in the middle is empty
+    job = make_job(tmp_path, volume, CROP, (8, 16, 16), empty_values=(0,), grid_options={})
     begin_blocks(job, {})
     with pytest.raises(SystemExit) as stopped:
         dry_run_blocks(job, here)
     assert not stopped.value.code
-    assert "hours of one worker" in capsys.readouterr().out
-    assert not list((job.blocks_folder / "parts").iterdir())
+    said = capsys.readouterr().out
+    assert "Block (0, 0, 2) is empty" in said and "Block (0, 0, 0), afterwards" in said
+    assert "hours of one worker" in said
+    assert not (job.blocks_folder / "parts").exists()
+
+
+@pytest.mark.parametrize(("value", "said"), [(500.0, "float values 0 to 500, outside 0 to 1"), (np.nan, "holds NaN")])
+def test_grey_values_that_no_range_fits_are_refused(tmp_path, here, value, said):
+    volume = np.zeros((10, 30, 30), np.float32)
+    volume[0, 0, 0] = value  # not in the slice that is looked at first
+    job = make_job(tmp_path, volume, CROP, BLOCK)
+    check_stages(job)
+    with pytest.raises(ValueError, match=f"input.zarr .*{said}"):
+        predict(job, here)
+    volume[5, 15, 15] = value
+    (tmp_path / "middle").mkdir()
+    with pytest.raises(ValueError, match=f"input.zarr, in its middle slice, .*{said}"):
+        check_stages(make_job(tmp_path / "middle", volume, CROP, BLOCK))
 
 
 def stored_run(folder, **content):
@@ -269,6 +189,7 @@ def test_grey_values_without_a_range_and_channels_that_differ_are_refused(tmp_pa
 def test_a_picture_of_the_middle(tmp_path, here):
     job = make_job(tmp_path, blobs((10, 30, 40)), CROP, BLOCK)
     begin_blocks(job, {})
-    mask, _ = mask_blocks(job, here, predict_blocks(job, here))
-    draw_blocks(tmp_path / "middle.png", job, mask, truth=job.volume)
+    mask = mask_blocks(job, here, predict_blocks(job, here))
+    truth = score_blocks(job, here, mask, job.volume)
+    draw_blocks(tmp_path / "middle.png", job, mask, truth=truth)
     assert (tmp_path / "middle.png").stat().st_size > 1000

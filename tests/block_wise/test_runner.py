@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 
@@ -38,9 +40,9 @@ def test_tasks_run_once_all_that_they_need_is_done(capsys):
 
 
 def test_progress_says_the_time_left(capsys, monkeypatch):
-    monkeypatch.setattr("block_wise.runner.SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr("block_wise.progress.SECONDS_BETWEEN_LINES", 0)
     clock = iter(range(0, 1000, 60))
-    monkeypatch.setattr("block_wise.runner.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("block_wise.progress.time.monotonic", lambda: next(clock))
     run_here({number: Task(str, (), amount=600) for number in range(3)})
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
@@ -120,7 +122,7 @@ def wait_until_started(workers, count):
 def predict_and_label(job, workers):
     begin_blocks(job, {})
     predict_blocks(job, workers)
-    mask, _ = mask_blocks(job, workers, z_filter_blocks(job, workers, 3))
+    mask = mask_blocks(job, workers, z_filter_blocks(job, workers, 3))
     labels, _ = label_blocks(job, workers, mask)
     return [everything(path) for path in (job.output("probability"), job.output("z_filter"), labels)]
 
@@ -166,7 +168,9 @@ def test_a_task_that_kills_every_worker_is_said():
         os.abort()
 
     with block_workers(1) as workers:
-        with pytest.raises(ValueError, match="a block killed its worker again and again.*BLOCK_SHAPE"):
+        with pytest.raises(
+            ValueError, match="killed its worker again and again.*fewer WORKERS; or anew, with another --rid"
+        ):
             list(run_tasks(workers, {"a": Task(too_large, ())}, title="Test"))
 
 
@@ -187,3 +191,48 @@ def test_a_scheduler_that_goes_away_is_said():
         workers._client.cluster.close()
         with pytest.raises(ConnectionError, match="(scheduler is gone|no worker process is left).*same command again"):
             workers.result(workers.finished([future])[0])
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """Return the address of `dask scheduler`, a process of its own, and a function that starts a `dask worker`."""
+    processes = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "dask", *arguments]
+        options = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        processes.append(subprocess.Popen(command, **options))
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0")
+    address = f"tcp://127.0.0.1:{port}"
+    yield address, lambda: start("worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard")
+    for process in reversed(processes):
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_scheduler_waits_for_its_worker_which_then_predicts(tmp_path, scheduler, monkeypatch, capsys):
+    address, start_worker = scheduler
+    volume = blobs((16, 48, 48))
+    (tmp_path / "one").mkdir()
+    options = {"crop": (6, 16, 16), "block": (8, 24, 48)}
+    with block_workers(0) as workers:
+        expected = predict_and_label(make_job(tmp_path / "one", volume, **options), workers)
+    monkeypatch.setattr("block_wise.runner.SECONDS_BETWEEN_REMINDERS", 0)
+    monkeypatch.setattr("block_wise.runner.SECONDS_TO_CONNECT", 120)
+    with block_workers(0, scheduler=address) as workers:
+        check, asked = workers._check_workers, []
+
+        def start_one_after_the_first_question():
+            check()
+            asked.append(capsys.readouterr().out)
+            if len(asked) == 1:
+                start_worker()
+
+        workers._check_workers = start_one_after_the_first_question
+        found = predict_and_label(make_job(tmp_path, volume, **options), workers)
+    assert f"No worker is at the dask scheduler {address} yet" in asked[0]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))

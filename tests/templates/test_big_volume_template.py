@@ -134,13 +134,15 @@ def test_a_killed_worker_and_a_killed_run_change_no_bit(data, straight, tmp_path
     done = blocks_done(folder)
     assert 7 <= done < 27
 
-    refused = run(data, tmp_path, "--id", "big", WORKERS=0, Z_FILTER_SIZE=5, THRESHOLD=0.4)
+    record = (folder / "settings.json").read_bytes()
+    refused = run(data, tmp_path, "--id", "big", WORKERS=0, ENSEMBLE=True, OUTPUT_DTYPE="float16", THRESHOLD=0.4)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr
-    assert "Z_FILTER_SIZE was 3, is 5; THRESHOLD was 0.5, is 0.4" in refused.stderr
-    assert blocks_done(folder) == done
+    assert "ENSEMBLE was False, is True; OUTPUT_DTYPE was 'float32', is 'float16'." in refused.stderr
+    assert blocks_done(folder) == done and (folder / "settings.json").read_bytes() == record
 
-    resumed = run(data, tmp_path, "--id", "big", WORKERS=1)
+    resumed = run(data, tmp_path, "--id", "big", "--resume", WORKERS=1)
     assert resumed.returncode == 0, resumed.stderr
+    assert "nothing to resume" not in resumed.stdout
     assert f"{done} of 27 blocks are predicted. It goes on." in resumed.stdout
     for name in RESULTS:
         assert np.array_equal(read(folder, name), read(straight[0], name)), name
@@ -157,11 +159,34 @@ def test_a_dry_run_says_how_long_it_will_take(data, tmp_path):
     ("settings", "said"),
     [
         ({"RUN": None}, "RUN is None, which does not exist"),
-        ({"SCHEDULER": "tcp://127.0.0.1:1"}, "no dask scheduler answers at 'tcp://127.0.0.1:1'"),
+        ({"Z_FILTER_SIZE": 4, "THRESHOLD": 2.0}, "Z_FILTER_SIZE is 4"),
+        (
+            {"THRESHOLD": 2.0, "MIN_OBJECT_SIZE": -1},
+            "2 problems in the variables: THRESHOLD is 2.0; a probability from 0 to 1 is needed, such as 0.5; MIN",
+        ),
     ],
-    ids=["no run", "no scheduler"],
+    ids=["no run", "z-filter", "threshold and size"],
 )
-def test_mistakes_end_in_a_sentence(data, tmp_path, settings, said):
+def test_mistakes_end_in_a_sentence_before_the_first_block(data, tmp_path, settings, said):
     result = run(data, tmp_path, **settings)
     assert result.returncode == 1
     assert said in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_truth_of_another_size_is_said_before_the_first_block(data, tmp_path):
+    (tmp_path / "test" / "y").mkdir(parents=True)
+    (tmp_path / "test" / "x").symlink_to(data / "test" / "x")
+    zarr.create_array(tmp_path / "test" / "y" / "volume.zarr", data=np.zeros((20, 72, 55), np.uint8))
+    result = run(tmp_path, tmp_path / "job", RUN=weights_of(data))
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "the truth volume.zarr is (20, 72, 55) (z, y, x), but the volume (20, 72, 56)" in result.stderr
+    assert not (tmp_path / "job").exists()
+
+
+def test_the_option_for_a_scheduler_is_the_variable(data, tmp_path):
+    result = run(data, tmp_path, "--scheduler", "tcp://127.0.0.1:1")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "no dask scheduler answers at 'tcp://127.0.0.1:1'" in result.stderr
+    record = json.loads((tmp_path / "results" / "unknown_job_0" / "settings.json").read_text())
+    assert record["settings"]["SCHEDULER"] == "tcp://127.0.0.1:1"

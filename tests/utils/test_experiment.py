@@ -168,3 +168,11 @@ def test_an_error_raised_on_purpose_is_one_sentence():
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback():
     assert "Traceback" in run_code(SAY_ERRORS + "crops.crop_starts('9', 3)").stderr
+
+
+def test_an_option_of_one_template_sets_its_variable(tmp_path):
+    more = {"--scheduler": "address"}
+    flags = ["--gpu", "-1", "--set", "WORKERS=2", "--scheduler", "tcp://node7:8786"]
+    args = parse_command_line(TEMPLATE, [str(ROOT), "data", "job", *flags], more=more)
+    assert args.set == ["WORKERS=2", "SCHEDULER=tcp://node7:8786"]
+    assert parse_command_line(TEMPLATE, [str(ROOT), "data", "job", "--gpu", "-1"], more=more).set == []

@@ -1,0 +1,52 @@
+"""Checks of a block-wise run before its first block: what would end it hours later is said at once."""
+
+from block_wise.truth import check_truth
+from block_wise.volumes import middle_box, open_volume
+from utils.checks import check_z_filter_size
+from utils.errors import raise_problems
+from utils.intensity import intensity_problem, network_scale
+
+
+def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0, truth=None):
+    """Check the volume, its truth, and the variables of all stages; nothing is written.
+
+    Parameters
+    ----------
+    job : BlockJob
+        What is to be done.
+    z_filter_size, min_object_size : int
+        As `z_filter_blocks` and `label_blocks` will get them.
+    threshold : float
+        As `mask_blocks`.
+    instances : bool
+        Whether there will be labels.
+    truth : VolumeAddress, optional
+        As `score_blocks`.
+
+    Raises
+    ------
+    ValueError
+        With all variables that are out of range; or as `check_truth`; or if the middle of the volume holds other grey
+        values than the network was trained with.
+    """
+    check_z_filter_size(z_filter_size)
+    problems = []
+    if not 0 <= threshold <= 1:
+        problems.append(f"THRESHOLD is {threshold}; a probability from 0 to 1 is needed, such as 0.5")
+    if min_object_size < 0:
+        problems.append(f"MIN_OBJECT_SIZE is {min_object_size}; wanted a number of voxels, 0 to keep all objects")
+    if instances and job.classes > 2:
+        problems.append(f"instances need one foreground class, but the network has {job.classes}; set INSTANCES=False")
+    if job.batch_size < 1:
+        problems.append(f"BATCH_SIZE is {job.batch_size}; wanted a number of subvolumes, or 0 for that of the training")
+    raise_problems("the variables", problems)
+    volume = open_volume(job.volume)
+    network_scale(volume.dtype, job.intensity_range)
+    problem = intensity_problem(volume.read(middle_box(volume.shape)), job.intensity_range)
+    if problem:
+        raise ValueError(
+            f"{volume.name}, in its middle slice, {problem}. A range is that of the training: without one, scale the "
+            "volume."
+        )
+    if truth is not None:
+        check_truth(job, truth)

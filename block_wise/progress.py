@@ -1,0 +1,50 @@
+"""How far the work on blocks is, how fast it goes, and how long it will take, in lines."""
+
+import time
+
+SECONDS_BETWEEN_LINES = 20
+
+
+class Progress:
+    """A line every now and then, and one at the end.
+
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    unit : str
+        Of the amounts.
+    amounts : list of float
+        Of all tasks.
+    done : int
+        Tasks that an earlier run did.
+    """
+
+    def __init__(self, title, unit, amounts, done):
+        self._title, self._unit, self._amount = title, unit, sum(amounts)
+        # Small tasks that follow the large ones are not counted.
+        self._count = sum(amount > 0 for amount in amounts) if self._amount else len(amounts)
+        self._begun = self._said = time.monotonic()
+        self._done, self._worked = 0, 0.0
+        if done:
+            print(f"{title}: {done} done before, {self._count} to do.", flush=True)
+
+    def add(self, amount):
+        """Count a task of this amount as done."""
+        if self._amount and not amount:
+            return
+        self._done, self._worked = self._done + 1, self._worked + amount
+        now = time.monotonic()
+        last = self._done == self._count
+        if not last and now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said, seconds = now, max(now - self._begun, 1e-9)
+        share = self._worked / self._amount if self._amount else self._done / self._count
+        left = "" if last else f", {_clock(seconds * (1 / max(share, 1e-9) - 1))} left"
+        rate = f", {self._worked / seconds:,.0f} {self._unit}/s" if self._amount else ""
+        print(f"{self._title}: {self._done} of {self._count}, {_clock(seconds)}{rate}{left}", flush=True)
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
