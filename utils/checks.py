@@ -117,13 +117,15 @@ def check_volumes_hold_crop(volumes, crop_shape, *, what):
     )
 
 
-def check_z_filter_size(size):
+def check_z_filter_size(size, name="Z_FILTER_SIZE"):
     """Check the number of slices of the median along z, long before it is used.
 
     Parameters
     ----------
     size : int
-        ``Z_FILTER_SIZE``; 0 is off.
+        Slices; 0 is off.
+    name : str
+        The variable, for the message.
 
     Raises
     ------
@@ -131,9 +133,7 @@ def check_z_filter_size(size):
         If it is below 0 or even.
     """
     if size and (size < 1 or size % 2 == 0):
-        raise ValueError(
-            f"Z_FILTER_SIZE is {size}: such a median has no middle slice. Use an odd number such as 5, or 0."
-        )
+        raise ValueError(f"{name} is {size}: such a median has no middle slice. Use an odd number such as 5, or 0.")
 
 
 def check_same_size(images, *, why, remedy):

@@ -33,6 +33,8 @@ def test_poolings_along_z_halve_or_leave_z_alone(z_down):
 def test_a_median_without_a_middle_slice_is_refused(size):
     with pytest.raises(ValueError, match=f"Z_FILTER_SIZE is {size}"):
         check_z_filter_size(size)
+    with pytest.raises(ValueError, match=f"^LAST_Z_FILTER_SIZE is {size}"):
+        check_z_filter_size(size, name="LAST_Z_FILTER_SIZE")
     assert [check_z_filter_size(good) for good in (0, 1, 5)] == [None] * 3
 
 

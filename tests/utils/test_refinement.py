@@ -7,7 +7,14 @@ from skimage.feature import canny
 from skimage.segmentation import watershed
 
 from utils.flooding import flood
-from utils.refinement import _markers, _relief, spurious_filter, watershed_refinement
+from utils.refinement import (
+    _markers,
+    _relief,
+    check_min_probability,
+    check_watershed,
+    spurious_filter,
+    watershed_refinement,
+)
 
 SHAPE = (72, 96)
 SMALL_STEPS = {"open_iterations": 1, "dilate_iterations": 6, "erode_iterations": 4, "canny_sigma": 1.0}
@@ -273,6 +280,21 @@ def test_different_sizes_are_refused():
 def test_wrong_parameters_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         refined(probability(), picture(), **settings)
+
+
+def test_checks_name_the_variables_of_a_template():
+    with pytest.raises(ValueError, match="^SPURIOUS_BELOW is 0.3"):
+        check_min_probability(0.3, name="SPURIOUS_BELOW")
+    check_min_probability(0.5)
+    steps, sigmas = {"OPEN": 0, "DILATE": 0, "ERODE": 2}, {"SIGMA": 0.0}
+    check_watershed(steps, sigmas)
+    for wrong, message in (
+        ((steps | {"ERODE": 0}, sigmas), "^DILATE and ERODE are 0, which leaves nothing to refine"),
+        ((steps | {"OPEN": -1}, sigmas), "^OPEN is -1"),
+        ((steps, {"SIGMA": -1.0}), "^SIGMA is -1.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_watershed(*wrong)
 
 
 @pytest.mark.parametrize("process", [spurious, lambda prediction: refined(prediction, picture())])

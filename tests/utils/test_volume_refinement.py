@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from utils.volume_refinement import fuse_layers, remove_small_objects
+from utils.volume_refinement import check_min_overlap, check_min_size, fuse_layers, remove_small_objects
 
 
 def volume_of(*boxes, shape=(10, 12, 14), value=0.9):
@@ -179,12 +179,16 @@ def test_share_of_overlap(overlap, stays):
 def test_impossible_limits_are_refused(limits):
     with pytest.raises(ValueError, match="at least 0 and 1 are needed.*1000 and 3"):
         list(remove_small_objects([], **limits))
+    with pytest.raises(ValueError, match="^MIN_VOXELS is .* and MIN_SLICES "):
+        check_min_size(limits["min_voxels"], limits.get("min_slices", 1), names=("MIN_VOXELS", "MIN_SLICES"))
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.1, float("nan")])
 def test_impossible_shares_are_refused(overlap):
     with pytest.raises(ValueError, match="min_overlap is .* Use 0.2"):
         list(fuse_layers([], min_overlap=overlap))
+    with pytest.raises(ValueError, match="^MIN_LAYER_OVERLAP is "):
+        check_min_overlap(overlap, name="MIN_LAYER_OVERLAP")
 
 
 @pytest.mark.parametrize("process", [lambda v: remove_small_objects(v, 30), fuse_layers])
