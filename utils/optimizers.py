@@ -23,6 +23,7 @@ def get_optimizer(
     momentum=0.99,
     warm_up=0.0,
     final_learning_rate=0.1,
+    epsilon=1e-7,
 ):
     """Return an optimizer by name.
 
@@ -45,6 +46,9 @@ def get_optimizer(
         Of ``cosine``: fraction of the steps in which the rate first rises, linearly from a 25th; 0 .. 1, 1 excluded.
     final_learning_rate : float
         Of ``adabound``: rate of the SGD that it becomes.
+    epsilon : float
+        Of ``adam`` and ``adamw``: added to the root of the mean square of the gradients; 1e-7 in Keras, 1e-8 in the
+        paper (Kingma and Ba 2015).
 
     Returns
     -------
@@ -53,7 +57,7 @@ def get_optimizer(
     Raises
     ------
     ValueError
-        If a name is unknown, a rate is not positive, or the steps are missing.
+        If a name is unknown, a rate or epsilon is not positive, or the steps are missing.
 
     Examples
     --------
@@ -65,6 +69,8 @@ def get_optimizer(
     for variable, rate in (("LEARNING_RATE", learning_rate), ("FINAL_LEARNING_RATE", final_learning_rate)):
         if rate <= 0:
             raise ValueError(f"{variable} is {rate}; it must be above 0, e.g. 0.002.")
+    if epsilon <= 0:
+        raise ValueError(f"EPSILON is {epsilon}; it must be above 0, e.g. 1e-8.")
     if schedule not in (None, "plateau") and not total_steps:
         raise ValueError(
             f"SCHEDULE {schedule!r} needs total_steps, the steps of the whole training; got {total_steps}."
@@ -75,10 +81,10 @@ def get_optimizer(
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=momentum)
     if name == "adam":
-        return keras.optimizers.Adam(rate)
+        return keras.optimizers.Adam(rate, epsilon=epsilon)
     if name == "adabound":
         return AdaBound(rate, final_learning_rate, base_learning_rate=learning_rate)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, epsilon=epsilon)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

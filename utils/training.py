@@ -54,6 +54,7 @@ def compile_network(
     momentum=0.99,
     warm_up=0.0,
     final_learning_rate=0.1,
+    epsilon=1e-7,
     foreground_weight=None,
     class_weights=None,
     focal_gamma=2.0,
@@ -83,6 +84,8 @@ def compile_network(
         Of the schedule ``cosine``: fraction of the steps in which the rate rises.
     final_learning_rate : float
         Of ``adabound``: rate of the SGD that it becomes.
+    epsilon : float
+        Of ``adam`` and ``adamw``.
     foreground_weight : float, optional
         How many times a foreground pixel counts in ``w_bce`` and ``w_bce_dice``.
     class_weights : sequence of float, optional
@@ -102,7 +105,7 @@ def compile_network(
         If a name is unknown or a number makes no sense.
     """
     rate = {"learning_rate": learning_rate, "schedule": schedule, "total_steps": steps, "warm_up": warm_up}
-    rate |= {"momentum": momentum, "final_learning_rate": final_learning_rate}
+    rate |= {"momentum": momentum, "final_learning_rate": final_learning_rate, "epsilon": epsilon}
     weights = {"foreground_weight": foreground_weight, "class_weights": class_weights, "masks": masks}
     weights |= {"focal_gamma": focal_gamma, "tversky_weights": tversky_weights}
     several = {} if output_weights is None else {"loss_weights": output_weights}

@@ -33,6 +33,10 @@ def test_adam_and_adamw(name, decay):
     assert type(optimizer) is {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[name]
     assert optimizer.weight_decay == decay
     assert float(optimizer.learning_rate) == pytest.approx(0.01)
+    assert optimizer.epsilon == 1e-7
+    assert get_optimizer(name, learning_rate=0.01, epsilon=1e-8).epsilon == 1e-8
+    with pytest.raises(ValueError, match="EPSILON is 0; it must be above 0"):
+        get_optimizer(name, learning_rate=0.01, epsilon=0)
 
 
 def test_adamw_decays_kernels_and_neither_biases_nor_normalisation():
