@@ -5,6 +5,7 @@ from keras import layers
 
 from networks.blocks import classifier, convolution, convolution_block, dropout, max_pooling
 from networks.u_shape import check_levels
+from sota_implementations.builder_checks import check_dropout_and_filters
 
 DEPTH = 4
 
@@ -44,7 +45,7 @@ def Casser_U_Net_2D(  # noqa: N802 - published name
     Raises
     ------
     ValueError
-        If a given size is not divisible.
+        If a given size is not divisible, or as `check_dropout_and_filters`.
 
     Examples
     --------
@@ -52,6 +53,7 @@ def Casser_U_Net_2D(  # noqa: N802 - published name
     1958533
     """
     check_levels(image_shape, DEPTH)
+    check_dropout_and_filters(dropout={"DROP_VALUE": dr_rate}, filters={"START_FILTERS": start_filters})
     options = {"activation": activation, "kernel_initializer": k_init}
 
     def block(x, factor):

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from networks.blocks import CropTo, convolution, dropout, max_pooling, n_spatial, probability, up_convolution
+from sota_implementations.builder_checks import check_dropout_and_filters
 from sota_implementations.cheng_2017.stochastic_downsampling import StochasticDownsampling2D, StochasticDownsampling3D
 
 # Blocks at each size, beside those that halve.
@@ -59,7 +60,7 @@ def asymmetric_network(
     Raises
     ------
     ValueError
-        If ``t_downsmp_layer`` is not an even number.
+        If ``t_downsmp_layer`` is not an even number, or as `check_dropout_and_filters`.
 
     Examples
     --------
@@ -111,6 +112,7 @@ def asymmetric_3D_network(  # noqa: N802 - published name
 
 
 def _asymmetric(name, image_shape, channels, n_classes, options):
+    check_dropout_and_filters(dropout={"DROP_VALUE": options["rate"]}, filters={"NUM_INIT_CHANNELS": channels})
     inputs = keras.Input(image_shape, name="image")
     first = _convolution(inputs, channels, strides=2, kernel_initializer=options["k_init"])
     x = layers.Concatenate()([first, max_pooling(inputs)])

@@ -1,5 +1,7 @@
 """Stochastic downsampling (Cheng and Varshney 2017), after S3Pool (Zhai et al. 2017, arXiv 1611.05138)."""
 
+from numbers import Integral
+
 import keras
 from keras import layers, ops
 
@@ -9,9 +11,9 @@ class _StochasticDownsampling(layers.Layer):
 
     def __init__(self, t=4, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(t, int) or t < 2 or t % 2:
+        if not isinstance(t, Integral) or t < 2 or t % 2:
             raise ValueError(f"t is {t!r}; half of each group is kept, so it must be an even number such as 4.")
-        self.t, self.seed = t, seed
+        self.t, self.seed = int(t), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.input_spec = layers.InputSpec(ndim=self.n_axes + 2)
 

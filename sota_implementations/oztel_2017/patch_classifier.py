@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from networks.blocks import classifier, convolution, dropout, max_pooling
+from sota_implementations.builder_checks import check_dropout_and_filters
 
 
 def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=0.5, k_init="glorot_uniform"):
@@ -35,7 +36,7 @@ def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=
     Raises
     ------
     ValueError
-        If a given side of the input is not divisible by 8, or below 32.
+        If a given side of the input is not divisible by 8, or below 32, or the dropout is no fraction below 1.
 
     Examples
     --------
@@ -44,6 +45,7 @@ def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=
     (143462, (1, 1, 1, 2))
     """
     _check_sizes(input_shape)
+    check_dropout_and_filters(dropout={"DROP_VALUE": dropout_rate}, filters={})
     options = {"kernel_initializer": k_init}
     inputs = keras.Input(input_shape, name="image")
     x = convolution(layers.BatchNormalization()(inputs), 32, size=5, **options)
@@ -89,7 +91,8 @@ def create_oztel_model_V1(  # noqa: N802 - published name
     """
     _check_sizes(input_shape)
     if len(dropout_rates) != 3:
-        raise ValueError(f"DROPOUT_RATES holds {len(dropout_rates)} values {tuple(dropout_rates)}; the network has 3.")
+        raise ValueError(f"DROP_VALUES holds {len(dropout_rates)} values {tuple(dropout_rates)}; the network has 3.")
+    check_dropout_and_filters(dropout={f"DROP_VALUES[{n}]": rate for n, rate in enumerate(dropout_rates)}, filters={})
 
     def normalised(x):
         return layers.Activation("relu")(layers.BatchNormalization()(x))

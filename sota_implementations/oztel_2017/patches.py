@@ -139,7 +139,7 @@ def repeat_foreground(patches, repeats=None):
     Raises
     ------
     ValueError
-        If the number is below 1.
+        If the number is below 1, or no patch is foreground.
 
     Examples
     --------
@@ -154,6 +154,11 @@ def repeat_foreground(patches, repeats=None):
         )
     is_foreground = _foreground_fractions(patches.y) >= 0.5
     foreground, background = np.flatnonzero(is_foreground), np.flatnonzero(~is_foreground)
+    if not len(foreground):
+        raise ValueError(
+            f"none of {len(patches)} patches is foreground, so there is nothing to repeat. Check masks, or lower "
+            "FOREGROUND_ABOVE of keep_clear_patches."
+        )
     repeats = repeats or max(1, round(len(background) / len(foreground)))
     return patches.subset([*background, *np.tile(foreground, repeats)])
 
@@ -187,13 +192,18 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
     numpy.ndarray
         Probability of the foreground, ``(y, x, 1)``, float32, 0 .. 1, of the size of each image.
 
+    Raises
+    ------
+    ValueError
+        If an image has another number of channels than the network.
+
     Examples
     --------
     >>> model = keras.Sequential([keras.layers.AveragePooling2D(32, 8), keras.layers.Softmax()])
     >>> [p.shape for p in dense_probability(model, [np.zeros((50, 61, 2), np.uint8)])]
     [(50, 61, 1)]
     """
-    to_predict, originals = itertools.tee(images)
+    to_predict, originals = itertools.tee(_with_channels_of(model, image) for image in images)
 
     def orientations(image):
         # The turns that keep the shape of an oblong image come first, so that batches of one shape are full.
@@ -210,6 +220,17 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
 def _foreground_fractions(masks):
     """Return the share of foreground in each mask, ``(n,)``."""
     return np.array([np.count_nonzero(mask) / mask.size for mask in masks])
+
+
+def _with_channels_of(model, image):
+    # A sequential model without a layer of input takes what comes first.
+    channels = model.inputs[0].shape[-1] if hasattr(model, "inputs") else image.shape[-1]
+    if image.shape[-1] != channels:
+        raise ValueError(
+            f"an image of the shape {image.shape} has {image.shape[-1]} channels, but the network takes {channels}. "
+            f"Convert the images, or build the network for (None, None, {image.shape[-1]})."
+        )
+    return image
 
 
 def _mirror_outwards(image):

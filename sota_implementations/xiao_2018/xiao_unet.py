@@ -5,8 +5,11 @@ from keras import layers
 
 from networks.blocks import CropTo, classifier, convolution, max_pooling
 from networks.deep_supervision import DeeplySupervised
+from sota_implementations.builder_checks import check_dropout_and_filters
 
-REGULARIZER = keras.regularizers.L2(0.01)
+# Of the output weights in the paper, by which `DeeplySupervised` divides the losses.
+SUM_OF_WEIGHTS = 1 + 0.15 + 0.3
+REGULARIZER = keras.regularizers.L2(0.01 / SUM_OF_WEIGHTS)
 
 
 def U_Net_3D_Xiao(  # noqa: N802 - published name
@@ -17,8 +20,8 @@ def U_Net_3D_Xiao(  # noqa: N802 - published name
     A residual U-Net for anisotropic volumes: all convolutions see three slices, z is never reduced, skips are added
     and not concatenated, and two auxiliary classifiers learn in the decoder, one from its deepest block, one in front
     of its last. In the loss the main output weighs 1, that of the deepest block 0.15 and the other 0.3; in this order
-    they come out. `DeeplySupervised` divides the weights by their sum, but not the L2 penalties, which therefore count
-    1.45 times as much as in the paper.
+    they come out. `DeeplySupervised` divides the weights by their sum, 1.45. The L2 penalties are divided by it too, so
+    that the loss is the published one divided by 1.45.
 
     As in the published code: L2 of 0.01 on the auxiliary classifiers and on the last 3x3x3 convolution only, which
     has 3 feature maps, as the first one. Deviations from it: what follows an enlargement by nearest neighbour there
@@ -46,7 +49,7 @@ def U_Net_3D_Xiao(  # noqa: N802 - published name
     Raises
     ------
     ValueError
-        If ``feature_maps`` does not hold four values.
+        If ``feature_maps`` does not hold four whole numbers above 0.
 
     Examples
     --------
@@ -56,6 +59,9 @@ def U_Net_3D_Xiao(  # noqa: N802 - published name
     """
     if len(feature_maps) != 4:
         raise ValueError(f"FEATURE_MAPS holds {len(feature_maps)} values {tuple(feature_maps)}; the network has 4.")
+    check_dropout_and_filters(
+        dropout={}, filters={f"FEATURE_MAPS[{n}]": number for n, number in enumerate(feature_maps)}
+    )
 
     def unit(x, filters, size=3, **options):
         x = layers.BatchNormalization()(convolution(x, filters, size=size, kernel_initializer=k_init, **options))

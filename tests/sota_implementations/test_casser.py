@@ -58,6 +58,19 @@ def test_a_step_lowers_the_loss_and_the_saved_model_predicts_the_same(tmp_path):
     np.testing.assert_allclose(again.predict_on_batch(x), model.predict_on_batch(x), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dr_rate": 1.0}, "DROP_VALUE is 1.0; wanted a fraction of at least 0 and below 1"),
+        ({"start_filters": 0}, "START_FILTERS is 0; wanted a whole number of feature maps above 0"),
+        ({"start_filters": 1.5}, "START_FILTERS is 1.5"),
+    ],
+)
+def test_impossible_dropout_and_feature_maps_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Casser_U_Net_2D((None, None, 1), **options)
+
+
 def test_sizes_that_the_poolings_do_not_divide_are_refused():
     with pytest.raises(ValueError, match=r"image_shape \(500, 512, 1\): 500 is not divisible by 16 \(4 poolings\)"):
         Casser_U_Net_2D((500, 512, 1))

@@ -153,7 +153,25 @@ def test_layer_does_the_same_on_another_backend(backend):
     assert result.returncode == 0, result.stdout[-3000:]
 
 
-@pytest.mark.parametrize("t", [3, 0, -2, 2.0, None])
+def test_a_group_may_be_a_number_of_numpy(tmp_path):
+    inputs = keras.Input((None, None, 1))
+    keras.Model(inputs, StochasticDownsampling2D(np.int64(4))(inputs)).save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").layers[-1].t == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fixed_dropout": 1.5}, "DROP_VALUE is 1.5; wanted a fraction"),
+        ({"numInitChannels": 0}, "NUM_INIT_CHANNELS is 0; wanted a whole number"),
+    ],
+)
+def test_impossible_dropout_and_feature_maps_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        asymmetric_network((None, None, 1), **options)
+
+
+@pytest.mark.parametrize("t", [3, 0, -2, 2.0, None, True])
 def test_groups_that_have_no_half_are_refused(t):
     with pytest.raises(ValueError, match=r"t is .*; half of each group is kept"):
         StochasticDownsampling2D(t)

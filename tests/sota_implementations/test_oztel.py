@@ -157,10 +157,13 @@ def test_a_class_that_is_missing_has_no_score():
         (lambda: keep_clear_patches(patches_of([0, 1]), background_below=0.5), "BACKGROUND_BELOW is 0.5"),
         (lambda: keep_clear_patches(patches_of([0, 0.7, 0])), "of 3 patches 0 are foreground .* and 2 background"),
         (lambda: repeat_foreground(patches_of([0, 1]), 0), "FOREGROUND_REPEATS is 0"),
+        (lambda: repeat_foreground(patches_of([0, 0.1])), "none of 2 patches is foreground.* lower FOREGROUND_ABOVE"),
         (lambda: check_patch_shape((48, 32, 1)), r"CROP_SHAPE is \(48, 32, 1\).* 32 x 32 pixels"),
         (lambda: check_patch_shape((32, 32)), r"Use \(32, 32, 1\)"),
         (lambda: create_oztel_model(2, (32, 36, 1)), "36 is below 32 or not divisible by 8"),
-        (lambda: create_oztel_model_V1(dropout_rates=(0,)), "DROPOUT_RATES holds 1 values"),
+        (lambda: create_oztel_model_V1(dropout_rates=(0,)), "DROP_VALUES holds 1 values"),
+        (lambda: create_oztel_model(dropout_rate=1.5), "DROP_VALUE is 1.5; wanted a fraction"),
+        (lambda: create_oztel_model_V1(dropout_rates=(0.1, -0.2, 0)), r"DROP_VALUES\[1\] is -0.2; wanted"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):
@@ -203,6 +206,11 @@ def test_a_network_with_one_class_gives_its_probability():
     model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.AveragePooling2D(32, 8)])
     (probability,) = dense_probability(model, [np.full((40, 50, 1), 51, np.uint8)])
     np.testing.assert_allclose(probability, np.full((40, 50, 1), 0.2), atol=1e-5)
+
+
+def test_an_image_with_other_channels_than_the_network_is_refused(mean_of_patch):
+    with pytest.raises(ValueError, match=r"\(40, 50, 3\) has 3 channels, but the network takes 1. .*None, 3\)"):
+        list(dense_probability(mean_of_patch, [np.zeros((40, 50, 3), np.uint8)]))
 
 
 def test_the_ensemble_turns_with_the_image(mean_of_patch):

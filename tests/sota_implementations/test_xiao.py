@@ -8,6 +8,7 @@ from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
 from utils.losses import get_loss
 
 TINY = {"feature_maps": (2, 3, 4, 5)}
+OUTPUT_WEIGHTS = (1.0, 0.15, 0.3)
 
 
 def batch(shape=(2, 3, 8, 16, 1), seed=0):
@@ -77,7 +78,7 @@ def test_outputs_stay_float32_in_mixed_precision(bfloat16):
 def test_a_step_lowers_the_loss_and_the_saved_model_predicts_the_same(tmp_path):
     keras.utils.set_random_seed(0)
     model = U_Net_3D_Xiao((None, None, None, 1), **TINY)
-    options = {"loss": get_loss("bce"), "loss_weights": (1.0, 0.15, 0.3), "run_eagerly": True}
+    options = {"loss": get_loss("bce"), "loss_weights": OUTPUT_WEIGHTS, "run_eagerly": True}
     model.compile(optimizer=keras.optimizers.Adam(0.005), **options)
     x = batch()
     losses = [float(model.train_on_batch(x, (x > 0.5).astype(np.uint8))) for _ in range(4)]
@@ -90,3 +91,24 @@ def test_a_step_lowers_the_loss_and_the_saved_model_predicts_the_same(tmp_path):
 def test_wrong_number_of_levels_is_refused():
     with pytest.raises(ValueError, match=r"FEATURE_MAPS holds 3 values \(2, 3, 4\); the network has 4"):
         U_Net_3D_Xiao((None, None, None, 1), feature_maps=(2, 3, 4))
+    with pytest.raises(ValueError, match=r"FEATURE_MAPS\[1\] is 0; wanted a whole number of feature maps"):
+        U_Net_3D_Xiao((None, None, None, 1), feature_maps=(2, 0, 4, 5))
+
+
+def test_the_loss_is_the_published_one_up_to_a_common_factor():
+    keras.utils.set_random_seed(0)
+    model = U_Net_3D_Xiao((None, None, None, 1), **TINY)
+    model.compile(loss=get_loss("bce"), loss_weights=OUTPUT_WEIGHTS)
+    x = batch()
+    y = (x > 0.5).astype(np.uint8)
+    outputs = model(x, training=True)
+    losses = [float(get_loss("bce")(y, output)) for output in outputs]
+    kernels = [
+        keras.ops.convert_to_numpy(layer.kernel)
+        for layer in model.layers
+        if getattr(layer, "kernel_regularizer", None) is not None
+    ]
+    published = np.dot(OUTPUT_WEIGHTS, losses) + sum(0.01 * np.square(kernel).sum() for kernel in kernels)
+    assert len(kernels) == 3
+    found = float(model.compute_loss(x, y, outputs))
+    assert found == pytest.approx(published / 1.45, rel=1e-5)
