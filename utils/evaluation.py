@@ -6,7 +6,17 @@ from utils.prediction import predict_blended, predict_crops, predict_each, predi
 
 
 def evaluate_images(
-    run, model, data, crop_shape, *, divisor, overlap=0.0, z_filter_size=0, batch_size=6, intensity_range=None
+    run,
+    model,
+    data,
+    crop_shape,
+    *,
+    divisor,
+    overlap=0.0,
+    z_filter_size=0,
+    ensemble=True,
+    batch_size=6,
+    intensity_range=None,
 ):
     """Predict, post-process and score the test images under all 2D protocols of the study.
 
@@ -29,6 +39,8 @@ def evaluate_images(
         Minimum overlap of neighbouring crops in the merged prediction.
     z_filter_size : int
         Slices in the median along z; 0 leaves the z-filter out.
+    ensemble : bool
+        False leaves all stages with the ensemble out.
     batch_size : int
         Crops per call.
     intensity_range : tuple of float, optional
@@ -51,15 +63,13 @@ def evaluate_images(
 
     half = {"crop_shape": crop_shape, "overlap": 0.5, **batches}
     saved.evaluate("overlap_50", predict_crops(model, test.x, **half))
-    ensemble = saved.evaluate("overlap_50", predict_crops(model, test.x, ensemble=True, **half), "ensemble")
-    if z_filter_size:
-        saved.evaluate("overlap_50", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
+    if ensemble:
+        saved.evaluate_ensemble("overlap_50", predict_crops(model, test.x, ensemble=True, **half), z_filter_size)
 
     full = {"divisor": divisor, "intensity_range": intensity_range}
     saved.evaluate("full_image", predict_full_images(model, test.x, **full))
-    ensemble = saved.evaluate("full_image", predict_full_images(model, test.x, ensemble=True, **full), "ensemble")
-    if z_filter_size:
-        saved.evaluate("full_image", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
+    if ensemble:
+        saved.evaluate_ensemble("full_image", predict_full_images(model, test.x, ensemble=True, **full), z_filter_size)
     return saved
 
 
@@ -75,6 +85,7 @@ def evaluate_volumes(
     padding_mode="mirror",
     z_filter_size=0,
     half_overlap=True,
+    ensemble=True,
     full_volume=None,
     batch_size=1,
     intensity_range=None,
@@ -86,7 +97,7 @@ def evaluate_volumes(
 
     Parameters
     ----------
-    run, model, data, overlap, z_filter_size, batch_size, intensity_range
+    run, model, data, overlap, z_filter_size, ensemble, batch_size, intensity_range
         As `evaluate_images`.
     crop_shape : tuple of int
         ``(z, y, x, c)``.
@@ -112,17 +123,18 @@ def evaluate_volumes(
 
     grid = {"crop_shape": crop_shape, "overlap": overlap, "padding": padding, "padding_mode": padding_mode, **batches}
     merged = saved.evaluate("per_image", predict_crops(model, test.x, **grid))
-    ensemble = saved.evaluate("per_image", predict_crops(model, test.x, ensemble=True, **grid), "ensemble")
+    if ensemble:
+        averaged = saved.evaluate("per_image", predict_crops(model, test.x, ensemble=True, **grid), "ensemble")
     if z_filter_size:
         saved.evaluate("per_image", z_filter(merged, z_filter_size), "z_filter")
-        saved.evaluate("per_image", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
+    if z_filter_size and ensemble:
+        saved.evaluate("per_image", z_filter(averaged, z_filter_size), "ensemble_z_filter")
 
     if half_overlap:
         half = {**grid, "overlap": 0.5}
         saved.evaluate("overlap_50", predict_crops(model, test.x, **half))
-        ensemble = saved.evaluate("overlap_50", predict_crops(model, test.x, ensemble=True, **half), "ensemble")
-        if z_filter_size:
-            saved.evaluate("overlap_50", z_filter(ensemble, z_filter_size), "ensemble_z_filter")
+        if ensemble:
+            saved.evaluate_ensemble("overlap_50", predict_crops(model, test.x, ensemble=True, **half), z_filter_size)
 
     if full_volumes_fit(model, test.x, divisor, wanted=full_volume):
         full = {"divisor": divisor, "intensity_range": intensity_range}
@@ -141,6 +153,12 @@ class _Saved(dict):
         """Score and save predictions, and return them as they are read back."""
         self[protocol, post] = self._run.evaluate(protocol, self._test, predictions, post=post)
         return self[protocol, post]
+
+    def evaluate_ensemble(self, protocol, predictions, z_filter_size):
+        """Score and save the predictions of an ensemble, and what the z-filter makes of them."""
+        ensemble = self.evaluate(protocol, predictions, "ensemble")
+        if z_filter_size:
+            self.evaluate(protocol, z_filter(ensemble, z_filter_size), "ensemble_z_filter")
 
 
 def _evaluate_crops(run, model, data, batches):
