@@ -20,6 +20,7 @@ from measuring import alternate, parse_arguments, print_heading, print_table
 from scipy import ndimage
 
 from utils.devices import describe_device
+from utils.gradient_watershed import gradient_watershed
 from utils.post_processing import z_filter
 from utils.refinement import spurious_filter, watershed_refinement
 from utils.synthetic_em import synthetic_em_volume
@@ -52,6 +53,7 @@ def main():
         "z_filter, 5 slices": lambda: z_filter(prediction),
         "spurious_filter": lambda: spurious_filter(prediction),
         "watershed_refinement": lambda: watershed_refinement(prediction, images),
+        "gradient_watershed": lambda: gradient_watershed(prediction, images),
         "z_filter, 9 slices": lambda: z_filter(prediction, 9),
         "fuse_layers": lambda: fuse_layers(prediction),
         "remove_small_objects": lambda: remove_small_objects(prediction, 1000, min_slices=3),

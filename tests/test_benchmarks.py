@@ -17,7 +17,13 @@ ROWS = {
     "prediction": ("crops, 50 % overlap, ensemble", "full images, ensemble", "blended, ensemble"),
     "architectures": ("U-Net ", "U-Net 3D "),
     "volume_memory": ("one subvolume", "overlap 50 %", "blended"),
-    "post_processing": ("spurious_filter", "watershed_refinement", "remove_small_objects", "Oztel et al. (2017)"),
+    "post_processing": (
+        "spurious_filter",
+        "watershed_refinement",
+        "gradient_watershed",
+        "remove_small_objects",
+        "Oztel et al. (2017)",
+    ),
     "flow_from_directory": (
         "steps, flow_from_directory()",
         "batches, flow_from_directory(), nothing kept",

@@ -1,4 +1,10 @@
-"""Post-processing of probabilities: the filter along z, and what all post-processings share."""
+"""Post-processing of probabilities: the filter along z, and what all post-processings share.
+
+The others live by their subject: doubtful objects and outlines, slice by slice, in ``utils.refinement``; small objects
+and slices that correct each other in ``utils.volume_refinement``; a watershed along the gradient in
+``utils.gradient_watershed``; holes and specks in ``utils.morphology``. All take and give an iterable of slices or
+volumes, so that one feeds the next.
+"""
 
 import itertools
 from collections import deque
