@@ -36,7 +36,7 @@ TEMPLATES_2D = {
     "MNet_template.py": {"OUTPUT_WEIGHTS": "(0.6,0.2,0.2)", "DROP_VALUES": None},
     "Tiramisu_template.py": SMALL_TIRAMISU,
     "U-Net++_template.py": LEVELS
-    | {"FEATURE_MAPS": "(2,2,4,4,4)", "ENCODER_WEIGHTS": "None", "DEEP_SUPERVISION": True},
+    | {"FEATURE_MAPS": "(2,2,4,4,4)", "ENCODER_WEIGHTS": "None", "DEEP_SUPERVISION": True, "BATCH_SIZE": 16},
     # strides of 8 along y and 16 along x: the ensemble cannot turn crops
     "nnU-Net_template.py": LEVELS | {"CROP_SHAPE": "(40,64,1)", "FEATURE_MAPS": 4, "MAX_FEATURE_MAPS": 8},
     "Kasthuri++/U-Net_2D_template.py": {},
