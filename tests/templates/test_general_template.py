@@ -245,6 +245,7 @@ def test_instances_are_measured(finished):
         assert table.exists()
         for row in csv.DictReader(table.open()):
             assert float(row["length_nm"]) > 0
+    assert (finished("instances")[0] / "charts" / "grad_cam.png").stat().st_size > 1000
 
 
 # --- rules
