@@ -111,6 +111,9 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
+# Predict with 50 % overlap too, and each as an ensemble of 16 orientations too; both can take hours on a CPU
+HALF_OVERLAP = True
+ENSEMBLE = True
 # Predict whole volumes at once too: True, False, or None if they fit into memory
 FULL_VOLUME = None
 
@@ -221,6 +224,8 @@ evaluate_volumes(
     padding=PADDING,
     padding_mode=PADDING_MODE,
     z_filter_size=Z_FILTER_SIZE,
+    half_overlap=HALF_OVERLAP,
+    ensemble=ENSEMBLE,
     full_volume=FULL_VOLUME,
     batch_size=BATCH_SIZE,
     intensity_range=INTENSITY_RANGE,

@@ -101,7 +101,9 @@ WATERSHED_DILATE = 11
 WATERSHED_ERODE = 11
 # Standard deviation in pixels of the Gaussian of the edges that outlines move to
 WATERSHED_EDGE_SIGMA = 2.0
-# Slices in the last median along z
+# Part objects that meet by a line of background
+WATERSHED_PART_TOUCHING = False
+# Slices in the last median along z; 0 when the test images are not slices of one volume
 LAST_Z_FILTER_SIZE = 9
 
 settings = apply_overrides(globals(), args.set)
@@ -119,15 +121,22 @@ from sota_implementations.oztel_2017.patches import (
 )
 from sota_implementations.oztel_2017.validation_report import report_validation
 from utils.charts import draw_checks
+from utils.checks import check_same_size, check_z_filter_size
 from utils.dry_run import dry_run
 from utils.experiment_data import load_images
 from utils.post_processing import z_filter
-from utils.refinement import spurious_filter, watershed_refinement
+from utils.refinement import check_min_probability, check_watershed, spurious_filter, watershed_refinement
 from utils.run import Run
 from utils.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_patch_shape(CROP_SHAPE)
+check_min_probability(SPURIOUS_BELOW, name="SPURIOUS_BELOW")
+check_watershed(
+    {"WATERSHED_OPEN": WATERSHED_OPEN, "WATERSHED_DILATE": WATERSHED_DILATE, "WATERSHED_ERODE": WATERSHED_ERODE},
+    {"WATERSHED_EDGE_SIGMA": WATERSHED_EDGE_SIGMA},
+)
+check_z_filter_size(LAST_Z_FILTER_SIZE, name="LAST_Z_FILTER_SIZE")
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
 data = load_images(
     args.data_dir,
@@ -138,6 +147,9 @@ data = load_images(
     z_filter_size=Z_FILTER_SIZE,
     intensity_range=INTENSITY_RANGE,
 )
+if LAST_Z_FILTER_SIZE:
+    why = "the last z-filter needs slices of one volume"
+    check_same_size(data.test, why=why, remedy="Use --set LAST_Z_FILTER_SIZE=0.")
 clear = {"foreground_above": FOREGROUND_ABOVE, "background_below": BACKGROUND_BELOW}
 data = data._replace(
     train_crops=repeat_foreground(keep_clear_patches(data.train_crops, **clear), FOREGROUND_REPEATS),
@@ -217,11 +229,11 @@ refined = watershed_refinement(
     dilate_iterations=WATERSHED_DILATE,
     erode_iterations=WATERSHED_ERODE,
     canny_sigma=WATERSHED_EDGE_SIGMA,
-    part_touching=False,
+    part_touching=WATERSHED_PART_TOUCHING,
     **grey,
 )
 refined = run.evaluate("full_image", test, refined, post="spurious_watershed")
-if Z_FILTER_SIZE:
+if LAST_Z_FILTER_SIZE:
     run.evaluate("full_image", test, z_filter(refined, LAST_Z_FILTER_SIZE), post="spurious_watershed_z_filter")
 
 # %% Results

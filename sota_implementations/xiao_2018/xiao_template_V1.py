@@ -90,8 +90,9 @@ OUTPUT_WEIGHTS = (1.0, 0.15, 0.3)
 LOSS = "bce"
 # How many times a foreground voxel counts in w_bce and w_bce_dice; None: so often that both classes count the same
 FOREGROUND_WEIGHT = None
-# sgd (momentum 0.99), adam, adamw
+# sgd (momentum 0.99), adam, adamw; the epsilon is of the last two
 OPTIMIZER = "adam"
+EPSILON = 1e-8
 LEARNING_RATE = 0.0001
 # None, one_cycle or step (LEARNING_RATE is then its highest)
 SCHEDULE = None
@@ -117,6 +118,9 @@ MIN_LAYER_OVERLAP = 0.2
 # Voxels and slices that an object must have
 MIN_VOXELS = 1000
 MIN_SLICES = 3
+# Predict with 50 % overlap too, and each as an ensemble of 16 orientations too; both can take hours on a CPU
+HALF_OVERLAP = True
+ENSEMBLE = True
 # Predict whole volumes at once too: True, False, or None if they fit into memory
 FULL_VOLUME = None
 
@@ -133,11 +137,13 @@ from utils.evaluation import evaluate_volumes
 from utils.experiment_data import load_volumes
 from utils.run import Run
 from utils.training import compile_network, prepare_keras, train_network
-from utils.volume_refinement import fuse_layers, remove_small_objects
+from utils.volume_refinement import check_min_overlap, check_min_size, fuse_layers, remove_small_objects
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=3, z_down=1, padding_mode=PADDING_MODE)
 check_crop_shape(TEST_CROP_SHAPE, poolings=3, z_down=1, padding=PADDING, name="TEST_CROP_SHAPE")
+check_min_overlap(MIN_LAYER_OVERLAP, name="MIN_LAYER_OVERLAP")
+check_min_size(MIN_VOXELS, MIN_SLICES, names=("MIN_VOXELS", "MIN_SLICES"))
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=True)
 data = load_volumes(
     args.data_dir,
@@ -185,13 +191,8 @@ train_batches, validation_batches = train_and_validation_batches(
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
-model = U_Net_3D_Xiao(
-    (None, None, None, CROP_SHAPE[-1]),
-    n_classes=N_CLASSES,
-    feature_maps=FEATURE_MAPS,
-    activation=ACTIVATION,
-    k_init=K_INIT,
-)
+shape = (None, None, None, CROP_SHAPE[-1])
+model = U_Net_3D_Xiao(shape, N_CLASSES, feature_maps=FEATURE_MAPS, activation=ACTIVATION, k_init=K_INIT)
 compile_network(
     model,
     loss=LOSS,
@@ -202,6 +203,7 @@ compile_network(
     foreground_weight=FOREGROUND_WEIGHT,
     masks=data.train_crops.y,
     output_weights=OUTPUT_WEIGHTS,
+    epsilon=EPSILON,
 )
 
 # %% Training
@@ -229,6 +231,8 @@ saved = evaluate_volumes(
     padding=PADDING,
     padding_mode=PADDING_MODE,
     z_filter_size=Z_FILTER_SIZE,
+    half_overlap=HALF_OVERLAP,
+    ensemble=ENSEMBLE,
     full_volume=FULL_VOLUME,
     batch_size=BATCH_SIZE,
     intensity_range=INTENSITY_RANGE,
@@ -237,6 +241,7 @@ saved = evaluate_volumes(
 # %% Evaluation: slices correct each other, and objects connected across them must be large enough, after the paper
 if N_CLASSES <= 2:
     fused = fuse_layers(saved["per_image", "none"], min_overlap=MIN_LAYER_OVERLAP)
+    fused = run.evaluate("per_image", data.test, fused, post="fused_layers")
     connected = remove_small_objects(fused, MIN_VOXELS, min_slices=MIN_SLICES)
     run.evaluate("per_image", data.test, connected, post="connected_objects")
 

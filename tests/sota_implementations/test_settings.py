@@ -90,6 +90,7 @@ V0 = {
         "WATERSHED_DILATE": 11,
         "WATERSHED_ERODE": 11,
         "WATERSHED_EDGE_SIGMA": 2.0,
+        "WATERSHED_PART_TOUCHING": False,
         "LAST_Z_FILTER_SIZE": 9,
     },
     "xiao_2018/xiao": {
@@ -106,6 +107,7 @@ V0 = {
         "OUTPUT_WEIGHTS": (1.0, 0.15, 0.3),
         "N_CLASSES": 2,
         **ADAM,
+        "EPSILON": 1e-8,
         "BATCH_SIZE": 2,
         "EPOCHS": 30,
         "PATIENCE": 30,
