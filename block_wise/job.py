@@ -14,7 +14,7 @@ from block_wise.manifest import Markers, check_disk, check_manifest, write_manif
 from block_wise.network import Network
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import VolumeAddress, open_volume
-from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, is_empty_chunk, is_empty_file, read_box, write_box
+from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, chunk_file, is_empty_file, read_box, write_box
 from utils.errors import check_choice
 from utils.intensity import network_scale
 
@@ -87,10 +87,12 @@ class BlockJob:
 
     def done(self, stage, also=None):
         """Return the blocks of a stage that are done, but for those whose chunk, or file ``also(block)``, is empty."""
-        found, output = self.markers(stage).done(), self.output(stage)
-        return {
-            block for block in found if not is_empty_chunk(output, block) and not (also and is_empty_file(also(block)))
-        }
+        output = self.output(stage)
+
+        def is_whole(block):
+            return not is_empty_file(chunk_file(output, block)) and not (also and is_empty_file(also(block)))
+
+        return set(filter(is_whole, self.markers(stage).done()))
 
     @property
     def output_shape(self):
@@ -225,7 +227,7 @@ def write_block(job, name, block, values, *, content=None):
         Small results that go into the marker.
     """
     values = values[..., 0] if values.ndim == 4 and values.shape[-1] == 1 else values
-    if values.any():
+    if values.any() or chunk_file(job.output(name), block).exists():
         write_box(job.output(name), job.grid.box(block), values)
     job.markers(name).mark(block, content)
 

@@ -103,11 +103,13 @@ def open_volume(address):
     ImportError
         If zarr is needed and not installed.
     """
-    return _open(VolumeAddress(str(address.path), address.dataset))
+    path, _ = split_address(address.path, address.dataset)
+    changed = path.stat().st_mtime_ns if path.exists() else None  # one that was replaced is opened anew
+    return _open(VolumeAddress(str(address.path), address.dataset), changed)
 
 
 @functools.lru_cache(maxsize=4)
-def _open(address):
+def _open(address, changed):
     path, dataset = split_address(address.path, address.dataset)
     if not path.exists():
         raise FileNotFoundError(f"the volume {path} does not exist")

@@ -162,8 +162,8 @@ def is_empty_file(path):
     return path.is_file() and path.stat().st_size == 0
 
 
-def is_empty_chunk(path, block):
-    """Return whether the file of a chunk is there, but without content.
+def chunk_file(path, block):
+    """Return the file of a chunk, which is only there if something in it is not 0.
 
     Parameters
     ----------
@@ -174,10 +174,10 @@ def is_empty_chunk(path, block):
 
     Returns
     -------
-    bool
+    Path
     """
     file = path.joinpath("c", *map(str, block))
-    return is_empty_file(file / "0" if file.is_dir() else file)
+    return file / "0" if file.is_dir() else file  # a folder where there are channels
 
 
 def save_arrays(path, content):

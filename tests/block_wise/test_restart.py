@@ -210,6 +210,28 @@ def test_a_result_that_a_power_cut_emptied_is_computed_anew(tmp_path, here, name
     assert all(np.array_equal(found[key], expected[key]) for key in expected)
 
 
+def test_facts_about_components_that_a_power_cut_emptied_are_found_anew(tmp_path, here):
+    job = make_job(tmp_path, blobs((19, 40, 37)), CROP, BLOCK)
+    expected = run_all(job, here)
+    rows = (job.folder / "volumes" / "instances.csv").read_text()
+    for file in ("block_1_1_0.npz", "pairs_1_1_1.npy"):
+        (job.blocks_folder / "labels" / file).write_bytes(b"")
+        assert np.array_equal(run_all(job, here)["labels"], expected["labels"])
+        assert (job.folder / "volumes" / "instances.csv").read_text() == rows
+
+
+def test_a_block_of_zeros_replaces_what_was_written_before_a_kill(tmp_path, here):
+    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
+    probability = predict(job, here)
+    block = (0, 0, 0)
+    mask_blocks(job, here, job.output("probability"), threshold=0.1)
+    for marked in job.grid.blocks:  # as if all had been killed before their markers
+        job.markers("mask").forget(marked)
+    begin_blocks(job, {"THRESHOLD": 1.0})
+    assert probability[job.grid.box(block)].any()
+    assert not whole(mask_blocks(job, here, job.output("probability"), threshold=1.0)).any()
+
+
 def test_a_damaged_result_is_computed_anew_by_the_next_start(tmp_path, here):
     volume = blobs((19, 40, 37))
     job = make_job(tmp_path, volume, CROP, BLOCK)

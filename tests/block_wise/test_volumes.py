@@ -1,5 +1,6 @@
 """Tests of reading boxes of volumes on disk, in every format, and of what is said about damaged ones."""
 
+import os
 import sys
 
 import h5py
@@ -200,3 +201,12 @@ def test_a_damaged_result_is_said(tmp_path):
     (tmp_path / "p.zarr" / "c" / "0" / "0" / "0").write_bytes(b"damaged")
     with pytest.raises(UnreadableBlock, match=r"p\.zarr cannot be read at z 0 to 2"):
         read_box(tmp_path / "p.zarr", (slice(0, 2),) * 3)
+
+
+def test_a_volume_that_was_replaced_is_opened_anew(tmp_path):
+    box = (slice(0, 2), slice(0, 3), slice(0, 4))
+    for number, value in enumerate((1, 2)):
+        tifffile.imwrite(tmp_path / "new.tif", np.full((2, 3, 4), value, np.uint8))
+        os.utime(tmp_path / "new.tif", (number, number))
+        os.replace(tmp_path / "new.tif", tmp_path / "v.tif")
+        assert (open_volume(VolumeAddress(str(tmp_path / "v.tif"))).read(box) == value).all()
