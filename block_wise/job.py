@@ -162,9 +162,9 @@ def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
         shutil.rmtree(job.folder / "volumes", ignore_errors=True)
     memory, part = block_bytes(grid, classes=job.classes, itemsize=volume.dtype.itemsize, channels=volume.shape[-1])
     one = job.classes * np.dtype(job.dtype).itemsize
-    # Masks and labels are long runs of equal numbers, of which lz4 leaves a fraction.
-    voxel_bytes = {"probability": one, "z_filter": one if z_filter_size else 0, "mask": 0.25}
-    voxel_bytes |= {"components": 1.0, "labels": 1.0} if instances else {}
+    # Labels are long runs of equal numbers, of which lz4 leaves a tenth or less.
+    voxel_bytes = {"probability": one, "z_filter": one if z_filter_size else 0, "mask": 1}
+    voxel_bytes |= {"components": 1, "labels": 1} if instances else {}
     done = {stage: sum(map(grid.voxels, job.done(stage))) for stage in voxel_bytes}
     voxels, n_blocks, n_done = int(np.prod(grid.shape)), len(grid.blocks), len(job.done("probability"))
     written = sum(size * (voxels - done[stage]) for stage, size in voxel_bytes.items())

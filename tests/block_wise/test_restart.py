@@ -172,7 +172,7 @@ def test_a_disk_that_is_too_small_is_said_at_once_and_again_for_what_remains(tmp
     assert not job.folder.exists()
     usage.free = 10**9
     begin_blocks(job, {})
-    usage.free = 9000 // 4  # enough for the mask alone
+    usage.free = 9000  # enough for the mask alone
     for block in job.grid.blocks[1:]:
         job.markers("probability").mark(block)
     with pytest.raises(ValueError, match="GiB are free"):
