@@ -100,7 +100,7 @@ def build(template):
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and node.module.startswith(("networks", "sota_implementations")):
             run(node, namespace)
-        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("strides", "model"):
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("strides", "shape", "model"):
             for part in ast.walk(node):
                 if isinstance(part, ast.Tuple) and "None" in ast.unparse(part):  # sizes that the template leaves open
                     part.elts = [ast.Constant(size) for size in namespace["CROP_SHAPE"]]
