@@ -105,9 +105,7 @@ def test_the_measured_repetitions_have_the_settings_of_the_readme():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_page_holds_a_placeholder(page, request):
-    if page.name == "big_data.md":
-        request.applymarker(pytest.mark.xfail(reason="its measurement is being made", strict=False))
+def test_no_page_holds_a_placeholder(page):
     assert not PLACEHOLDER.findall(page.read_text())
 
 
