@@ -62,9 +62,10 @@ def make_job(folder, shape, make):
     from block_wise.zarr_arrays import create_volume, write_box
 
     random, path = np.random.default_rng(0), Path(folder) / "volume.zarr"
-    create_volume(path, shape, chunks=(CROP[0], *shape[1:]), dtype=np.uint8)
-    for start in range(0, shape[0], CROP[0]):
-        slab = random.integers(0, 256, (min(CROP[0], shape[0] - start), *shape[1:]), np.uint8)
+    chunk = (16, 128, 128)
+    create_volume(path, shape, chunks=chunk, dtype=np.uint8)
+    for start in range(0, shape[0], chunk[0]):
+        slab = random.integers(0, 256, (min(chunk[0], shape[0] - start), *shape[1:]), np.uint8)
         write_box(path, (slice(start, start + len(slab)), slice(None), slice(None)), slab)
     grid = BlockGrid(shape, CROP, BLOCK, blending=True)
     network = Network(make.__name__, make)
