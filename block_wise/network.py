@@ -96,7 +96,8 @@ def _load_network(weights, crop_shape, precision, deterministic, channel):
     from utils.trained_network import load_trained
     from utils.training import prepare_keras
 
-    prepare_keras(seed=0, precision="float32", deterministic=deterministic)  # layers have the format of the training
+    # Layers have the format of the training.
+    prepare_keras(seed=0, precision="float32", deterministic=deterministic, trains=False)
     trained = load_trained(weights, precision=precision)
     trained.check_crop(crop_shape)
     return trained.model if channel is None else _OneChannel(trained.model, channel)

@@ -6,21 +6,35 @@ from utils.devices import is_one_of_several
 from utils.experiment import this_machine
 
 
-def shared_copy(model, strategy):
-    """Copy a compiled model so that every device holds it; call it in the scope of the strategy.
+def share_training(model, batches, *, devices):
+    """Make of a training on one device one that several share; call it in the scope of the strategy.
 
     Parameters
     ----------
     model : keras.Model
         From `utils.training.compile_network`.
-    strategy : tensorflow.distribute.Strategy
-        From `utils.devices.training_strategy`.
+    batches : tuple of PairBatches
+        To train and to validate with.
+    devices : int
+        How many share each batch.
 
     Returns
     -------
-    keras.Model
-        With the same weights, compiled alike.
+    model : keras.Model
+        A copy that every device holds, with the same weights and compiled alike.
+    batches : list of SharedBatches
+
+    Raises
+    ------
+    ValueError
+        As `SharedBatches`.
     """
+    shared = [SharedBatches(part, devices) for part in batches]
+    print(f"{devices} devices share each batch of {batches[0].batch_size}.")
+    return _copy_for_all(model), shared
+
+
+def _copy_for_all(model):
     config = model.get_compile_config() | {"jit_compile": False}  # XLA cannot add up gradients of several devices
     copy = keras.models.clone_model(model)
     copy.compile_from_config(config)

@@ -14,10 +14,10 @@ from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
 from utils.network_file import write_network
 from utils.optimizers import get_optimizer
-from utils.shared_training import SharedBatches, shared_copy
+from utils.shared_training import share_training
 
 
-def prepare_keras(*, seed, precision, deterministic, volumes=False):
+def prepare_keras(*, seed, precision, deterministic, volumes=False, trains=True):
     """Seed every random number and choose the precision, before a network is built.
 
     Parameters
@@ -30,13 +30,16 @@ def prepare_keras(*, seed, precision, deterministic, volumes=False):
         Make the backend compute exactly the same numbers every time, somewhat slower.
     volumes : bool
         Whether the network has 3D convolutions, which not every precision suits.
+    trains : bool
+        False for a process that only predicts, on one device: it joins no others.
 
     Raises
     ------
     ValueError
         As `utils.devices.set_precision` and `utils.devices.training_strategy`.
     """
-    training_strategy()  # the machines find each other before anything is computed
+    if trains:
+        training_strategy()  # the machines find each other before anything is computed
     keras.utils.set_random_seed(seed)
     set_precision(precision, volumes=volumes)
     if deterministic:
@@ -180,16 +183,14 @@ def train_network(
     ours = [checkpoints, ProgressChart(run.charts / "history.png", checkpoints), Progress(epochs)]
     if getattr(model, "schedule", None) == "plateau":
         ours.append(ReduceOnPlateau(checkpoints, patience=plateau_patience))
-    strategy, trained = training_strategy(), model
+    strategy = training_strategy()
     with strategy.scope() if strategy else nullcontext():
+        trained, shared = model, (batches, validation_batches)
         if strategy:
-            devices, trained = strategy.num_replicas_in_sync, shared_copy(model, strategy)
-            shared = [SharedBatches(part, devices) for part in (batches, validation_batches)]
-            print(f"{devices} devices share each batch of {batches.batch_size}.")
-        train, validation = shared if strategy else (batches, validation_batches)
+            trained, shared = share_training(model, shared, devices=strategy.num_replicas_in_sync)
         trained.fit(
-            train,
-            validation_data=validation,
+            shared[0],
+            validation_data=shared[1],
             epochs=epochs,
             initial_epoch=checkpoints.restore(trained, batches, epochs, folder=run.saved_training),
             shuffle=False,

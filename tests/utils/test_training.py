@@ -9,7 +9,7 @@ import pytest
 
 from generators.image_data_generator import ImageDataGenerator
 from networks.unet import U_Net_2D
-from utils.training import compile_network, train_network
+from utils.training import compile_network, prepare_keras, train_network
 
 MASKS = [(np.random.default_rng(0).random((8, 8, 1)) > 0.7).astype(np.uint8) for _ in range(2)]
 
@@ -61,3 +61,13 @@ def test_the_rate_falls_on_a_plateau_if_that_is_the_schedule(run, schedule, fall
     rows = list(csv.DictReader((run.folder / "history.csv").open()))
     found = [float(row["learning_rate"]) for row in rows]
     assert found == pytest.approx([0.1, 0.1, 0.1, 0.01 if falls else 0.1])
+
+
+def test_what_only_predicts_joins_no_other_devices(monkeypatch):
+    joined = []
+    monkeypatch.setattr("utils.training.training_strategy", lambda: joined.append(True))
+    policy = keras.config.dtype_policy()
+    for trains in (False, True):
+        prepare_keras(seed=0, precision="float32", deterministic=False, trains=trains)
+        assert joined == [True] * trains
+    keras.config.set_dtype_policy(policy)
