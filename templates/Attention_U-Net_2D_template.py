@@ -104,6 +104,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
 Z_FILTER_SIZE = 5
+# Predict as an ensemble of orientations too, which takes 8 times as long
+ENSEMBLE = True
 
 settings = apply_overrides(globals(), args.set)
 
@@ -210,6 +212,7 @@ evaluate_images(
     divisor=2**DEPTH,
     overlap=OVERLAP,
     z_filter_size=Z_FILTER_SIZE,
+    ensemble=ENSEMBLE,
     batch_size=BATCH_SIZE,
     intensity_range=INTENSITY_RANGE,
 )

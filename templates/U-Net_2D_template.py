@@ -111,6 +111,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
 Z_FILTER_SIZE = 5
+# Predict as an ensemble of orientations too, which takes 8 times as long
+ENSEMBLE = True
 
 settings = apply_overrides(globals(), args.set)
 
@@ -224,15 +226,18 @@ if Z_FILTER_SIZE:
 # %% Evaluation: 50 % overlap
 half = {"crop_shape": CROP_SHAPE, "overlap": 0.5, **batches}
 run.evaluate("overlap_50", test, predict_crops(model, test.x, **half))
-ensemble = run.evaluate("overlap_50", test, predict_crops(model, test.x, ensemble=True, **half), post="ensemble")
-if Z_FILTER_SIZE:
+if ENSEMBLE:
+    ensemble = run.evaluate("overlap_50", test, predict_crops(model, test.x, ensemble=True, **half), post="ensemble")
+if ENSEMBLE and Z_FILTER_SIZE:
     run.evaluate("overlap_50", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 
 # %% Evaluation: full image
 full = {"divisor": 2**DEPTH, "intensity_range": INTENSITY_RANGE}
 run.evaluate("full_image", test, predict_full_images(model, test.x, **full))
-ensemble = run.evaluate("full_image", test, predict_full_images(model, test.x, ensemble=True, **full), post="ensemble")
-if Z_FILTER_SIZE:
+if ENSEMBLE:
+    turned = predict_full_images(model, test.x, ensemble=True, **full)
+    ensemble = run.evaluate("full_image", test, turned, post="ensemble")
+if ENSEMBLE and Z_FILTER_SIZE:
     run.evaluate("full_image", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 
 # %% Results
