@@ -195,7 +195,7 @@ union: 1 is perfect.""",
         "text",
         """\
 Three test images beside what was predicted and, if there is one, the truth: complete images, mean over eight
-orientations.""",
+orientations; without `ENSEMBLE`, crops merged.""",
     ),
     (
         "code",
@@ -206,10 +206,11 @@ from utils.intensity import to_unit_range
 from utils.metrics import probability_to_mask
 
 highest_class = max(1, N_CLASSES - 1)
+shown, stage = (ensemble, "full_image/ensemble") if ENSEMBLE else (merged, "per_image/none")
 for number in sorted({0, len(test) // 2, len(test) - 1}):
     pictures = {f"{test.sources[number]}": to_unit_range(test.x[number], INTENSITY_RANGE)}
-    pictures["probability"] = ensemble[number]
-    pictures["prediction"] = probability_to_mask(ensemble[number]) / highest_class
+    pictures["probability"] = shown[number]
+    pictures["prediction"] = probability_to_mask(shown[number]) / highest_class
     if test.y is not None:
         pictures["truth"] = test.y[number] / highest_class
     figure, panels = plt.subplots(1, len(pictures), figsize=(4 * len(pictures), 4), layout="constrained")
@@ -220,7 +221,7 @@ for number in sorted({0, len(test) // 2, len(test) - 1}):
     plt.show()""",
     ),
     ("text", "The same over the images: what was found in green, what is no object in red, what was missed in blue."),
-    ("code", 'display(Image(run.images / "full_image" / "ensemble" / "overlay.png"))'),
+    ("code", 'display(Image(run.images / stage / "overlay.png"))'),
     ("text", "All scores:"),
     ("template", "Results"),
     (

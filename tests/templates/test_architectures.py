@@ -134,6 +134,7 @@ def test_kasthuri_3d_templates_take_the_depth_of_their_data(template, as_deep_as
     ("reference", "other", "toy", "data"),
     [
         ("U-Net_2D_template.py", "Kasthuri++/U-Net_2D_template.py", TOY_2D, "toy_data"),
+        ("U-Net_2D_template.py", "Kasthuri++/U-Net_2D_template.py", TOY_2D | {"ENSEMBLE": False}, "toy_data"),
         ("U-Net_3D_template.py", "Kasthuri++/U-Net_3D_template.py", TOY_3D, "volume_slices"),
     ],
 )
@@ -146,6 +147,7 @@ def test_evaluation_in_one_call_is_that_of_the_reference(reference, other, toy, 
         json.loads((tmp_path / "results" / name / "scores.json").read_text()) for name in ("reference_0", "other_0")
     ]
     assert [row["label"] for row in rows[0]] == [row["label"] for row in rows[1]]
+    assert any("ensemble" in row["post"] for row in rows[0]) == toy.get("ENSEMBLE", True)
     values = [np.array([row["value"] for row in part], float) for part in rows]  # None is NaN
     np.testing.assert_allclose(*values, atol=1e-6)
     assert np.isfinite(values[0]).any()

@@ -123,6 +123,7 @@ RUNS = {
         "HORIZONTAL_FLIP": False,
         "VERTICAL_FLIP": False,
         "Z_FILTER_SIZE": 0,
+        "ENSEMBLE": False,
     },
     "volumes": {
         "CROP_SHAPE": "(4,32,32,1)",
@@ -205,7 +206,8 @@ def finished(tmp_path_factory, toy_data, volume_slices):  # noqa: F811
 def test_blocks_run_and_score(name, finished):
     folder, printed = finished(name)
     rows = json.loads((folder / "scores.json").read_text())
-    assert set(POSTS[name]) <= {row["post"] for row in rows}
+    posts = {row["post"] for row in rows}
+    assert set(POSTS[name]) <= posts and ("ensemble" in posts) == RUNS[name].get("ENSEMBLE", True)
     assert all(np.isfinite(row["value"]) for row in rows if row["metric"] == "foreground_iou")
     assert "Finished in" in printed
 
