@@ -65,7 +65,8 @@ RECIPE = {"loss": "bce_dice", "optimizer": "adamw", "learning_rate": 0.001, "sch
 WARM_UP_STEPS = 5
 SEED = 42
 CAPTION = (
-    "2D: 6 crops of 256x256 a step, 3D: one of 32x96x96. CPU time: of all cores together, compiling included.",
+    "2D: 6 crops of 256x256 a step, 3D: one of 32x96x96. s/step: by the clock, median, disturbed by whatever runs beside.",
+    "CPU time: of all cores together, compiling included.",
     "One class each, where the templates of FCN and nnU-Net have two; U-Net++ from random weights, where its template",
     "starts from ImageNet.",
 )
@@ -210,6 +211,7 @@ def main():
         [
             name,
             f"{r['parameters']:,}",
+            f"{r['step_seconds']:.2f}",
             f"{60 * r['training_cpu_minutes'] / r['steps']:.2f}",
             f"{r['steps']}",
             f"{r['training_cpu_minutes']:.1f}",
@@ -219,7 +221,7 @@ def main():
     ]
     budget = f"{args.minutes:g} CPU minutes of training were planned for each."
     print_heading("Architectures", next(iter(results.values()))["device"], args, budget, *CAPTION)
-    print_table(["architecture", "parameters", "CPU s/step", "steps", "CPU minutes", "foreground IoU"], rows)
+    print_table(["architecture", "parameters", "s/step", "CPU s/step", "steps", "CPU minutes", "foreground IoU"], rows)
 
 
 def measure_or_read(name, args):
