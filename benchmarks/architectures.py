@@ -65,7 +65,7 @@ RECIPE = {"loss": "bce_dice", "optimizer": "adamw", "learning_rate": 0.001, "sch
 WARM_UP_STEPS = 5
 SEED = 42
 CAPTION = (
-    "2D: 6 crops of 256x256 a step, 3D: one of 32x96x96. s/step: by the clock, median, disturbed by whatever runs beside.",
+    "2D: 6 crops of 256x256 a step, 3D: one of 32x96x96. s/step: by the clock, median; too long with work beside.",
     "CPU time: of all cores together, compiling included.",
     "One class each, where the templates of FCN and nnU-Net have two; U-Net++ from random weights, where its template",
     "starts from ImageNet.",
