@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-BENCHMARKS := $(addprefix benchmarks/,augmentation.py augmentation_transforms.py voxel_augmentation.py voxel_step.py training_step.py prediction.py flow_from_directory.py \
+BENCHMARKS := $(addprefix benchmarks/,augmentation.py augmentation_transforms.py voxel_augmentation.py voxel_step.py training_step.py prediction.py flow_from_directory.py epoch_end.py \
   inference_speed.py memory.py volume_memory.py big_volume.py post_processing.py stochastic_downsampling.py)
 
 .PHONY: demo test docs bench clean

@@ -196,7 +196,7 @@ def _padded(array, shape):
 
 
 def train_and_validation_batches(
-    augmentation, data, *, crop_shape, batch_size, seed, intensity_range=None, workers=1, **sampling
+    augmentation, data, *, crop_shape, batch_size, seed, intensity_range=None, workers=2, **sampling
 ):
     """Make the batches of an experiment: augmented ones to train on, plain ones in order to validate with.
 

@@ -146,7 +146,7 @@ class VoxelDataGenerator(PairGenerator):
         probability_map=None,
         sample_weight=None,
         intensity_range=None,
-        workers=1,
+        workers=2,
     ):
         """Make batches of augmented pairs for ``model.fit(..., shuffle=False)``.
 
@@ -177,7 +177,8 @@ class VoxelDataGenerator(PairGenerator):
         intensity_range : tuple of float, optional
             As ``to_unit_range``.
         workers : int
-            Threads that prepare batches.
+            Threads that prepare batches. Keras leaves a single one to ``tf.data`` of TensorFlow, which then can hold up
+            the end of an epoch (`benchmarks/epoch_end.py`).
 
         Returns
         -------

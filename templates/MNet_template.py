@@ -93,8 +93,8 @@ MONITOR = "val_loss"
 PRECISION = "auto"
 # True: exactly the same numbers in every run with the same seed, somewhat slower
 DETERMINISTIC = False
-# Threads that prepare batches
-WORKERS = 1
+# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
+WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 

@@ -29,6 +29,7 @@ ROWS = {
         "batches, flow_from_directory(), nothing kept",
         "30 images",
     ),
+    "epoch_end": ("1 ", "2 "),
     "voxel_step": ("16x16x16", "8x24x24"),
     "big_volume": ("in memory", "block by block", "(32, 64, 64)"),
     "memory": ("blended", "full image, ensemble"),

@@ -110,7 +110,7 @@ RUNS = {
         "ACTIVATION": "relu",
         "K_INIT": "glorot_uniform",
         "MONITOR": "val_foreground_iou",
-        "WORKERS": 2,
+        "WORKERS": 3,
         "Z_FILTER_SIZE": 0,
     },
     "plain": {
