@@ -191,7 +191,7 @@ TENSORBOARD = False
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
 Z_FILTER_SIZE = 5
-# Predict as an ensemble of orientations too, which takes 8 times as long, in 3D 16 times
+# Predict as an ensemble of 8 orientations too, in 3D of 16; blending always is one
 ENSEMBLE = True
 # True: the threshold with the best IoU on validation images, beside 0.5, with a chart
 CHOOSE_THRESHOLD = False

@@ -106,7 +106,7 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
 Z_FILTER_SIZE = 5
-# Predict as an ensemble of orientations too, which takes 8 times as long
+# Predict with 50 % overlap and full images as an ensemble of 8 orientations too; blending always is one
 ENSEMBLE = True
 
 settings = apply_overrides(globals(), args.set)
