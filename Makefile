@@ -11,7 +11,7 @@ BENCHMARKS := $(addprefix benchmarks/,augmentation.py augmentation_transforms.py
 .PHONY: demo test docs bench clean
 
 $(VENV)/requirements.done: env/requirements.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; give it as PYTHON=...')"
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and 'Python 3.11 to 3.13 is needed; give it as PYTHON=...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements.txt
 	touch $@

@@ -53,13 +53,16 @@ def FC_DenseNet103(  # noqa: N802 - published name
     Raises
     ------
     ValueError
-        If ``n_layers_per_block`` do not hold ``2 * n_pool + 1`` values, or a given size is not divisible.
+        If ``n_pool`` is below 1, ``n_layers_per_block`` do not hold ``2 * n_pool + 1`` values, or a given size is not
+        divisible.
 
     Examples
     --------
     >>> FC_DenseNet103((None, None, 1), 4, n_pool=2, growth_rate=2, n_layers_per_block=1).output_shape
     (None, None, None, 1)
     """
+    if n_pool < 1:
+        raise ValueError(f"N_POOL is {n_pool}; wanted a whole number of at least 1.")
     check_levels(image_shape, n_pool)
     n_blocks = 2 * n_pool + 1
     n_layers = (n_layers_per_block,) * n_blocks if isinstance(n_layers_per_block, int) else tuple(n_layers_per_block)

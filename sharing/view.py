@@ -1,7 +1,7 @@
 r"""Look at a run in napari: images, truth, probabilities, masks and instances as layers that are read when looked at.
 
     python sharing/view.py JOB_DIR/results/400_0
-    python sharing/view.py JOB_DIR/results/400_0 --protocol overlap_50 --post z_filter --data DATA_DIR
+    python sharing/view.py JOB_DIR/results/400_0 --protocol per_image --post z_filter --data DATA_DIR
 
 Needs: pip install -r env/requirements-napari.txt
 """

@@ -4,7 +4,7 @@ For zarr (OME-Zarr too), hdf5, tif and folders of slices of any size, on one mac
 across the borders of blocks as in memory; blocks without image are skipped. Several processes share the work, each
 with a model of its own: on this machine, or those of a dask scheduler (docs/big_volumes.md has SLURM).
 
-    python -u templates/big_volume_template.py $code_dir $data_dir $job_dir --id 900 --gpu 0 --set RUN=$run
+    python -u templates/big_volume_template.py $code_dir $data_dir $job_dir --id 910 --gpu 0 --set RUN=$run
 
 $run is the folder of the finished run, such as $job_dir/results/500_0: layers, weights, subvolume, grey values and
 classes come from it. data_dir is the volume itself, or holds it in test/x; test/y may hold the truth.

@@ -1,4 +1,4 @@
-"""Everything the project can do, as numbered blocks to copy: each is switched on by a variable and off by default.
+"""The options of the project as numbered blocks to copy: each is switched on by a variable and off by default.
 
 Segments electron microscopy images, or volumes if CROP_SHAPE has a z, with the U-Nets of the study. As it stands it
 does what U-Net_2D_template.py does; docs/variables.md lists all variables. A block works elsewhere too, with the
@@ -10,7 +10,7 @@ Post-processing goes on with what the block before it left.
 data_dir holds train/x train/y test/x test/y (png or tif, or files of volumes; test/y may be missing). Results go to
 job_dir/results/<id>_<rid>/, what is computed once and kept to job_dir/cache/.
 
-Differs from U-Net_2D_template.py in: every option that the project has.
+Differs from U-Net_2D_template.py in: options of data, augmentation, losses, training and refinement.
 """
 
 # %% Command line

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Variables that take a number for all axes or poolings, or a tuple with one for each.
 ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "VOXEL_SIZE_NM", "Z_DOWN")
 # Variables that may be None in a template whose default is something else.
-MAY_BE_NONE = ("BRIGHTNESS_RANGE", "ENCODER_WEIGHTS", "PROBABILITY_MAP", "SCHEDULE")
+MAY_BE_NONE = ("BRIGHTNESS_RANGE", "ENCODER_WEIGHTS", "FOREGROUND_REPEATS", "PROBABILITY_MAP", "SCHEDULE")
 
 
 def parse_command_line(template_file, arguments=None, *, more=None):

@@ -123,7 +123,7 @@ def load_volumes(
     intensity_range=None,
     image_dataset=None,
     mask_dataset=None,
-    test_crop_shape=None,
+    test_grid=None,
     normalisation="dtype",
     percentiles=PERCENTILES,
 ):
@@ -151,8 +151,8 @@ def load_volumes(
         As `load_images`.
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files that hold several.
-    test_crop_shape : tuple of int, optional
-        Of the test subvolumes, if it is another.
+    test_grid : tuple, optional
+        ``(crop_shape, overlap)`` of the test subvolumes, if they are others.
     normalisation, percentiles
         As `load_images`.
 
@@ -184,13 +184,14 @@ def load_volumes(
     to_validate, weights = with_context(volumes, validation, depth=crop_shape[0])
     validation_weights = weights and crop_image_set(replace(to_validate, y=weights), crop_shape).y
     measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
+    test_shape, test_overlap = test_grid or (crop_shape, overlap)
     return ExperimentData(
         train,
         validation,
         test,
         train if random_subvolumes else crop_image_set(train, crop_shape, overlap=overlap),
         crop_image_set(to_validate, crop_shape),
-        crop_image_set(test, test_crop_shape or crop_shape, overlap=overlap),
+        crop_image_set(test, test_shape, overlap=test_overlap),
         measure_intensity_range(train.x, normalisation, **measured),
         validation_weights,
     )

@@ -118,7 +118,7 @@ def _choose(found, dataset):
     if dataset is not None and dataset.strip("/") not in images:
         raise ValueError(f"it has no dataset {dataset}; it holds {names}")
     if dataset is None and len(images) != 1:
-        raise ValueError(f"it holds {names}; say which (IMAGE_DATASET, MASK_DATASET)")
+        raise ValueError(f"it holds {names}; say which (IMAGE_DATASET, MASK_DATASET), or give files of one array")
     return images[dataset.strip("/")] if dataset is not None else next(iter(images.values()))
 
 

@@ -76,8 +76,9 @@ def unet_weight_map(mask, *, w0=10.0, sigma=5.0, class_weights=(0.5, 1.0), insta
     classes = (labels > 0).astype(np.uint8) if instances else labels
     if int(classes.max(initial=0)) >= len(class_weights):
         raise ValueError(
-            f"the mask holds the class {int(classes.max())}, but class_weights are {class_weights.tolist()}. "
-            "Give one weight for each class, the background's first, or instances=True for instance labels."
+            f"the mask holds the class {int(classes.max())}, but class_weights are {class_weights.tolist()}. Give one "
+            "weight for each class, the background's first (WEIGHT_MAP_CLASSES in templates), or instances=True for "
+            "instance labels."
         )
     weights = class_weights[classes]
     for place in np.ndindex(labels.shape[:-2]):

@@ -70,5 +70,5 @@ def Casser_U_Net_2D(  # noqa: N802 - published name
     for factor, up_factor in ((8, 8), (4, 4), (2, 4), (1, 1)):
         up = convolution(layers.UpSampling2D(2)(x), up_factor * start_filters, size=2, **options)
         x = block(layers.Concatenate()([skips.pop(), up]), factor)
-    x = convolution(x, 2, **options)
+    x = convolution(x, max(2, n_classes), **options)
     return keras.Model(inputs, classifier(x, n_classes), name="Casser_U_Net_2D")

@@ -53,7 +53,7 @@ class PatchBatches(keras.utils.PyDataset):
         super().__init__(workers=batches.workers)
         self._batches = batches
         self.batch_size, self.crop_shape = batches.batch_size, batches.crop_shape
-        self.intensity_range = batches.intensity_range
+        self.intensity_range, self.n_samples = batches.intensity_range, batches.n_samples
 
     def __len__(self):
         return len(self._batches)

@@ -156,7 +156,7 @@ data = load_volumes(
     intensity_range=INTENSITY_RANGE,
     image_dataset=IMAGE_DATASET,
     mask_dataset=MASK_DATASET,
-    test_crop_shape=TEST_CROP_SHAPE,
+    test_grid=(TEST_CROP_SHAPE, TEST_OVERLAP),
     z_filter_size=Z_FILTER_SIZE,
 )
 run = Run(args, settings)

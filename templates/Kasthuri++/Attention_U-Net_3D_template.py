@@ -3,7 +3,7 @@
 Segments mitochondria with the Attention U-Net (Oktay et al. 2018, arXiv 1804.03999) at the settings of "Stable deep
 neural network architectures for mitochondria segmentation on electron microscopy volumes" (Franco-Barranco et al.
 2021, arXiv 2104.03577) for this data set (Kasthuri et al. 2015, masks of Casser et al. 2018): 85 training slices of
-1613 x 1463 pixels and 75 test slices of 1553 x 1334; slices are about five times as thick as pixels are wide, so z is
+1613 x 1463 pixels and 75 test slices of 1553 x 1334; slices are about ten times as thick as pixels are wide, so z is
 not pooled; subvolumes cover every voxel of any size.
 
     python -u templates/Kasthuri++/Attention_U-Net_3D_template.py $code_dir $data_dir $job_dir --id 552 --rid 0 --gpu 0

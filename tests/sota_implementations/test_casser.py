@@ -30,6 +30,11 @@ def test_parameter_count_and_place_of_dropout():
     assert enlarged == [128, 64, 64, 16]
 
 
+def test_several_classes_are_told_apart_by_as_many_feature_maps():
+    models = [Casser_U_Net_2D((None, None, 1), start_filters=2, n_classes=n_classes) for n_classes in (1, 2, 5)]
+    assert [model.layers[-1].input.shape[-1] for model in models] == [2, 2, 5]
+
+
 @pytest.mark.parametrize(("channels", "n_classes"), [(1, 1), (3, 1), (1, 3)])
 def test_output_is_a_probability_of_the_size_of_the_input(channels, n_classes):
     model = Casser_U_Net_2D((None, None, channels), start_filters=2, n_classes=n_classes)

@@ -18,6 +18,7 @@ from sota_implementations.oztel_2017.patches import (
 from sota_implementations.oztel_2017.validation_report import classification_report, report_validation
 from utils.image_set import ImageSet
 from utils.losses import get_loss
+from utils.shared_training import SharedBatches
 
 BUILDERS = [create_oztel_model, create_oztel_model_V1]
 
@@ -128,6 +129,12 @@ def test_batches_of_patches_have_one_label_each_and_go_on_as_those_of_pairs():
     batches.epoch = 0
     pairs[1].epoch = 0
     np.testing.assert_array_equal(batches[1][0], pairs[1][1][0])
+
+
+def test_several_devices_can_share_batches_of_patches():
+    patches = patches_of([1, 0, 0.6, 0.4, 0.9])
+    shared = SharedBatches(PatchBatches(ImageDataGenerator().flow(patches.x, patches.y, batch_size=4, seed=4)), 2)
+    assert len(shared) == 1 and [len(part) for part in shared[0]] == [4, 4]
 
 
 def test_the_report_counts_the_validation_patches(tmp_path, capsys, mean_of_patch):

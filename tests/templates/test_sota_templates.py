@@ -44,7 +44,7 @@ TEMPLATES = {
     "cheng_2017/cheng_3D_template_V0.py": (TOY_3D, CHENG_3D),
     "cheng_2017/cheng_3D_template_V1.py": (TOY_3D, CHENG_3D | NO_ENSEMBLE | NO_HALF_OVERLAP),
     "oztel_2017/oztel_template_V0.py": (TOY_2D, OZTEL),
-    "oztel_2017/oztel_template_V1.py": (TOY_2D, OZTEL | {"Z_FILTER_SIZE": 0}),
+    "oztel_2017/oztel_template_V1.py": (TOY_2D, OZTEL | {"Z_FILTER_SIZE": 0, "FOREGROUND_REPEATS": "None"}),
     "xiao_2018/xiao_template_V0.py": (TOY_3D, XIAO),
     "xiao_2018/xiao_template_V1.py": (TOY_3D, XIAO | NO_ENSEMBLE | NO_HALF_OVERLAP),
 }

@@ -130,6 +130,12 @@ def test_deep_validation_parts_need_no_context(tmp_path):
     assert loaded_volumes(write_data(tmp_path, train=range(1, 9))).validation_weights is None
 
 
+def test_test_subvolumes_may_lie_on_a_grid_of_their_own(tmp_path):
+    data = loaded_volumes(write_data(tmp_path, test=(10, 20, 30, 40)), test_grid=((2, 8, 16, 1), (0.5, 0, 0)))
+    assert [crop[:, 0, 0, 0].tolist() for crop in data.test_crops.x] == [[10, 20], [20, 30], [30, 40]]
+    assert {crop.shape for crop in data.test_crops.x} == {(2, 8, 16, 1)}
+
+
 def test_validation_counts_its_own_slices_alone(tmp_path):
     folder = write_data(tmp_path, train=(10, 20, 30, 40, 50, 60, 70, 80))
     data = load_volumes(folder, (4, 8, 8, 1), validation_split=0.2)
