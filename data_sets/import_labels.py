@@ -31,7 +31,7 @@ def parse_arguments():
         help="class of each id, rest:CLASS for all others; not needed where the ids are 0, 1, ... without a gap",
     )
     parser.add_argument(
-        "--background", type=int, nargs="+", default=[0], metavar="ID", help="ids that are no object (default 0)"
+        "--background", type=int, nargs="+", metavar="ID", help="ids that are no object (default 0), not for classes"
     )
     parser.add_argument("--dataset", metavar="NAME", help="array of the labels in hdf5 and zarr files")
     parser.add_argument("--image-dataset", metavar="NAME", help="array of the images in hdf5 and zarr files")
@@ -44,13 +44,16 @@ def main():
     args = parse_arguments()
     if args.classes and args.kind != "classes":
         raise ValueError(f"--classes goes with --as classes, not with --as {args.kind}.")
+    if args.background and args.kind == "classes":
+        assigned = ",".join(f"{number}:0" for number in args.background)
+        raise ValueError(f"--background does not go with --as classes: give --classes {assigned},...")
     report = import_labels(
         args.labels,
         args.images,
         args.target,
         kind=args.kind,
         classes=args.classes and parse_classes(args.classes),
-        background=tuple(args.background),
+        background=tuple(args.background or (0,)),
         datasets=(args.dataset, args.image_dataset),
     )
     print(report)

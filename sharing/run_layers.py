@@ -7,9 +7,11 @@ import numpy as np
 import tifffile
 
 from sharing.network_description import voxel_size
+from utils.data_folder import pair_by_name
 from utils.errors import check_choice
 from utils.files import read_json
 from utils.image_files import list_images
+from utils.run_record import recorded_origin
 from utils.stored_pages import stored_pages
 
 # Folders that a prediction of a run may have.
@@ -57,7 +59,7 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
     found |= {folder.parent.name: folder for folder in sorted((run / "images" / protocol).glob("*/labels"))}
     found = {part: _saved_files(folder) for part, folder in found.items() if folder.is_dir()}
     names = {path.stem for files in found.values() for path in files}
-    given, notes = _given_files(written.get("command", []), data_dir, names)
+    given, notes = _given_files(recorded_origin(written).get("data_dir") if data_dir is None else data_dir, names)
     settings = written.get("settings", {})
     size, layers = voxel_size(settings, 3), []
     datasets = {"image": settings.get("IMAGE_DATASET"), "truth": settings.get("MASK_DATASET")}
@@ -118,17 +120,21 @@ def _saved_files(folder):
     return [path for path in list_images(folder) if path.suffix == ".tif"]
 
 
-def _given_files(command, data_dir, names):
+def _given_files(data_dir, names):
     """Return image and truth files of the names that were predicted, and what could not be found."""
-    # What was called: template, code_dir, data_dir, job_dir.
-    data_dir = Path(data_dir) if data_dir is not None else Path(command[2]) if len(command) > 2 else None
-    if data_dir is None or not data_dir.is_dir():
+    if data_dir is None or not Path(data_dir).is_dir():
         return {}, [f"The images are not shown: {data_dir} is not there. Give their folder: --data DATA_DIR."]
     for images, masks in PLACES:
-        files = [path for path in _list(data_dir / images) if path.stem in names]
-        if files:
-            truth = [path for path in _list(data_dir / masks) if path.stem in names] if images != "." else []
-            return {"image": files} | ({"truth": truth} if truth else {}), []
+        there = _list(Path(data_dir) / images)
+        files = [path for path in there if path.stem in names]
+        if not files:
+            continue
+        mask_files = _list(Path(data_dir) / masks) if images != "." else []
+        truth = [mask for image, mask in pair_by_name(there, mask_files)[0] if image.stem in names]
+        if len(truth) == len(files):
+            return {"image": files, "truth": truth}, []
+        missing = f"The truth is not shown: {len(files) - len(truth)} images have no mask in {Path(data_dir) / masks}."
+        return {"image": files}, [missing] if mask_files else []
     return {}, [
         f"The images are not shown: {data_dir} holds none of the names that were predicted. Give --data DATA_DIR."
     ]

@@ -170,7 +170,8 @@ def summarise(runs, published=()):
         if any(PurePosixPath(template).match(row["template"]) for template in templates):
             spread = _spread(row["values"])
             spread["std"] = row["std"] if row["std"] is not None else spread["std"]
-            spread["n_runs"] = None if row["std"] is not None else spread["n_runs"]
+            if row["std"] is not None:  # its value is a mean: number, lowest and highest of the runs are not known
+                spread |= {"n_runs": None, "min": None, "max": None}
             key = {name: row[name] for name in ("protocol", "post", "metric", "source")}
             rows.append({"id": f"published: {row['method']}"} | key | spread)
     return rows

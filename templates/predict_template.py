@@ -132,6 +132,7 @@ prediction = {
 
 # %% Network: that of the run
 predicted = trained.predict_images(images.x, **prediction)
+images = trained.stretched(images)
 run = Run(args, settings, intensity_range=trained.intensity_range)
 
 # %% Training: none, the weights are the best of the run

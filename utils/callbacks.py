@@ -113,6 +113,8 @@ class Checkpoints(keras.callbacks.Callback):
         for seed, value in zip(_dropout_seeds(model), state["dropout_seeds"], strict=True):
             seed.assign(value)
         batches.epoch = len(self.history)
+        self.set_model(model)
+        self._write_what_follows(is_best=self.best_epoch == len(self.history))
         print(f"Going on after epoch {len(self.history)} of {epochs}.")
         return epochs if self.stopped else len(self.history)
 
@@ -143,13 +145,19 @@ class Checkpoints(keras.callbacks.Callback):
             )
         # A validation without any foreground gives a NaN, which is never better than a number.
         value = row[self.monitor] if math.isfinite(row[self.monitor]) else None
-        if self.best_epoch is None or value is not None and self._is_better(value):
+        is_best = self.best_epoch is None or value is not None and self._is_better(value)
+        if is_best:
             self.best, self.best_epoch = value, epoch + 1
-            self._save(self._best_file)
         if epoch + 1 - self.best_epoch >= self.patience:
             self.stopped = self.model.stop_training = True
             print(f"No better {self.monitor} in {self.patience} epochs: training ends after epoch {epoch + 1}.")
         self._commit(epoch + 1)
+        self._write_what_follows(is_best)
+
+    def _write_what_follows(self, is_best):
+        """Write what the state, once committed, says is there; `restore` does it again in case a kill came between."""
+        if is_best:
+            self._save(self._best_file)
         write_csv(self.history_file, self.history)
 
     def _is_better(self, value):

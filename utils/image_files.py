@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ TIF_SUFFIXES = (".tif", ".tiff")
 PLAIN_MODES = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "CMYK": "RGB"}
 # EM slices are large on purpose; pillow would take them for an attack.
 Image.MAX_IMAGE_PIXELS = None
+# A tif beyond 4 GiB has to be a BigTIFF; what is left is for its directory.
+CLASSIC_TIF_BYTES = 2**32 - 2**25
 IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp", *VOLUME_SUFFIXES)
 
 
@@ -223,9 +226,12 @@ class ImageWriter:
         if self._open is None:
             stack = ExitStack()
             writers = []
-            for folder in self._folders:
+            following = self._sources[self._position - 1 :]
+            pages = sum(1 for _ in takewhile(lambda other: other.file == source.file, following))
+            for folder, image in zip(self._folders, images, strict=True):
                 temporary = stack.enter_context(atomic_path(folder / output_name(source)))
-                writers.append(stack.enter_context(tifffile.TiffWriter(temporary)))
+                is_big = pages * image.nbytes > CLASSIC_TIF_BYTES
+                writers.append(stack.enter_context(tifffile.TiffWriter(temporary, bigtiff=is_big)))
             self._open = writers, stack
         for writer, image in zip(self._open[0], images, strict=True):
             _write_image(writer, image)

@@ -15,6 +15,7 @@ from utils.files import read_json, write_csv, write_json
 from utils.image_files import ImageWriter, SavedImages
 from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
 from utils.report import REPORT_NAME, write_report
+from utils.run_log import end_logging, start_logging
 from utils.run_record import changes_since, describe_origin
 
 PROTOCOL_LABELS = {
@@ -113,7 +114,7 @@ class Run:
         record = {"settings": settings, "set": args.set, "command": command}
         record |= describe_origin(command[0], args.data_dir)
         self._claim_folder(args, record)
-        sys.stdout = _Tee(sys.stdout, self.folder / "log.txt")
+        start_logging(self.folder / "log.txt")
         print(f"Run {name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
         print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
         write_json(self.folder / "settings.json", record)
@@ -312,28 +313,7 @@ class Run:
         print(f"Finished in {minutes:.1f} minutes{earlier}, peak memory {memory} GiB: {self.folder}", flush=True)
         write_json(self.folder / "environment.json", self._environment)
         write_report(self.folder)
-
-
-class _Tee:
-    """Standard output that is also written to the log file."""
-
-    def __init__(self, terminal, path):
-        self._terminal, self._path = terminal, path
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, text):
-        self._terminal.write(text)
-        try:
-            self._file.write(text)
-            self._file.flush()
-        except OSError as error:
-            # A full disk must not stop the run here: what has to be written says so itself.
-            self._terminal.write(f"[{self._path} is not written any more: {error}]\n")
-            self._file = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115
-        return len(text)
-
-    def __getattr__(self, name):
-        return getattr(self._terminal, name)
+        end_logging()
 
 
 def _label_parts(protocol, post):

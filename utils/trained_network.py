@@ -253,6 +253,21 @@ class TrainedNetwork:
         found = intensity_problem(image, ANY_GREY_VALUES if per_image else self.intensity_range)
         return found and found.replace("give INTENSITY_RANGE=(low, high)", f"convert it to {self._dtype or 'uint8'}")
 
+    def stretched(self, images):
+        """Return images with the grey values that the training images had, as pictures and watersheds expect them.
+
+        Parameters
+        ----------
+        images : ImageSet
+            Complete images or volumes, as they are predicted.
+
+        Returns
+        -------
+        ImageSet
+            As `utils.normalisation.stretch_each`: others only with the normalisation ``percentile_per_image``.
+        """
+        return stretch_each(images, self._normalisation, percentiles=self._percentiles)
+
     def _normalised(self, image):
         """Return an image as `predict_crops` gets them in the run, or raise what is wrong with it."""
         if image.ndim != len(self.crop_shape):
@@ -260,8 +275,7 @@ class TrainedNetwork:
             raise ValueError(f"an image has the shape {image.shape}; this network takes {axes}, one at a time.")
         problem = self.problem(image)
         raise_problems("an image", [problem] if problem else [])
-        one = ImageSet([image], None, [None], ())
-        return stretch_each(one, self._normalisation, percentiles=self._percentiles).x[0]
+        return self.stretched(ImageSet([image], None, [None], ())).x[0]
 
     def check_crop(self, crop_shape):
         """Check that the network can take crops of a size.

@@ -36,6 +36,10 @@ def test_import_then_check_then_a_mistake(toy_data, tmp_path):
         wrong.returncode == 1
         and wrong.stderr == "ValueError: --classes goes with --as classes, not with --as binary.\n"
     )
+    wrong = run(
+        "import_labels", tmp_path / "labels.tif", data / "train" / "x", target, "--as", "classes", "--background", 0, 9
+    )
+    assert wrong.returncode == 1 and "give --classes 0:0,9:0,..." in wrong.stderr and not target.exists()
     options = ["--as", "classes", "--classes", "0:0,3:1,9:2"]
     done = run("import_labels", tmp_path / "labels.tif", data / "train" / "x", target, *options)
     assert done.returncode == 0, done.stderr

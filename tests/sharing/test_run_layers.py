@@ -115,6 +115,28 @@ def test_colour_images_are_shown_in_colour(run, tmp_path):
     np.testing.assert_array_equal(lazy_array(layers[0])[0].compute(), colour)
 
 
+def test_truth_of_other_names_is_found_and_not_shown_where_it_is_not_complete(run, tmp_path):
+    data = tmp_path / "data"
+    for number, path in ((number, data / "test" / "y" / f"im_{number}.tif") for number in (1, 2, 10, 11)):
+        path.rename(path.with_name(f"groundtruth_{number:02d}.tif"))
+    layers, notes = run_layers(run)
+    truth = next(layer for layer in layers if layer["name"] == "truth")
+    wanted = [np.uint8(255) * (pixels((6, 8), seed=number) > 99) for number in (1, 2, 10)]
+    np.testing.assert_array_equal(lazy_array(truth).compute() > 0, np.stack(wanted) > 0)
+    assert notes == []
+    (data / "test" / "y" / "groundtruth_02.tif").unlink()
+    layers, notes = run_layers(run)
+    assert "truth" not in [layer["name"] for layer in layers] and "1 images have no mask" in notes[0]
+
+
+def test_the_data_folder_on_record_is_taken_wherever_the_command_was_given(run, tmp_path):
+    record = json.loads((run / "settings.json").read_text())
+    record |= {"command": ["some_template.py", "--id", "400", ".", "data", "."], "template": "some_template.py"}
+    (run / "settings.json").write_text(json.dumps(record | {"data_dir": str(tmp_path / "data")}))
+    layers, notes = run_layers(run)
+    assert [layer["name"] for layer in layers[:2]] == ["image", "truth"] and notes == []
+
+
 def test_what_is_not_there_is_said(run, tmp_path):
     (run.parents[1] / "data").rename(tmp_path / "moved")
     layers, notes = run_layers(run)

@@ -142,6 +142,7 @@ def test_published_scores_of_the_same_template_and_data_stand_beside(results, tm
     assert rows[1]["mean"] == pytest.approx(0.85) and rows[1]["std"] == pytest.approx(0.005**0.5)
     assert (rows[1]["n_runs"], rows[1]["source"]) == (2, "somewhere")
     assert (rows[2]["mean"], rows[2]["std"], rows[2]["n_runs"]) == (0.829, 0.046, None)
+    assert rows[2]["min"] is rows[2]["max"] is None and rows[1]["min"] < rows[1]["max"]
 
 
 def test_an_unknown_data_set_is_refused(tmp_path):

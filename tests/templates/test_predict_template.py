@@ -73,6 +73,30 @@ def test_images_are_predicted_as_by_the_run(theirs, ours, settings, flat, toy_da
     assert not (folder / "scores.json").exists() and (folder / "report.html").exists()
 
 
+def test_images_stretched_each_are_post_processed_as_by_the_run(toy_data, tmp_path):
+    data = tmp_path / "data"
+    for path in toy_data.glob("*/[xy]/*.png"):
+        image = imread_grey(path)
+        target = data / path.relative_to(toy_data).with_suffix(".tif")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(target, image.astype(np.int16) * 20 - 700 if target.parent.name == "x" else image)
+    options = {
+        "NORMALISATION": "percentile_per_image",
+        "WATERSHED": "edges",
+        "WATERSHED_REACH": 1,
+        "LEARNING_RATE": 0.01,
+    }
+    options |= {"LOSS": "w_bce", "LEARNING_RATE": 0.01, "EPOCHS": 6, "ENSEMBLE": False}
+    flat = train("general_template.py", TOY_2D, data, tmp_path, **options)
+    edges = {"PROTOCOL": "crops", "OVERLAP": 0.0, "WATERSHED": "edges", "WATERSHED_REACH": 1}
+    predict(data / "test" / "x", tmp_path, "--id", "new", RUN=flat, **edges)
+    ours = tmp_path / "results" / "new_0" / "images" / "crops"
+    for part, post in (("probability", "none"), ("binary", "watershed")):
+        assert_same_files(flat / "images" / "per_image" / post / part, ours / post / part)
+    moved = [imread_grey(ours / "watershed" / "binary" / path.name) for path in (ours / "none" / "binary").iterdir()]
+    assert 0.02 < np.mean(moved) / 255 < 0.9
+
+
 def test_volumes_are_predicted_as_by_the_run_and_in_python(deep, slices, tmp_path):  # noqa: F811
     predict(slices, tmp_path, "--id", "new", RUN=deep, PROTOCOL="crops", OVERLAP=0.0, INSTANCES=True)
     folder = tmp_path / "results" / "new_0"

@@ -143,6 +143,27 @@ def test_a_restored_training_ends_as_one_never_interrupted(tmp_path, pairs, new_
     assert (tmp_path / "parts" / "history.png").stat().st_size > 1000
 
 
+def test_best_weights_are_those_of_the_best_epoch_after_a_kill_between_state_and_weights(
+    tmp_path, pairs, new_model, monkeypatch
+):
+    def flow():
+        return ImageDataGenerator().flow(*pairs, batch_size=2, seed=1)
+
+    killed = new_model()
+    monkeypatch.setattr(Checkpoints, "_write_what_follows", lambda self, is_best: None)
+    fit(killed, tmp_path, flow(), flow(), epochs=4, stop_after=1)
+    monkeypatch.undo()
+    assert not (tmp_path / "best.weights.h5").exists() and not (tmp_path / "history.csv").exists()
+    model = new_model()
+    checkpoints = Checkpoints(tmp_path, tmp_path / "history.csv")
+    assert checkpoints.restore(model, flow(), 4) == checkpoints.best_epoch == 1
+    model.set_weights([0 * weight for weight in model.get_weights()])
+    checkpoints.load_best(model)
+    for ours, theirs in zip(model.get_weights(), killed.get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert len(list(csv.DictReader((tmp_path / "history.csv").open()))) == 1
+
+
 def test_a_stopped_training_is_not_continued(tmp_path, batches, new_model):
     model = new_model()
     checkpoints = fit(model, tmp_path, batches, batches, epochs=2)

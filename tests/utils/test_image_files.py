@@ -369,6 +369,19 @@ def test_written_stack_can_be_read_as_input(folders):
     assert np.array_equal(read_images(folders[0] / "a.tif"), images)
 
 
+@pytest.mark.parametrize(("limit", "is_big"), [(600, False), (400, True)])
+def test_what_may_not_fit_into_a_classic_tif_becomes_a_bigtiff(folders, limit, is_big, monkeypatch):
+    monkeypatch.setattr("utils.image_files.CLASSIC_TIF_BYTES", limit)
+    images = [grey(shape=(10, 10, 1), seed=seed) for seed in range(6)]
+    sources = [Source("a.tif", page) for page in range(5)] + [Source("b.tif")]
+    write_all(folders[:1], sources, images)
+    for name, expected in (("a.tif", is_big), ("b.tif", False)):
+        with tifffile.TiffFile(folders[0] / name) as tif:
+            assert tif.is_bigtiff == expected
+    for found, image in zip(SavedImages(folders[0], sources), images, strict=True):
+        np.testing.assert_array_equal(found, image)
+
+
 def write_a_file_and_then_half_a_stack(folders, error=None):
     with ImageWriter(folders, [Source("a.png"), Source("b.tif", 0), Source("b.tif", 1)]) as writer:
         for _ in range(2):

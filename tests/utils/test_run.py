@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,6 +57,21 @@ def test_a_run_writes_settings_environment_and_log(arguments, capsys):
     assert environment["versions"]["keras"] and environment["seconds"] >= 0
     log = (run.folder / "log.txt").read_text()
     assert "something said" in log and "EPOCHS = 3" in log and "something said" in capsys.readouterr().out
+
+
+def test_a_second_run_of_a_notebook_leaves_the_log_of_the_first_alone(arguments):
+    terminal = sys.stdout
+    first = Run(arguments(), {})
+    log = first.folder / "log.txt"
+    print("of the first")
+    second = Run(arguments(rid=1), {})  # the first was not finished
+    print("of the second")
+    assert "of the first" in log.read_text() and "of the second" not in log.read_text()
+    second.finish()
+    print("of nobody")
+    assert sys.stdout is terminal
+    assert "of the second" in (second.folder / "log.txt").read_text()
+    assert "of nobody" not in (second.folder / "log.txt").read_text()
 
 
 def test_a_finished_run_is_not_written_over(arguments):
