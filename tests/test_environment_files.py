@@ -120,9 +120,9 @@ def problems_of_python_versions(root):
         ".readthedocs.yaml": r'python: "3\.(\d+)"$',
     }
     promised = {
-        "README.md": r"Python 3\.(\d+) or newer",
+        "README.md": rf"Python 3\.(\d+) to 3\.{highest}\b",
         "docs/getting_started.md": rf"Python 3\.(\d+) to 3\.{highest}\b",
-        "Makefile": r"sys\.version_info < \(3, (\d+)\)",
+        "Makefile": rf"\(3, (\d+)\) <= sys\.version_info\[:2\] <= \(3, {highest}\)",
         "pyproject.toml": r'target-version = "py3(\d+)"',
     }
     problems = []
