@@ -195,8 +195,8 @@ def test_predictions_are_shown_beside_the_truth(with_truth, n_classes, titles, n
     probability = np.eye(n_classes)[truth[..., 0]] if n_classes > 1 else truth.astype(float)
     images = [np.full((8, 9, 1), 51, np.uint8)] * 2
     test = ImageSet(images, [truth] * 2 if with_truth else None, ["a.png", "b.png"], (0, 255))
-    names = {"test": test, "ensemble": [probability] * 2, "N_CLASSES": n_classes, "INTENSITY_RANGE": None}
-    exec(code(notebook, "plt.show()").source, names)
+    names = {"test": test, "N_CLASSES": n_classes, "INTENSITY_RANGE": None, "ENSEMBLE": with_truth}
+    exec(code(notebook, "plt.show()").source, names | {"ensemble" if with_truth else "merged": [probability] * 2})
     assert len(figures) == 2
     panels = {panel.get_title(): panel.images[0].get_array() for panel in figures[0].axes}
     assert list(panels) == ["a.png", "probability", "prediction", "truth"][:titles]
@@ -238,7 +238,7 @@ def check_pictures(notebook, folder):
         'display(Image(run.checks / "augmented_pairs.png"))': 1,
         'display(Image(run.charts / "history.png"))': 1,
         "plt.show()": 3,
-        'display(Image(run.images / "full_image" / "ensemble" / "overlay.png"))': 1,
+        'display(Image(run.images / stage / "overlay.png"))': 1,
     }
 
 
