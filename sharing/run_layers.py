@@ -34,7 +34,7 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
         Which prediction, as its folders in ``images/`` are called; without them ``per_image`` and ``none`` where they
         are, otherwise the first. All instances of the protocol are shown besides, under the names of their folders.
     data_dir : str or Path, optional
-        Folder of the images, and of the truth if there is one; without it that of the run's command.
+        Folder of the images, and of the truth if there is one; without it the one that the run has on record.
 
     Returns
     -------
@@ -59,7 +59,8 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
     found |= {folder.parent.name: folder for folder in sorted((run / "images" / protocol).glob("*/labels"))}
     found = {part: _saved_files(folder) for part, folder in found.items() if folder.is_dir()}
     names = {path.stem for files in found.values() for path in files}
-    given, notes = _given_files(recorded_origin(written).get("data_dir") if data_dir is None else data_dir, names)
+    data_dir = recorded_origin(written).get("data_dir") if data_dir is None else data_dir
+    given, notes = _given_files(data_dir, names)
     settings = written.get("settings", {})
     size, layers = voxel_size(settings, 3), []
     datasets = {"image": settings.get("IMAGE_DATASET"), "truth": settings.get("MASK_DATASET")}
@@ -122,18 +123,19 @@ def _saved_files(folder):
 
 def _given_files(data_dir, names):
     """Return image and truth files of the names that were predicted, and what could not be found."""
-    if data_dir is None or not Path(data_dir).is_dir():
+    data_dir = None if data_dir is None else Path(data_dir)
+    if data_dir is None or not data_dir.is_dir():
         return {}, [f"The images are not shown: {data_dir} is not there. Give their folder: --data DATA_DIR."]
     for images, masks in PLACES:
-        there = _list(Path(data_dir) / images)
+        there = _list(data_dir / images)
         files = [path for path in there if path.stem in names]
         if not files:
             continue
-        mask_files = _list(Path(data_dir) / masks) if images != "." else []
+        mask_files = _list(data_dir / masks) if images != "." else []
         truth = [mask for image, mask in pair_by_name(there, mask_files)[0] if image.stem in names]
         if len(truth) == len(files):
             return {"image": files, "truth": truth}, []
-        missing = f"The truth is not shown: {len(files) - len(truth)} images have no mask in {Path(data_dir) / masks}."
+        missing = f"The truth is not shown: {len(files) - len(truth)} images have no mask in {data_dir / masks}."
         return {"image": files}, [missing] if mask_files else []
     return {}, [
         f"The images are not shown: {data_dir} holds none of the names that were predicted. Give --data DATA_DIR."

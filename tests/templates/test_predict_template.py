@@ -80,16 +80,10 @@ def test_images_stretched_each_are_post_processed_as_by_the_run(toy_data, tmp_pa
         target = data / path.relative_to(toy_data).with_suffix(".tif")
         target.parent.mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(target, image.astype(np.int16) * 20 - 700 if target.parent.name == "x" else image)
-    options = {
-        "NORMALISATION": "percentile_per_image",
-        "WATERSHED": "edges",
-        "WATERSHED_REACH": 1,
-        "LEARNING_RATE": 0.01,
-    }
-    options |= {"LOSS": "w_bce", "LEARNING_RATE": 0.01, "EPOCHS": 6, "ENSEMBLE": False}
-    flat = train("general_template.py", TOY_2D, data, tmp_path, **options)
-    edges = {"PROTOCOL": "crops", "OVERLAP": 0.0, "WATERSHED": "edges", "WATERSHED_REACH": 1}
-    predict(data / "test" / "x", tmp_path, "--id", "new", RUN=flat, **edges)
+    edges = {"WATERSHED": "edges", "WATERSHED_REACH": 1}
+    options = edges | {"NORMALISATION": "percentile_per_image", "LOSS": "w_bce", "LEARNING_RATE": 0.01, "EPOCHS": 6}
+    flat = train("general_template.py", TOY_2D, data, tmp_path, **options, ENSEMBLE=False)
+    predict(data / "test" / "x", tmp_path, "--id", "new", RUN=flat, PROTOCOL="crops", OVERLAP=0.0, **edges)
     ours = tmp_path / "results" / "new_0" / "images" / "crops"
     for part, post in (("probability", "none"), ("binary", "watershed")):
         assert_same_files(flat / "images" / "per_image" / post / part, ours / post / part)
