@@ -131,11 +131,12 @@ def _is_stack(path):
 
 
 def _unpack(files, data_set, unpacked):
-    """Unpack what belongs to the data set out of all zip files of a folder; return those that held some of it."""
+    """Unpack what belongs to the data set out of its zip files, or of any where none has its name; return those."""
     names = {stack.name.lower() for stack in data_set.stacks}
     archives = []
     zips = [path for path in files.rglob("*.zip") if path.is_file() and unpacked not in path.absolute().parents]
-    for archive in sorted(zips):
+    own = [path for path in zips if path.name in {file.name for file in data_set.files}]
+    for archive in sorted(own or zips):
         try:
             with zipfile.ZipFile(archive) as file:
                 members = [

@@ -5,6 +5,7 @@ import time
 from collections import deque
 
 from study.repetition_plan import run_state
+from utils.files import lock_file
 
 POLL_SECONDS = 0.5
 
@@ -68,7 +69,7 @@ def _start(run, gpu):
     """Start a run and return its process and None; or None and the outcome where another program was faster."""
     run.log.parent.mkdir(parents=True, exist_ok=True)
     with run.log.open("a", encoding="utf-8") as log:
-        if not _lock(log):
+        if not lock_file(log):
             print(f"{run.name}: is running elsewhere, left alone.", flush=True)
             return None, "busy"
         state = run_state(run.folder)
@@ -78,20 +79,6 @@ def _start(run, gpu):
         print(f"{run.name}: {'resumed' if state == 'begun' else 'started'}, GPU {gpu}, log {run.log}", flush=True)
         # The child inherits the open log and with it the lock, also when this program is killed.
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT), None  # noqa: S603
-
-
-def _lock(file):
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
 
 
 def _outcome(run, status, minutes):

@@ -141,3 +141,30 @@ def write_csv(path, rows):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def lock_file(file):
+    """Lock an open file until it is closed, by this process and those that got it opened from it.
+
+    Parameters
+    ----------
+    file : file object
+        Opened for writing.
+
+    Returns
+    -------
+    bool
+        False if another process holds the lock, or this one by another opening. True also where nothing can be locked:
+        on Windows and on file systems without locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

@@ -90,7 +90,8 @@ class Run:
     Raises
     ------
     FileExistsError
-        If the run is finished, or an epoch of it is and ``--resume`` is not given.
+        If the run is finished, if another process is running it, or if an epoch of it is finished and ``--resume`` is
+        not given.
     ValueError
         If it is to be resumed with other settings, another template or other data.
     """
@@ -113,8 +114,10 @@ class Run:
         command = [str(part) for part in sys.argv]
         record = {"settings": settings, "set": args.set, "command": command}
         record |= describe_origin(command[0], args.data_dir)
-        self._claim_folder(args, record)
+        begun = self._claim_folder(args, record)
         start_logging(self.folder / "log.txt")
+        if not begun:
+            self._remove_results()
         print(f"Run {name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
         print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
         write_json(self.folder / "settings.json", record)
@@ -123,6 +126,7 @@ class Run:
         print(f"Device: {self._environment['device']}; backend {self._environment['backend']}.")
 
     def _claim_folder(self, args, record):
+        """Make the folder, and return whether there is something in it that this start goes on with."""
         claimed = self.saved_training.parent
         settings_file, environment_file = claimed / "settings.json", claimed / "environment.json"
         if environment_file.exists() and "end" in read_json(environment_file):
@@ -143,9 +147,18 @@ class Run:
                     "Use the same, or another --rid."
                 )
             self._earlier_seconds = sum(row["seconds"] for row in read_json(state_file).get("history", []))
-        elif args.resume and not (self.folder / "blocks").exists():  # block-wise runs go on by themselves
+        begun = begun or (self.folder / "blocks").exists()  # block-wise runs go on by themselves
+        if args.resume and not begun:
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
         self.folder.mkdir(parents=True, exist_ok=True)
+        return begun
+
+    def _remove_results(self):
+        """Remove what an earlier start left that failed: with other settings or data this one would not replace all."""
+        for folder in (self.checks, self.charts, self.images):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("scores.json", "scores.csv", "scores_per_image.csv", REPORT_NAME):
+            (self.folder / name).unlink(missing_ok=True)
 
     def section(self, title):
         """Print the title of a part of the template with the time since the start.

@@ -3,17 +3,31 @@
 import os
 import sys
 
+from utils.files import lock_file
+
 
 def start_logging(path):
-    """Write standard output to a file too.
+    """Write standard output to a file too, which is locked meanwhile.
 
     Parameters
     ----------
     path : Path
         Text is added to it. An earlier file of this process, such as that of the last run of a notebook, gets no more.
+
+    Raises
+    ------
+    FileExistsError
+        If another process writes to it.
     """
     end_logging()
-    sys.stdout = _Tee(sys.stdout, path)
+    file = path.open("a", encoding="utf-8")
+    if not lock_file(file):
+        file.close()
+        raise FileExistsError(
+            f"run {path.parent.name} is running in another process, which writes {path}. "
+            "Wait for its end, or choose another --rid."
+        )
+    sys.stdout = _Tee(sys.stdout, file)
 
 
 def end_logging():
@@ -25,9 +39,9 @@ def end_logging():
 class _Tee:
     """Standard output that is also written to the log file."""
 
-    def __init__(self, terminal, path):
-        self._terminal, self._path = terminal, path
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, terminal, file):
+        self._terminal, self._path = terminal, file.name
+        self._file = file
 
     def write(self, text):
         self._terminal.write(text)

@@ -129,6 +129,22 @@ def test_zips_with_padding_in_the_masks(small, tmp_path, colour):
     assert "NOT the one on record, bbb78fd2" in card and "kasthuri2015saturated" in card and "30 x 3 x 3 nm" in card
 
 
+def test_zips_of_other_things_and_damaged_ones_may_lie_beside(small, tmp_path):
+    files = write_zip(tmp_path, "lucchi_pp.zip")
+    shutil.copy(files / "lucchi_pp.zip", files / "kasthuri_pp.zip")
+    (files / "broken.zip").write_bytes(b"PK nothing")
+    for name in ("lucchi++", "kasthuri++"):
+        card = prepare_data(name, tmp_path / name, files=files)
+        check_content(tmp_path / name)
+        assert f"- {name[:-2]}_pp.zip: " in card and card.count(".zip: ") == 1
+
+
+def test_a_zip_of_another_name_is_found_too(small, tmp_path):
+    files = write_zip(tmp_path, "lucchi_pp (1).zip")
+    prepare_data("lucchi++", tmp_path / "data", files=files)
+    check_content(tmp_path / "data")
+
+
 def test_the_data_folder_may_lie_in_the_folder_of_the_files(small, tmp_path):
     files = write_zip(tmp_path, "lucchi_pp.zip")
     (files / "deep" / "er").mkdir(parents=True)

@@ -88,6 +88,44 @@ def test_a_run_that_failed_before_its_first_epoch_starts_again(arguments):
     assert json.loads((run.folder / "settings.json").read_text())["settings"] == {"EPOCHS": 4}
 
 
+def test_a_start_anew_keeps_nothing_of_the_results_of_the_one_that_failed(arguments, images):
+    failed = Run(arguments(), {"EPOCHS": 3})
+    failed.evaluate("per_image", images, perfect(images))
+    failed.evaluate("per_image", images, perfect(images), post="z_filter")
+    assert (failed.folder / "scores.csv").exists()
+    run = Run(arguments(), {"EPOCHS": 4})
+    assert not (run.images / "per_image").exists() and not list(run.folder.glob("scores*"))
+    run.evaluate("full_image", ImageSet(images.x[:1], None, images.sources[:1], (0, 255)), [next(perfect(images))])
+    assert [path.name for path in run.images.iterdir()] == ["full_image"] and not list(run.folder.glob("scores*"))
+    assert "EPOCHS = 3" in (run.folder / "log.txt").read_text()
+
+
+def test_a_resumed_and_a_block_wise_run_keep_their_results(arguments, images):
+    for rid, folder in ((0, "checkpoints"), (1, "blocks")):
+        run = Run(arguments(rid=rid), {})
+        run.evaluate("per_image", images, perfect(images))
+        (run.folder / folder).mkdir()
+        (run.folder / folder / "state.json").write_text("{}")
+        Run(arguments(rid=rid, resume=True), {})
+        assert (run.images / "per_image" / "none" / "overlay.png").exists() and (run.folder / "scores.csv").exists()
+
+
+def test_a_run_of_another_process_is_left_alone(arguments):
+    fcntl = pytest.importorskip("fcntl")
+    run = Run(arguments(), {"EPOCHS": 3})
+    run.finish()
+    (run.folder / "environment.json").unlink()
+    log = (run.folder / "log.txt").open("a")
+    fcntl.flock(log, fcntl.LOCK_EX)
+    with pytest.raises(
+        FileExistsError, match=r"run 400_0 is running in another process, which writes .*log\.txt\. Wait"
+    ):
+        Run(arguments(), {"EPOCHS": 4})
+    assert json.loads((run.folder / "settings.json").read_text())["settings"] == {"EPOCHS": 3}
+    log.close()
+    Run(arguments(), {"EPOCHS": 4})
+
+
 def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
     run = Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
     run.checkpoints.mkdir()
