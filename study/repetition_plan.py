@@ -11,7 +11,7 @@ from typing import NamedTuple
 from utils.errors import raise_problems
 from utils.experiment import apply_overrides
 from utils.files import read_json
-from utils.run_record import changes_since, describe_origin
+from utils.run_record import changes_since, describe_origin, run_state
 from utils.template_text import VARIABLES_CELL, template_variables
 
 # What stands for the number of the repetition in NAME=VALUE.
@@ -189,25 +189,6 @@ def parse_grid(text):
     if not name.strip() or not all(part.strip() for part in parts):
         raise ValueError(f"--grid {text}: wanted NAME=VALUE,VALUE,... without empty values.")
     return [f"{name.strip().upper()}={part.strip()}" for part in parts]
-
-
-def run_state(folder):
-    """Tell how far a run is, from its folder.
-
-    Parameters
-    ----------
-    folder : Path
-        ``job_dir/results/<id>_<rid>``.
-
-    Returns
-    -------
-    str
-        ``finished``; ``begun`` if at least an epoch is done, so that ``--resume`` goes on with it; else ``new``.
-    """
-    environment = folder / "environment.json"
-    if environment.is_file() and "end" in read_json(environment):
-        return "finished"
-    return "begun" if (folder / "checkpoints" / "state.json").is_file() else "new"
 
 
 def _tried(problems, read, text):

@@ -4,8 +4,8 @@ import subprocess
 import time
 from collections import deque
 
-from study.repetition_plan import run_state
 from utils.files import lock_file
+from utils.run_record import run_state
 
 POLL_SECONDS = 0.5
 

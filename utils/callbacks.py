@@ -11,10 +11,10 @@ from tqdm.auto import tqdm
 from utils.charts import draw_history
 from utils.errors import check_choice
 from utils.files import atomic_path, read_json, write_csv, write_json
+from utils.run_record import STATE_NAME
 
 # Bytes of structure in a weights file beside the numbers.
 HDF5_OVERHEAD = 500_000
-STATE_NAME = "state.json"
 MONITORS = {"val_loss": min, "val_foreground_iou": max}
 
 

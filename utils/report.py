@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from utils.files import read_json, write_text
+from utils.run_record import state_file
 
 REPORT_NAME = "report.html"
 # Pictures that are wider are shrunk, so that the page can be sent by mail; the originals stay in the folder.
@@ -155,7 +156,7 @@ def _times(folder, environment, history):
         rows.append(("epochs", len(seconds)))
         rows.append(("seconds an epoch", f"{sum(seconds) / len(seconds):.1f}"))
         rows.append(("minutes of training, all starts", f"{sum(seconds) / 60:.1f}"))
-    state = _read(folder / "checkpoints" / "state.json", {})
+    state = _read(state_file(folder), {})
     if "best_epoch" in state:
         rows.append(("best epoch", state["best_epoch"]))
     log = folder / "log.txt"

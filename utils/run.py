@@ -16,7 +16,7 @@ from utils.image_files import ImageWriter, SavedImages
 from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
 from utils.report import REPORT_NAME, write_report
 from utils.run_log import end_logging, start_logging
-from utils.run_record import changes_since, describe_origin
+from utils.run_record import changes_since, describe_origin, run_state, state_file
 
 PROTOCOL_LABELS = {
     "per_crop": "(per crop)",
@@ -128,25 +128,23 @@ class Run:
     def _claim_folder(self, args, record):
         """Make the folder, and return whether there is something in it that this start goes on with."""
         claimed = self.saved_training.parent
-        settings_file, environment_file = claimed / "settings.json", claimed / "environment.json"
-        if environment_file.exists() and "end" in read_json(environment_file):
+        state = run_state(claimed)
+        if state == "finished":
             raise FileExistsError(f"run {self.name} is finished; its results are in {claimed}. Choose another --rid.")
-        # A run that failed before its first epoch ended has nothing to lose: it may start again with other settings.
-        state_file = self.saved_training / "state.json"
-        begun = state_file.exists()
+        begun = state == "begun"
         if begun and not args.resume:
             raise FileExistsError(
                 f"run {self.name} was begun and not finished ({claimed}). "
                 "Add --resume to go on with it, or choose another --rid."
             )
         if begun:
-            changed = changes_since(read_json(settings_file), record)
+            changed = changes_since(read_json(claimed / "settings.json"), record)
             if changed:
                 raise ValueError(
                     f"run {self.name} was begun with other settings: {'; '.join(changed)}. "
                     "Use the same, or another --rid."
                 )
-            self._earlier_seconds = sum(row["seconds"] for row in read_json(state_file).get("history", []))
+            self._earlier_seconds = sum(row["seconds"] for row in read_json(state_file(claimed)).get("history", []))
         begun = begun or (self.folder / "blocks").exists()  # block-wise runs go on by themselves
         if args.resume and not begun:
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
@@ -154,7 +152,7 @@ class Run:
         return begun
 
     def _remove_results(self):
-        """Remove what an earlier start left that failed: with other settings or data this one would not replace all."""
+        """Remove what a start left that failed in its first epoch: this one may have other settings or data."""
         for folder in (self.checks, self.charts, self.images):
             shutil.rmtree(folder, ignore_errors=True)
         for name in ("scores.json", "scores.csv", "scores_per_image.csv", REPORT_NAME):

@@ -1,8 +1,11 @@
-"""Which template, data folder and variables a run was made of, and whether a new start is made of the same."""
+"""What a run was made of, how far it is, and whether a new start is made of the same."""
 
 import json
 from pathlib import Path
 
+from utils.files import read_json
+
+STATE_NAME = "state.json"
 TEMPLATE_FOLDERS = ("templates", "sota_implementations")
 MISSING = "not there"
 
@@ -92,3 +95,37 @@ def recorded_origin(record):
     if len(command) < 4 or any(part.startswith("-") for part in command[:4]):
         return {"template": template_name(command[0])}
     return describe_origin(command[0], command[2])
+
+
+def state_file(folder):
+    """Return where a run keeps the state of its training after each epoch.
+
+    Parameters
+    ----------
+    folder : Path
+        ``job_dir/results/<id>_<rid>``.
+
+    Returns
+    -------
+    Path
+    """
+    return folder / "checkpoints" / STATE_NAME
+
+
+def run_state(folder):
+    """Tell how far a run is, from its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        ``job_dir/results/<id>_<rid>``.
+
+    Returns
+    -------
+    str
+        ``finished``; ``begun`` if at least an epoch is done, so that ``--resume`` goes on with it; else ``new``.
+    """
+    environment = folder / "environment.json"
+    if environment.is_file() and "end" in read_json(environment):
+        return "finished"
+    return "begun" if state_file(folder).is_file() else "new"
