@@ -9,7 +9,9 @@ from networks.blocks import classifier, convolution
 from networks.deep_supervision import DeeplySupervised
 from networks.u_shape import check_image_shape
 
-NORMALIZATIONS = ("instance", "batch")
+NORMALIZATIONS = ("instance", "batch", "published")
+MOMENTA = {"batch": 0.9, "published": 0.1}  # share of the moving averages that a step keeps
+PLANS = ("crop", "published")
 PUBLISHED_STRIDES = ((2, 2),) * 7 + ((1, 2),)
 PUBLISHED_SIDE = 256  # pixels: crops of the study
 SMALLEST_SIDE = 4  # pixels that planned downsampling leaves along each axis
@@ -38,9 +40,12 @@ def nnUNet_2D(  # noqa: N802 - published name
     from pixels alone, not from their size in nanometres; convolutions use ``same`` padding; at most 480 feature maps,
     as in the study; one class ends in a sigmoid.
 
-    The study's arrangement, ``strides=PUBLISHED_STRIDES`` and ``normalization="batch"``, has 52,116,672 parameters, of
-    which 52,095,552 are trained; with instance normalisation those are all. Its code kept a tenth of the batch
-    statistics at each step, where nnU-Net, and this network, keeps nine.
+    The study's arrangement, ``strides=PUBLISHED_STRIDES`` and ``normalization="published"``, has 52,116,672 parameters,
+    of which 52,095,552 are trained; with instance normalisation those are all. Its code kept a tenth of the moving mean
+    and variance at each step, where batch normalisation in nnU-Net, and here, keeps nine.
+
+    Instance normalisation takes mean and variance of all that the network sees at once: pixels of a full image are
+    predicted otherwise than those of its crops.
 
     Parameters
     ----------
@@ -56,7 +61,7 @@ def nnUNet_2D(  # noqa: N802 - published name
         ``(y, x)`` of each downsampling. None: ``plan_strides(image_shape, num_pool)``. Plan them for the crops a
         network is trained on, and hand them over, where it is to take images of any size.
     normalization : str
-        ``instance``, or ``batch`` as in the study.
+        ``instance``, ``batch``, or ``published``: batch normalisation with the momentum of the study's code.
     deep_supervision : bool
         Give probabilities at every stage.
     k_init : str
@@ -106,8 +111,8 @@ def nnUNet_2D(  # noqa: N802 - published name
     return keras.Model(inputs, outputs[0], name="nnUNet_2D")
 
 
-def plan_strides(crop_shape, num_pool=8):
-    """Plan the downsamplings for a crop as nnU-Net does (Isensee et al. 2021, methods).
+def plan_strides(crop_shape, num_pool=8, plan="crop"):
+    """Plan the downsamplings for a crop as nnU-Net does (Isensee et al. 2021, methods), or take those of the study.
 
     Each side is halved for as long as it is even and 4 pixels or more are left; a side that is done keeps its size
     while the other goes on. Sides with a high power of two as a factor get deep networks; an odd one is never halved.
@@ -117,7 +122,9 @@ def plan_strides(crop_shape, num_pool=8):
     crop_shape : tuple of int or None
         ``(y, x)`` or ``(y, x, c)``; None is taken as 256, the crops of the study.
     num_pool : int
-        Most downsamplings.
+        Most downsamplings; not used with ``published``.
+    plan : str
+        ``crop``: as said; ``published``: the eight of the study, for crops whose sides 128 and 256 divide.
 
     Returns
     -------
@@ -127,7 +134,7 @@ def plan_strides(crop_shape, num_pool=8):
     Raises
     ------
     ValueError
-        If no side can be halved.
+        If the plan is unknown, no side can be halved, or the published strides do not divide the crop.
 
     Examples
     --------
@@ -136,7 +143,13 @@ def plan_strides(crop_shape, num_pool=8):
     >>> plan_strides((16, 64, 1))
     [(2, 2), (2, 2), (1, 2), (1, 2)]
     """
+    if plan not in PLANS:
+        raise ValueError(f"PLAN is {plan!r}; wanted one of {', '.join(PLANS)}.")
     sides = [PUBLISHED_SIDE if side is None else side for side in crop_shape[:2]]
+    if plan == "published":
+        if any(side % factor for side, factor in zip(sides, total_strides(PUBLISHED_STRIDES), strict=True)):
+            raise ValueError(f"CROP_SHAPE {tuple(crop_shape)}: PLAN published needs y divisible by 128 and x by 256.")
+        return list(PUBLISHED_STRIDES)
     strides = []
     while len(strides) < num_pool:
         stride = tuple(2 if side % 2 == 0 and side // 2 >= SMALLEST_SIDE else 1 for side in sides)
@@ -203,7 +216,7 @@ def _stage(x, filters, normalization, k_init, stride=(1, 1)):
         if normalization == "instance":
             x = layers.GroupNormalization(groups=-1, epsilon=1e-5)(x)
         else:
-            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+            x = layers.BatchNormalization(momentum=MOMENTA[normalization], epsilon=1e-5)(x)
         x = layers.LeakyReLU(negative_slope=0.01)(x)
     return x
 

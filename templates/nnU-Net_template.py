@@ -9,8 +9,8 @@ Segments mitochondria with the 2D network of nnU-Net (Isensee et al. 2021, arXiv
 data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing). Results go to
 job_dir/results/<id>_<rid>/.
 
-Differs from U-Net_2D_template.py in: the network, two classes, cross-entropy and Dice on all outputs, Adam, the batch
-size, the evaluation in one call.
+Differs from U-Net_2D_template.py in: the network, two classes, cross-entropy and Dice on all outputs but the lowest,
+Adam, the batch size, the evaluation in one call. As published: PLAN and NORMALIZATION published, LOSS bce.
 """
 
 # %% Command line
@@ -25,7 +25,7 @@ args = parse_command_line(__file__)
 
 # %% Experiment variables
 # --- Data
-# Crop (y, x, channels) that the network sees; its strides are planned for it
+# Crop (y, x, channels) that the network sees
 CROP_SHAPE = (256, 256, 1)
 # Minimum overlap of neighbouring crops, as a fraction of the crop
 OVERLAP = 0.0
@@ -68,9 +68,11 @@ AUGMENTATION_PROBABILITY = 1.0
 # Of the first stage, doubled from stage to stage up to the most
 FEATURE_MAPS = 32
 MAX_FEATURE_MAPS = 480
-# Most downsamplings; as many are planned as the crop allows
+# crop: downsamplings planned for CROP_SHAPE; published: eight, for 256x256 (sides that 128 and 256 divide)
+PLAN = "crop"
+# The most that are planned
 NUM_POOL = 8
-# instance, or batch as published
+# instance, batch, or published: batch normalisation with moving averages that hardly last
 NORMALIZATION = "instance"
 K_INIT = "he_normal"
 # 1: foreground or not; more: number of classes, background included
@@ -122,6 +124,7 @@ from utils.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=0)
+strides = plan_strides(CROP_SHAPE, NUM_POOL, PLAN)
 prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
 data = load_images(
     args.data_dir,
@@ -165,7 +168,6 @@ train_batches, validation_batches = train_and_validation_batches(
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
-strides = plan_strides(CROP_SHAPE, NUM_POOL)
 model = nnUNet_2D(
     (None, None, CROP_SHAPE[-1]),
     feature_maps=FEATURE_MAPS,

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from pathlib import Path
 
 import keras
 
@@ -12,6 +13,11 @@ from utils.finished_run import NETWORK_NAME, PRECISIONS
 MIXED = ("mixed_bfloat16", "mixed_float16")
 # Where layers may come from: modules of this repository, which register them when they are imported.
 OWN_PACKAGES = ("networks", "sota_implementations")
+DROPOUTS = ("Dropout", "SpatialDropout2D", "SpatialDropout3D")
+# What the description of a layer holds that changes no prediction with given weights.
+WITHOUT_EFFECT = ("name", "dtype", "trainable", "batch_shape", "momentum")
+TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+SHOWN_CHANGES = 6
 
 
 def write_network(run, model, batches):
@@ -144,6 +150,87 @@ def total_strides(config, *, side=1024):
     # Means over the whole image have the size 1 and reduce nothing that comes back.
     sizes = [size for size in sizes if None not in size and min(size) > 1]
     return tuple(max(side // size for size in along) for along in zip(*sizes, strict=True))
+
+
+def check_same_network(model, weights, settings):
+    """Check that weights of another run mean the same in a network: that the network of that run computes the same.
+
+    Weights can fit and mean something else, as those of another gate or of an encoder that wants its images scaled.
+    Number formats, dropout and initial values may differ. Nothing is checked without ``network.json`` beside the file.
+
+    Parameters
+    ----------
+    model : keras.Model
+        What the weights are to be loaded into.
+    weights : str or Path
+        A ``.weights.h5`` file.
+    settings : dict
+        Variables of the template; those that differ are named.
+
+    Raises
+    ------
+    ValueError
+        If that network has other layers, joined in another way or with other options.
+    """
+    path = Path(weights).with_name(NETWORK_NAME)
+    content = read_json(path) if path.is_file() else {}
+    if "network" not in content or _same_layers(_layers(content["network"]), _layers(network_config(model))):
+        return
+    now = json.loads(json.dumps(settings))
+    changes = [
+        f"{key} was {old}, is {now[key]}" for key, old in content["settings"].items() if now.get(key, old) != old
+    ]
+    more = f" and {len(changes) - SHOWN_CHANGES} more" * (len(changes) > SHOWN_CHANGES)
+    raise ValueError(
+        f"LOAD_WEIGHTS: {weights} was trained in another network than this one ({path} describes it). Variables that "
+        f"differ: {'; '.join(changes[:SHOWN_CHANGES]) or 'none'}{more}. Use its template and settings for the network."
+    )
+
+
+def _layers(config):
+    """Return kind, places of the sources and options of each layer but dropout, in the order of their weights."""
+    places, found = {}, []
+    for layer in config["config"]["layers"]:
+        name, nodes = layer["config"]["name"], layer.get("inbound_nodes")
+        # Of a Sequential each layer follows the one before.
+        sources = [len(found) - 1] if nodes is None else [places[source] for source in _sources(nodes)]
+        if layer["class_name"] in DROPOUTS:
+            places[name] = sources[0]
+            continue
+        places[name] = len(found)
+        options = {
+            key: value
+            for key, value in layer["config"].items()
+            if key not in WITHOUT_EFFECT and not key.endswith(TRAINING_ONLY)
+        }
+        if "layers" in options:
+            options = {"network": _layers(layer)}
+        found.append((layer["class_name"], sources, options))
+    return found
+
+
+def _sources(part):
+    """Return the names of the layers whose tensors are in a description of what goes into a layer."""
+    if isinstance(part, list):
+        return [name for entry in part for name in _sources(entry)]
+    if not isinstance(part, dict):
+        return []
+    if part.get("class_name") == "__keras_tensor__":
+        return [part["config"]["keras_history"][0]]
+    return [name for entry in part.values() for name in _sources(entry)]
+
+
+def _same_layers(before, now):
+    """Tell whether layers are the same; an option that only one version of Keras writes down does not count."""
+
+    def same(old, new):
+        if old[:2] != new[:2]:
+            return False
+        if "network" in old[2] and "network" in new[2]:
+            return _same_layers(old[2]["network"], new[2]["network"])
+        return all(old[2][key] == new[2][key] for key in old[2].keys() & new[2].keys())
+
+    return len(before) == len(now) and all(map(same, before, now))
 
 
 def _register_layers(config):

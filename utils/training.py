@@ -12,7 +12,7 @@ from utils.experiment import this_machine
 from utils.files import atomic_path
 from utils.losses import get_loss
 from utils.metrics import ForegroundIoU
-from utils.network_file import write_network
+from utils.network_file import check_same_network, write_network
 from utils.optimizers import get_optimizer
 from utils.shared_training import share_training
 
@@ -166,8 +166,8 @@ def train_network(
     Raises
     ------
     ValueError
-        If the monitor is unknown, a patience makes no sense, the weights do not fit the network, or the
-        devices cannot share the batches.
+        If the monitor is unknown, a patience makes no sense, the weights are of another network, or the devices cannot
+        share the batches.
     """
     run.section("Training")
     is_first = this_machine().is_first
@@ -175,6 +175,7 @@ def train_network(
         write_network(run, model, batches)
     if weights_file is not None:
         _end_unless(is_first, run)
+        check_same_network(model, weights_file, run.settings)
         load_weights(model, weights_file)
         with atomic_path(run.checkpoints / "best.weights.h5") as temporary:
             model.save_weights(temporary)

@@ -43,7 +43,7 @@ def bfloat16():
 @pytest.mark.parametrize(
     ("options", "trained", "fixed"),
     [
-        ({"strides": PUBLISHED_STRIDES, "normalization": "batch"}, 52_095_552, 21_120),
+        ({"strides": PUBLISHED_STRIDES, "normalization": "published"}, 52_095_552, 21_120),
         ({"strides": PUBLISHED_STRIDES, "normalization": "batch", "n_classes": 2}, 52_097_952, 21_120),
         ({"strides": PUBLISHED_STRIDES}, 52_095_552, 0),
         ({"strides": PUBLISHED_STRIDES, "n_classes": 2}, 52_097_952, 0),
@@ -64,10 +64,11 @@ def test_published_strides_reach_two_pixels_by_one():
     assert min(prod(layer.output.shape[1:3]) for layer in model.layers) == 2
 
 
-def test_batch_normalisation_has_the_momentum_of_nnunet():
-    model = nnUNet_2D((16, 16, 1), normalization="batch", **TINY)
+@pytest.mark.parametrize(("normalization", "momentum"), [("batch", 0.9), ("published", 0.1)])
+def test_batch_normalisation_has_the_momentum_of_nnunet_and_on_request_that_of_the_study(normalization, momentum):
+    model = nnUNet_2D((16, 16, 1), normalization=normalization, **TINY)
     momenta = {layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
-    assert momenta == {0.9}
+    assert momenta == {momentum}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,20 @@ def test_planned_strides(crop_shape, strides):
     for size, steps in zip(crop_shape, zip(*strides, strict=True), strict=False):
         rest = (size or 256) / prod(steps)
         assert rest == int(rest) >= 4
+
+
+@pytest.mark.parametrize("crop_shape", [(256, 256, 1), (None, None, 1), (128, 512)])
+def test_published_strides_are_a_plan(crop_shape):
+    assert plan_strides(crop_shape, plan="published") == [(2, 2)] * 7 + [(1, 2)]
+
+
+def test_crops_that_the_published_strides_do_not_divide_and_other_plans_are_refused():
+    with pytest.raises(
+        ValueError, match=r"CROP_SHAPE \(256, 128, 1\): PLAN published needs y divisible by 128 and x by"
+    ):
+        plan_strides((256, 128, 1), plan="published")
+    with pytest.raises(ValueError, match="PLAN is 'study'; wanted one of crop, published"):
+        plan_strides((256, 256, 1), plan="study")
 
 
 def test_planned_strides_are_capped():
@@ -202,7 +217,7 @@ def test_saved_model_predicts_the_same(tmp_path, options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"normalization": "group"}, "NORMALIZATION is 'group'; wanted one of instance, batch"),
+        ({"normalization": "group"}, "NORMALIZATION is 'group'; wanted one of instance, batch, published"),
         ({"strides": []}, "STRIDES is empty"),
         ({"strides": [(2, 2)] * 4}, r"image_shape \(24, 32, 1\): 24 is not divisible by 16 \(strides"),
         ({"strides": [(2, 2), (1, 3)]}, r"32 is not divisible by 6 \(strides \(\(2, 2\), \(1, 3\)\)\)"),

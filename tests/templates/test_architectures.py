@@ -112,6 +112,13 @@ def test_3d_template(template, volume_slices, tmp_path):
         assert f"{label}: " in result.stdout and np.isfinite(scores[label])
 
 
+def test_nnunet_as_published(toy_data, tmp_path):
+    as_published = {"PLAN": "published", "NORMALIZATION": "published", "LOSS": "bce", "CROP_SHAPE": "(128,256,1)"}
+    settings = TEMPLATES_2D["nnU-Net_template.py"] | as_published
+    result = run("nnU-Net_template.py", TOY_2D, toy_data, tmp_path, "--id", "toy", "--dry-run", **settings)
+    assert "probability_7" in result.stdout
+
+
 @pytest.fixture(scope="module")
 def as_deep_as_kasthuri(tmp_path_factory):
     """Return a data folder with 85 training and 75 test slices of 88 x 96 as two multi-page tifs."""

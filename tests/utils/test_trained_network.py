@@ -29,7 +29,7 @@ from sota_implementations.oztel_2017.patch_classifier import create_oztel_model
 from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
 from utils.image_set import ImageSet
 from utils.intensity import ZScore
-from utils.network_file import build_network, network_config, total_strides, write_network
+from utils.network_file import build_network, check_same_network, network_config, total_strides, write_network
 from utils.new_images import load_new_images
 from utils.normalisation import stretch_each
 from utils.prediction import predict_blended, predict_crops, predict_full_images
@@ -85,6 +85,9 @@ def test_every_network_is_rebuilt_and_predicts_the_same(builder, options, stride
     assert type(again).__name__ == type(model).__name__
     np.testing.assert_array_equal(again.predict_on_batch(image), model.predict_on_batch(image))
     assert total_strides(written) == strides
+    (tmp_path / "network.json").write_text(json.dumps({"network": written, "settings": {}}))
+    built_again = builder((*(None,) * len(strides), 1), **options)  # with other names of layers
+    check_same_network(built_again, tmp_path / "some.weights.h5", {})
 
 
 def test_an_input_prepared_for_imagenet_is_rebuilt():
