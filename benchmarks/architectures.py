@@ -205,6 +205,7 @@ def main():
             args.only = args.only or ["U-Net", "U-Net 3D"]
         try:
             results = {name: measure_or_read(name, args) for name in args.only or ARCHITECTURES}
+            device = only_device(results)
         except ValueError as error:
             sys.exit(str(error))
     rows = [
@@ -220,8 +221,23 @@ def main():
         for name, r in results.items()
     ]
     budget = f"{args.minutes:g} CPU minutes of training were planned for each."
-    print_heading("Architectures", next(iter(results.values()))["device"], args, budget, *CAPTION)
+    print_heading("Architectures", device, args, budget, *CAPTION)
     print_table(["architecture", "parameters", "s/step", "CPU s/step", "steps", "CPU minutes", "foreground IoU"], rows)
+
+
+def only_device(results):
+    """Return the device that all was measured on.
+
+    Raises
+    ------
+    ValueError
+        If there are several: a CPU minute of each is worth something else.
+    """
+    found = {result["device"]: name for name, result in results.items()}
+    if len(found) > 1:
+        where = "; ".join(f"{name} on {device}" for device, name in found.items())
+        raise ValueError(f"These were measured on several machines: {where}. Give another --results.")
+    return next(iter(found))
 
 
 def measure_or_read(name, args):

@@ -2,10 +2,8 @@
 
 from functools import partial
 
-from networks.blocks import attention_gate, convolution_block
+from networks.blocks import GATED, attention_gate, convolution_block
 from networks.u_shape import check_levels, strides_with_z, u_shape
-
-GATES = ("skip", "decoder")
 
 
 def Attention_U_Net_2D(  # noqa: N802 - published name
@@ -23,8 +21,8 @@ def Attention_U_Net_2D(  # noqa: N802 - published name
     """Build the 2D Attention U-Net of the study (Oktay et al. 2018, figures 1 and 2): 1,985,061 parameters.
 
     The U-Net of `networks.unet.U_Net_2D` with an attention gate on each skip. Deviations from the paper: the gating
-    signal is the upsampled decoder, so that the gate works at the size of the skip and resamples nothing; no deep
-    supervision.
+    signal is the upsampled decoder, so that the gate works at the size of the skip and resamples nothing; the skip of
+    full resolution is gated too; no deep supervision.
 
     Parameters
     ----------
@@ -101,8 +99,8 @@ def Attention_U_Net_3D(  # noqa: N802 - published name
 
 
 def _attention_u_net(name, image_shape, options, levels, gate, n_classes):
-    if gate not in GATES:
-        raise ValueError(f"GATE is {gate!r}; wanted one of {', '.join(GATES)}.")
+    if gate not in GATED:
+        raise ValueError(f"GATE is {gate!r}; wanted one of {', '.join(GATED)}.")
     block = partial(convolution_block, **options)
     gate_function = partial(attention_gate, batch_norm=options["batch_norm"], gated=gate)
     return u_shape(name, image_shape, block, gate=gate_function, **levels, n_classes=n_classes)

@@ -6,6 +6,8 @@ The number of spatial dimensions is that of the tensor: ``(n, y, x, c)`` or ``(n
 import keras
 from keras import layers, ops
 
+GATED = ("skip", "decoder")  # what an attention gate multiplies
+
 
 def n_spatial(x):
     """Return the number of spatial dimensions of a tensor: 2 or 3.
@@ -254,7 +256,14 @@ def attention_gate(skip, x, filters, *, batch_norm=False, gated="skip"):
     -------
     keras.KerasTensor
         What is to be concatenated with ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``gated`` is neither.
     """
+    if gated not in GATED:
+        raise ValueError(f"gated is {gated!r}; wanted {' or '.join(GATED)}.")
 
     def projection(tensor, channels):
         tensor = convolution(tensor, channels, size=1)

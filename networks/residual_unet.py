@@ -24,7 +24,9 @@ def ResUNet_2D(  # noqa: N802 - published name
 
     The U-Net of `networks.unet.U_Net_2D` whose levels are residual blocks (He et al. 2016, figure 4e): activation
     before convolution, a 1x1 convolution on every shortcut, nothing after the sum. Deviations from the paper: the
-    shortcut is never the identity, and the first block has no activation before its first convolution.
+    shortcut is never the identity; the first block has no activation before its first convolution; ELU instead of ReLU;
+    dropout behind the first convolution; no batch normalisation unless asked for, and then behind the last convolution
+    too.
 
     Parameters
     ----------

@@ -86,8 +86,10 @@ def U_Net_3D(  # noqa: N802 - published name
 ):
     """Build the 3D U-Net of the study (Cicek et al. 2016, arXiv 1606.06650): 5,599,713 parameters at the defaults.
 
-    With the feature maps of the 3D template, (28, 36, 48, 64), it has 788,817. Deviations from the paper: as
-    `U_Net_2D`, and the feature maps do not double before each pooling.
+    With the feature maps of the 3D template, (28, 36, 48, 64), it has 788,817. Deviations from the paper (figure 2):
+    ``same`` padding instead of unpadded convolutions and cropped skips, ELU instead of ReLU, dropout between the two
+    convolutions of each level, no batch normalisation unless asked for, a sigmoid output, and half of the feature maps,
+    which do not double before each pooling.
 
     Parameters
     ----------

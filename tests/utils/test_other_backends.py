@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("losses", "adabound", "devices", "looking_inside")
-TWINS = "twin or known or gradient or linear or changes_nothing"
+FILES = ("utils/test_losses", "utils/test_adabound", "utils/test_devices", "utils/test_looking_inside")
+FILES += ("networks/test_deep_supervision",)
+TWINS = "twin or known or gradient or linear or changes_nothing or compiled_step or outputs_learn"
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -18,7 +19,7 @@ def test_the_numpy_twins_agree_on_another_backend(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
-    files = [f"tests/utils/test_{name}.py" for name in FILES]
+    files = [f"tests/{name}.py" for name in FILES]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files, "-k", TWINS]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
