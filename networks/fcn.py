@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from networks.blocks import convolution, dropout, max_pooling, probability
 from networks.pretrained import as_in_imagenet, pretrained_encoder
-from networks.u_shape import check_levels
+from networks.u_shape import check_count, check_levels
 
 VGG16_FEATURE_MAPS = (64, 128, 256, 512, 512)
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -151,8 +151,7 @@ class BilinearUpSampling(layers.Layer):
 
 def _fcn(name, image_shape, enlarge, feature_maps, k_init, encoder_weights, *, fully_connected, drop_value, n_classes):
     check_levels(image_shape, depth=5)
-    if len(feature_maps) != 5:
-        raise ValueError(f"FEATURE_MAPS holds {len(feature_maps)} values {tuple(feature_maps)}; VGG16 needs 5.")
+    check_count("FEATURE_MAPS", feature_maps, len(VGG16_FEATURE_MAPS), needed_by="VGG16")
     encoder = _vgg16(image_shape, feature_maps, encoder_weights)
     options = {"activation": "relu", "kernel_initializer": k_init}
     inputs = x = keras.Input(image_shape, name="image")

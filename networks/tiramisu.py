@@ -1,5 +1,7 @@
 """Tiramisu, the fully convolutional DenseNet (Jegou et al. 2017, arXiv 1611.09326)."""
 
+from numbers import Integral
+
 import keras
 from keras import layers
 
@@ -61,7 +63,7 @@ def FC_DenseNet103(  # noqa: N802 - published name
     >>> FC_DenseNet103((None, None, 1), 4, n_pool=2, growth_rate=2, n_layers_per_block=1).output_shape
     (None, None, None, 1)
     """
-    if n_pool < 1:
+    if not isinstance(n_pool, Integral) or n_pool < 1:
         raise ValueError(f"N_POOL is {n_pool}; wanted a whole number of at least 1.")
     check_levels(image_shape, n_pool)
     n_blocks = 2 * n_pool + 1

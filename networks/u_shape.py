@@ -146,12 +146,34 @@ def check_levels(image_shape, depth, axes="yx", **per_level):
     if not isinstance(depth, Integral) or depth < 1:
         raise ValueError(f"DEPTH is {depth}; wanted a whole number of at least 1.")
     for name, values in per_level.items():
-        if not hasattr(values, "__len__"):
-            raise ValueError(f"{name} is {values}; DEPTH {depth} needs {depth + 1} values.")
-        if len(values) != depth + 1:
-            raise ValueError(f"{name} holds {len(values)} values {tuple(values)}; DEPTH {depth} needs {depth + 1}.")
+        check_count(name, values, depth + 1, needed_by=f"DEPTH {depth}")
     for size in image_shape[:-1] if axes == "yx" else ():
         if size is not None and size % 2**depth:
             raise ValueError(
                 f"image_shape {tuple(image_shape)}: {size} is not divisible by {2**depth} ({depth} poolings)."
             )
+
+
+def check_count(name, values, count, *, needed_by):
+    """Check that a sequence holds as many values as it should.
+
+    Parameters
+    ----------
+    name : str
+        Of the template's variable.
+    values : sequence
+        What a builder was given.
+    count : int
+        How many are wanted.
+    needed_by : str
+        By what, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is no sequence, or has another length.
+    """
+    if not hasattr(values, "__len__"):
+        raise ValueError(f"{name} is {values}; {needed_by} needs {count} values.")
+    if len(values) != count:
+        raise ValueError(f"{name} holds {len(values)} values {tuple(values)}; {needed_by} needs {count}.")

@@ -6,7 +6,7 @@ from keras import layers
 from networks.blocks import classifier, convolution_block, up_convolution
 from networks.deep_supervision import DeeplySupervised
 from networks.pretrained import as_in_imagenet, pretrained_encoder
-from networks.u_shape import check_levels
+from networks.u_shape import check_count, check_levels
 
 BACKBONES = ("ResNet50", "ResNet101", "ResNet152")
 N_LEVELS = 5  # of the encoder: 1/2, 1/4, 1/8, 1/16 and 1/32 of the image
@@ -100,8 +100,7 @@ def _check(image_shape, feature_maps, backbone):
     check_levels(image_shape, N_LEVELS)
     if image_shape[-1] not in (1, 3):
         raise ValueError(f"image_shape {tuple(image_shape)}: {image_shape[-1]} channels; wanted 1 or 3.")
-    if len(feature_maps) != N_LEVELS:
-        raise ValueError(f"FEATURE_MAPS holds {len(feature_maps)} values {tuple(feature_maps)}; wanted {N_LEVELS}.")
+    check_count("FEATURE_MAPS", feature_maps, N_LEVELS, needed_by="U-Net++")
     if backbone not in BACKBONES:
         raise ValueError(f"BACKBONE is {backbone!r}; wanted one of {', '.join(BACKBONES)}.")
 

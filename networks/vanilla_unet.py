@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from networks.blocks import CropTo, classifier, convolution, max_pooling, up_convolution
-from networks.u_shape import check_levels, strides_with_z
+from networks.u_shape import check_count, check_levels, strides_with_z
 
 
 def Vanilla_U_Net_3D(  # noqa: N802 - published name
@@ -54,10 +54,7 @@ def Vanilla_U_Net_3D(  # noqa: N802 - published name
     19078337
     """
     check_levels(image_shape, depth, "zyx")
-    if len(feature_maps) != depth + 2:
-        raise ValueError(
-            f"FEATURE_MAPS holds {len(feature_maps)} values {tuple(feature_maps)}; DEPTH {depth} needs {depth + 2}."
-        )
+    check_count("FEATURE_MAPS", feature_maps, depth + 2, needed_by=f"DEPTH {depth}")
 
     def block(x, *filters):
         for channels in filters:

@@ -1,5 +1,6 @@
 """Tests of the benchmarks: each runs and prints its table. Nothing is asked of the numbers."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -73,3 +74,11 @@ def test_architectures_are_refused_in_one_sentence(minutes, arguments, message, 
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
     assert message in answer.stderr.splitlines()[-1]
+
+
+def test_architectures_of_several_machines_are_refused(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    only_device = importlib.import_module("architectures").only_device
+    assert only_device({"U-Net": {"device": "CPU (A)"}, "M-Net": {"device": "CPU (A)"}}) == "CPU (A)"
+    with pytest.raises(ValueError, match=r"several machines: U-Net on CPU \(A\); M-Net on CPU \(B\)\. Give another"):
+        only_device({"U-Net": {"device": "CPU (A)"}, "M-Net": {"device": "CPU (B)"}})

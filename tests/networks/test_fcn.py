@@ -118,6 +118,7 @@ def test_trained_encoder_sees_what_it_was_trained_on(tmp_path, channels):
         ({"image_shape": (250, 256, 1)}, r"image_shape \(250, 256, 1\): 250 is not divisible by 32 \(5 poolings\)"),
         ({"image_shape": (None, 48, 1)}, "48 is not divisible by 32"),
         ({"feature_maps": (4, 8)}, r"FEATURE_MAPS holds 2 values \(4, 8\); VGG16 needs 5"),
+        ({"feature_maps": 64}, "FEATURE_MAPS is 64; VGG16 needs 5 values"),
         ({"encoder_weights": "imagenet"}, r"ENCODER_WEIGHTS 'imagenet' are for FEATURE_MAPS .*; got \(4, 4, 6, 8, 8\)"),
         ({"encoder_weights": "imagenet", "feature_maps": (64, 128, 256, 512, 512)}, "and 2 channels"),
         (

@@ -65,13 +65,14 @@ def test_outputs_stay_float32_in_mixed_precision(bfloat16):
     assert len(np.unique(outputs[0])) > 256, "a bfloat16 probability has three digits"
 
 
-def test_a_step_lowers_the_loss():
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_a_step_lowers_the_loss(n_classes):
     keras.utils.set_random_seed(0)
-    model = MNet((16, 16, 1), **TINY)
+    model = MNet((16, 16, 1), **TINY, n_classes=n_classes)
     optimizer = keras.optimizers.Adam(0.005)
     model.compile(optimizer=optimizer, loss=get_loss("bce"), metrics=[ForegroundIoU()], loss_weights=(0.8, 0.1, 0.1))
     x = batch((4, 16, 16, 1))
-    y = (x > 0.5).astype(np.uint8)
+    y = (x * max(2, n_classes)).astype(np.uint8)
     losses = [float(model.train_on_batch(x, y)[0]) for _ in range(4)]
     assert losses[0] > losses[1] > losses[-1]
 

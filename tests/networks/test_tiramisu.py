@@ -92,6 +92,7 @@ def test_dropout_of_zero_adds_no_layer():
         ({"image_shape": (240, 256, 1)}, r"image_shape \(240, 256, 1\): 240 is not divisible by 32 \(5 poolings\)"),
         ({"n_pool": 4}, r"N_LAYERS_PER_BLOCK is \(4, 5, .*; N_POOL 4 needs one value of at least 1, or 9"),
         ({"n_pool": 0}, "N_POOL is 0"),
+        ({"n_pool": 2.5}, "N_POOL is 2.5; wanted a whole number"),
         ({"n_layers_per_block": 0}, "N_LAYERS_PER_BLOCK is 0"),
     ],
 )

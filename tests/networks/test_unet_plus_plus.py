@@ -204,7 +204,7 @@ def test_weights_of_another_resnet_are_refused(saved_resnet):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feature_maps": (4, 8)}, r"FEATURE_MAPS holds 2 values \(4, 8\); wanted 5"),
+        ({"feature_maps": (4, 8)}, r"FEATURE_MAPS holds 2 values \(4, 8\); U-Net[+][+] needs 5"),
         ({"backbone": "VGG16"}, "BACKBONE is 'VGG16'; wanted one of ResNet50, ResNet101, ResNet152"),
         ({"image_shape": (250, 256, 1)}, r"image_shape \(250, 256, 1\): 250 is not divisible by 32 \(5 poolings\)"),
         ({"image_shape": (None, 48, 1)}, "48 is not divisible by 32"),

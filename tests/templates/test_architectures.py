@@ -94,10 +94,10 @@ def test_2d_template(template, toy_data, odd_slices, tmp_path):
 
 @pytest.fixture(scope="module")
 def volume_slices(tmp_path_factory):
-    """Return a data folder with 12 training and 5 test slices of 32 x 36 as two multi-page tifs."""
+    """Return a data folder with 12 training and 5 test slices of 33 x 37 as two multi-page tifs."""
     data = tmp_path_factory.mktemp("volumes")
     for seed, (part, depth) in enumerate({"train": 12, "test": 5}.items()):
-        for kind, array in zip("xy", make_volume((depth, 32, 36), seed), strict=True):
+        for kind, array in zip("xy", make_volume((depth, 33, 37), seed), strict=True):
             (data / part / kind).mkdir(parents=True)
             tifffile.imwrite(data / part / kind / "volume.tif", array, imagej=True, metadata={"axes": "ZYX"})
     return data
@@ -121,12 +121,12 @@ def test_nnunet_as_published(toy_data, tmp_path):
 
 @pytest.fixture(scope="module")
 def as_deep_as_kasthuri(tmp_path_factory):
-    """Return a data folder with 85 training and 75 test slices of 88 x 96 as two multi-page tifs."""
+    """Return a data folder with 85 training and 75 test slices of 91 x 97 as two multi-page tifs."""
     data = tmp_path_factory.mktemp("kasthuri")
     for part, depth in {"train": 85, "test": 75}.items():
         for kind in "xy":
             (data / part / kind).mkdir(parents=True)
-            array = np.random.default_rng(depth).integers(0, 2, (depth, 88, 96), np.uint8) * 255
+            array = np.random.default_rng(depth).integers(0, 2, (depth, 91, 97), np.uint8) * 255
             tifffile.imwrite(data / part / kind / "volume.tif", array, imagej=True, metadata={"axes": "ZYX"})
     return data
 
