@@ -115,6 +115,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
+# Predict as an ensemble of 16 orientations too, in 16 times the time
+ENSEMBLE = True
 # Predict whole volumes at once too: True, False, or None if they fit into memory
 FULL_VOLUME = None
 
@@ -228,9 +230,11 @@ run.evaluate("per_crop", data.test_crops, per_crop, loss=model.loss, save=False)
 # %% Evaluation: merged into complete volumes
 grid = {"crop_shape": CROP_SHAPE, "overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MODE, **batches}
 merged = run.evaluate("per_image", test, predict_crops(model, test.x, **grid))
-ensemble = run.evaluate("per_image", test, predict_crops(model, test.x, ensemble=True, **grid), post="ensemble")
 if Z_FILTER_SIZE:
     run.evaluate("per_image", test, z_filter(merged, Z_FILTER_SIZE), post="z_filter")
+if ENSEMBLE:
+    ensemble = run.evaluate("per_image", test, predict_crops(model, test.x, ensemble=True, **grid), post="ensemble")
+if ENSEMBLE and Z_FILTER_SIZE:
     run.evaluate("per_image", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 
 # %% Evaluation: full volume

@@ -123,12 +123,10 @@ def evaluate_volumes(
 
     grid = {"crop_shape": crop_shape, "overlap": overlap, "padding": padding, "padding_mode": padding_mode, **batches}
     merged = saved.evaluate("per_image", predict_crops(model, test.x, **grid))
-    if ensemble:
-        averaged = saved.evaluate("per_image", predict_crops(model, test.x, ensemble=True, **grid), "ensemble")
     if z_filter_size:
         saved.evaluate("per_image", z_filter(merged, z_filter_size), "z_filter")
-    if z_filter_size and ensemble:
-        saved.evaluate("per_image", z_filter(averaged, z_filter_size), "ensemble_z_filter")
+    if ensemble:
+        saved.evaluate_ensemble("per_image", predict_crops(model, test.x, ensemble=True, **grid), z_filter_size)
 
     if half_overlap:
         half = {**grid, "overlap": 0.5}

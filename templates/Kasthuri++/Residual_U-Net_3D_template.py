@@ -118,6 +118,8 @@ LOAD_WEIGHTS = None
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
+# Predict as an ensemble of 16 orientations too, in 16 times the time
+ENSEMBLE = True
 # Predict whole volumes at once too: True, False, or None if they fit into memory
 FULL_VOLUME = None
 
@@ -232,6 +234,7 @@ evaluate_volumes(
     padding=PADDING,
     padding_mode=PADDING_MODE,
     z_filter_size=Z_FILTER_SIZE,
+    ensemble=ENSEMBLE,
     full_volume=FULL_VOLUME,
     batch_size=BATCH_SIZE,
     intensity_range=INTENSITY_RANGE,

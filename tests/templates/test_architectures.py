@@ -143,6 +143,7 @@ def test_kasthuri_3d_templates_take_the_depth_of_their_data(template, as_deep_as
         ("U-Net_2D_template.py", "Kasthuri++/U-Net_2D_template.py", TOY_2D, "toy_data"),
         ("U-Net_2D_template.py", "Kasthuri++/U-Net_2D_template.py", TOY_2D | {"ENSEMBLE": False}, "toy_data"),
         ("U-Net_3D_template.py", "Kasthuri++/U-Net_3D_template.py", TOY_3D, "volume_slices"),
+        ("U-Net_3D_template.py", "Kasthuri++/U-Net_3D_template.py", TOY_3D | {"ENSEMBLE": False}, "volume_slices"),
     ],
 )
 def test_evaluation_in_one_call_is_that_of_the_reference(reference, other, toy, data, tmp_path, request):
