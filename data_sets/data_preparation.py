@@ -131,12 +131,13 @@ def _is_stack(path):
 
 
 def _unpack(files, data_set, unpacked):
-    """Unpack what belongs to the data set out of its zip files, or of any where none has its name; return those."""
+    """Unpack what belongs to the data set and return the zip files that held it: its own, or those of no data set."""
     names = {stack.name.lower() for stack in data_set.stacks}
     archives = []
     zips = [path for path in files.rglob("*.zip") if path.is_file() and unpacked not in path.absolute().parents]
     own = [path for path in zips if path.name in {file.name for file in data_set.files}]
-    for archive in sorted(own or zips):
+    of_others = {file.name for other in PUBLIC_DATA.values() for file in other.files}
+    for archive in sorted(own or [path for path in zips if path.name not in of_others]):
         try:
             with zipfile.ZipFile(archive) as file:
                 members = [

@@ -30,7 +30,8 @@ def carry_out(runs, *, at_once=1, gpus=("0",)):
     Returns
     -------
     dict of str to str
-        For each run by name: ``finished`` (now), ``skipped`` (was finished), ``failed`` or ``busy`` (runs elsewhere).
+        For each run by name: ``finished`` (now), ``skipped`` (was finished), ``failed``, or ``busy`` (another
+        repetition runs it).
 
     Raises
     ------

@@ -15,9 +15,8 @@ MIXED = ("mixed_bfloat16", "mixed_float16")
 OWN_PACKAGES = ("networks", "sota_implementations")
 DROPOUTS = ("Dropout", "SpatialDropout2D", "SpatialDropout3D")
 # What the description of a layer holds that changes no prediction with given weights.
-WITHOUT_EFFECT = ("name", "dtype", "trainable", "batch_shape", "momentum")
+WITHOUT_EFFECT = ("name", "dtype", "trainable", "batch_shape", "momentum", "seed")
 TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
-SHOWN_CHANGES = 6
 
 
 def write_network(run, model, batches):
@@ -174,63 +173,78 @@ def check_same_network(model, weights, settings):
     """
     path = Path(weights).with_name(NETWORK_NAME)
     content = read_json(path) if path.is_file() else {}
-    if "network" not in content or _same_layers(_layers(content["network"]), _layers(network_config(model))):
+    if "network" not in content or _same(_computation(content["network"]), _computation(network_config(model))):
         return
-    now = json.loads(json.dumps(settings))
-    changes = [
-        f"{key} was {old}, is {now[key]}" for key, old in content["settings"].items() if now.get(key, old) != old
-    ]
-    more = f" and {len(changes) - SHOWN_CHANGES} more" * (len(changes) > SHOWN_CHANGES)
+    before, now = content["settings"], json.loads(json.dumps(settings))
+    changed = [key for key, old in before.items() if key != "LOAD_WEIGHTS" and now.get(key, old) != old]
+    changes = "; ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
     raise ValueError(
         f"LOAD_WEIGHTS: {weights} was trained in another network than this one ({path} describes it). Variables that "
-        f"differ: {'; '.join(changes[:SHOWN_CHANGES]) or 'none'}{more}. Use its template and settings for the network."
+        f"differ: {changes or 'none'}. Use its template and settings for the network."
     )
 
 
-def _layers(config):
-    """Return kind, places of the sources and options of each layer but dropout, in the order of their weights."""
-    places, found = {}, []
-    for layer in config["config"]["layers"]:
-        name, nodes = layer["config"]["name"], layer.get("inbound_nodes")
-        # Of a Sequential each layer follows the one before.
-        sources = [len(found) - 1] if nodes is None else [places[source] for source in _sources(nodes)]
-        if layer["class_name"] in DROPOUTS:
-            places[name] = sources[0]
-            continue
-        places[name] = len(found)
-        options = {
-            key: value
-            for key, value in layer["config"].items()
-            if key not in WITHOUT_EFFECT and not key.endswith(TRAINING_ONLY)
-        }
-        if "layers" in options:
-            options = {"network": _layers(layer)}
-        found.append((layer["class_name"], sources, options))
-    return found
+def _computation(config):
+    """Return kind, options and inputs of each layer but dropout, in the order of their weights, and the outputs.
+
+    A tensor is told by the place of its layer in this order.
+    """
+    layers = config["config"]["layers"]
+    names = [layer["config"].get("name", layer.get("name")) for layer in layers]
+    dropouts = {
+        name: _tensors(layer.get("inbound_nodes"))[:1]
+        for name, layer in zip(names, layers, strict=True)
+        if layer["class_name"] in DROPOUTS
+    }
+    places = {name: place for place, name in enumerate(name for name in names if name not in dropouts)}
+
+    def told(part):
+        if isinstance(part, list):
+            return [told(entry) for entry in part]
+        if not isinstance(part, dict):
+            return part
+        if part.get("class_name") == "__keras_tensor__":
+            return tensor(*part["config"]["keras_history"])
+        return {key: told(value) for key, value in part.items() if value is not None}
+
+    def tensor(name, *node):
+        while dropouts.get(name):
+            name, *node = dropouts[name][0]
+        return [places.get(name), *node]
+
+    found = []
+    for name, layer in zip(names, layers, strict=True):
+        if name in places:
+            options = {"network": _computation(layer)} if "layers" in layer["config"] else _options(layer["config"])
+            found.append([layer["class_name"], options, told(layer.get("inbound_nodes"))])
+    outputs = config["config"].get("output_layers") or []
+    outputs = [outputs] if outputs and isinstance(outputs[0], str) else outputs
+    return {"layers": found, "outputs": [tensor(*output) for output in outputs]}
 
 
-def _sources(part):
-    """Return the names of the layers whose tensors are in a description of what goes into a layer."""
+def _options(config):
+    """Return the options of a layer that decide what it predicts."""
+    return {key: config[key] for key in config if key not in WITHOUT_EFFECT and not key.endswith(TRAINING_ONLY)}
+
+
+def _tensors(part):
+    """Return layer, node and number of each tensor in a description of what goes into a layer."""
     if isinstance(part, list):
-        return [name for entry in part for name in _sources(entry)]
+        return [tensor for entry in part for tensor in _tensors(entry)]
     if not isinstance(part, dict):
         return []
     if part.get("class_name") == "__keras_tensor__":
-        return [part["config"]["keras_history"][0]]
-    return [name for entry in part.values() for name in _sources(entry)]
+        return [part["config"]["keras_history"]]
+    return [tensor for entry in part.values() for tensor in _tensors(entry)]
 
 
-def _same_layers(before, now):
-    """Tell whether layers are the same; an option that only one version of Keras writes down does not count."""
-
-    def same(old, new):
-        if old[:2] != new[:2]:
-            return False
-        if "network" in old[2] and "network" in new[2]:
-            return _same_layers(old[2]["network"], new[2]["network"])
-        return all(old[2][key] == new[2][key] for key in old[2].keys() & new[2].keys())
-
-    return len(before) == len(now) and all(map(same, before, now))
+def _same(old, new):
+    """Tell whether descriptions agree; an option that only one version of Keras writes down does not count."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(_same(old[key], new[key]) for key in old.keys() & new.keys())
+    return old == new
 
 
 def _register_layers(config):

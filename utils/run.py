@@ -15,7 +15,7 @@ from utils.files import read_json, write_csv, write_json
 from utils.image_files import ImageWriter, SavedImages
 from utils.metrics import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
 from utils.report import REPORT_NAME, write_report
-from utils.run_log import end_logging, start_logging
+from utils.run_log import end_logging, open_log, start_logging
 from utils.run_record import changes_since, describe_origin, run_state, state_file
 
 PROTOCOL_LABELS = {
@@ -54,6 +54,9 @@ PRINTED_METRICS = ("foreground_iou", "overall_iou")
 # Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the
 # disk space.
 PROBABILITY_STEPS = 4096
+# What a start writes beside its log, settings and checkpoints.
+RESULTS = ("checks", "charts", "images", "tensorboard", "scores.json", "scores.csv", "scores_per_image.csv")
+RESULTS += ("instances.csv", "validation_report.csv", "normalisation.json", REPORT_NAME)
 
 
 def run_folder(args):
@@ -109,15 +112,10 @@ class Run:
         self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
         self._scores, self._image_scores, self._overlays = [], [], {}
         self._start, self._earlier_seconds = time.perf_counter(), 0.0
-        if args.dry_run:
-            shutil.rmtree(self.folder, ignore_errors=True)
         command = [str(part) for part in sys.argv]
         record = {"settings": settings, "set": args.set, "command": command}
         record |= describe_origin(command[0], args.data_dir)
-        begun = self._claim_folder(args, record)
-        start_logging(self.folder / "log.txt")
-        if not begun:
-            self._remove_results()
+        self._claim_folder(args, record)
         print(f"Run {name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
         print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
         write_json(self.folder / "settings.json", record)
@@ -126,7 +124,25 @@ class Run:
         print(f"Device: {self._environment['device']}; backend {self._environment['backend']}.")
 
     def _claim_folder(self, args, record):
-        """Make the folder, and return whether there is something in it that this start goes on with."""
+        """Make the folder and start its log, or raise why this start must not write there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = open_log(self.folder / "log.txt")
+        if log is None:
+            raise FileExistsError(
+                f"run {self.name} is running in another process ({self.folder}). "
+                "Wait for its end, or choose another --rid."
+            )
+        try:
+            goes_on = not args.dry_run and self._goes_on(args, record)
+        except BaseException:
+            log.close()
+            raise
+        start_logging(log)
+        if not goes_on:
+            self._remove_results(everything=args.dry_run)
+
+    def _goes_on(self, args, record):
+        """Return whether there is something in the folder that this start goes on with, or raise why it must not be."""
         claimed = self.saved_training.parent
         state = run_state(claimed)
         if state == "finished":
@@ -148,15 +164,13 @@ class Run:
         begun = begun or (self.folder / "blocks").exists()  # block-wise runs go on by themselves
         if args.resume and not begun:
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
-        self.folder.mkdir(parents=True, exist_ok=True)
         return begun
 
-    def _remove_results(self):
-        """Remove what a start left that failed in its first epoch: this one may have other settings or data."""
-        for folder in (self.checks, self.charts, self.images):
-            shutil.rmtree(folder, ignore_errors=True)
-        for name in ("scores.json", "scores.csv", "scores_per_image.csv", REPORT_NAME):
-            (self.folder / name).unlink(missing_ok=True)
+    def _remove_results(self, everything):
+        """Remove the results of an earlier start that ended no epoch or trained nothing, maybe with other settings."""
+        for path in list(self.folder.iterdir()):
+            if path.name != "log.txt" and (everything or path.name in RESULTS):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def section(self, title):
         """Print the title of a part of the template with the time since the start.

@@ -6,27 +6,37 @@ import sys
 from utils.files import lock_file
 
 
-def start_logging(path):
-    """Write standard output to a file too, which is locked meanwhile.
+def open_log(path):
+    """Open a log file for this process alone.
 
     Parameters
     ----------
     path : Path
-        Text is added to it. An earlier file of this process, such as that of the last run of a notebook, gets no more.
+        Text is added to it. If this process writes to it already, as in a notebook, that ends.
 
-    Raises
-    ------
-    FileExistsError
-        If another process writes to it.
+    Returns
+    -------
+    file object or None
+        Locked until it is closed; None if another process writes to it.
+    """
+    if isinstance(sys.stdout, _Tee) and sys.stdout.path == str(path):
+        end_logging()
+    file = path.open("a", encoding="utf-8")
+    if lock_file(file):
+        return file
+    file.close()
+    return None
+
+
+def start_logging(file):
+    """Write standard output to a file too.
+
+    Parameters
+    ----------
+    file : file object
+        From `open_log`. An earlier file of this process, such as that of the last run of a notebook, gets no more.
     """
     end_logging()
-    file = path.open("a", encoding="utf-8")
-    if not lock_file(file):
-        file.close()
-        raise FileExistsError(
-            f"run {path.parent.name} is running in another process, which writes {path}. "
-            "Wait for its end, or choose another --rid."
-        )
     sys.stdout = _Tee(sys.stdout, file)
 
 
@@ -40,8 +50,8 @@ class _Tee:
     """Standard output that is also written to the log file."""
 
     def __init__(self, terminal, file):
-        self._terminal, self._path = terminal, file.name
-        self._file = file
+        self.path = file.name
+        self._terminal, self._file = terminal, file
 
     def write(self, text):
         self._terminal.write(text)
@@ -50,7 +60,7 @@ class _Tee:
             self._file.flush()
         except OSError as error:
             # A full disk must not stop the run here: what has to be written says so itself.
-            self._terminal.write(f"[{self._path} is not written any more: {error}]\n")
+            self._terminal.write(f"[{self.path} is not written any more: {error}]\n")
             self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         return len(text)
 

@@ -171,11 +171,12 @@ def train_network(
     """
     run.section("Training")
     is_first = this_machine().is_first
+    if weights_file is not None:
+        check_same_network(model, weights_file, run.settings)
     if is_first:
         write_network(run, model, batches)
     if weights_file is not None:
         _end_unless(is_first, run)
-        check_same_network(model, weights_file, run.settings)
         load_weights(model, weights_file)
         with atomic_path(run.checkpoints / "best.weights.h5") as temporary:
             model.save_weights(temporary)

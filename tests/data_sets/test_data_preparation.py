@@ -141,6 +141,7 @@ def test_zips_of_other_things_and_damaged_ones_may_lie_beside(small, tmp_path):
 
 def test_a_zip_of_another_name_is_found_too(small, tmp_path):
     files = write_zip(tmp_path, "lucchi_pp (1).zip")
+    shutil.copy(files / "lucchi_pp (1).zip", files / "kasthuri_pp.zip")
     prepare_data("lucchi++", tmp_path / "data", files=files)
     check_content(tmp_path / "data")
 

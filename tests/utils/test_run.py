@@ -92,9 +92,11 @@ def test_a_start_anew_keeps_nothing_of_the_results_of_the_one_that_failed(argume
     failed = Run(arguments(), {"EPOCHS": 3})
     failed.evaluate("per_image", images, perfect(images))
     failed.evaluate("per_image", images, perfect(images), post="z_filter")
+    (failed.folder / "instances.csv").touch()
+    (failed.folder / "mine.txt").touch()
     assert (failed.folder / "scores.csv").exists()
     run = Run(arguments(), {"EPOCHS": 4})
-    assert not (run.images / "per_image").exists() and not list(run.folder.glob("scores*"))
+    assert not run.images.exists() and not list(run.folder.glob("*.csv")) and (run.folder / "mine.txt").exists()
     run.evaluate("full_image", ImageSet(images.x[:1], None, images.sources[:1], (0, 255)), [next(perfect(images))])
     assert [path.name for path in run.images.iterdir()] == ["full_image"] and not list(run.folder.glob("scores*"))
     assert "EPOCHS = 3" in (run.folder / "log.txt").read_text()
@@ -110,20 +112,31 @@ def test_a_resumed_and_a_block_wise_run_keep_their_results(arguments, images):
         assert (run.images / "per_image" / "none" / "overlay.png").exists() and (run.folder / "scores.csv").exists()
 
 
-def test_a_run_of_another_process_is_left_alone(arguments):
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_of_another_process_is_left_alone(arguments, begun):
     fcntl = pytest.importorskip("fcntl")
     run = Run(arguments(), {"EPOCHS": 3})
     run.finish()
     (run.folder / "environment.json").unlink()
+    if begun:
+        run.checkpoints.mkdir()
+        (run.checkpoints / "state.json").write_text("{}")
     log = (run.folder / "log.txt").open("a")
     fcntl.flock(log, fcntl.LOCK_EX)
-    with pytest.raises(
-        FileExistsError, match=r"run 400_0 is running in another process, which writes .*log\.txt\. Wait"
-    ):
+    with pytest.raises(FileExistsError, match=r"run 400_0 is running in another process \(.*400_0\)\. Wait"):
         Run(arguments(), {"EPOCHS": 4})
     assert json.loads((run.folder / "settings.json").read_text())["settings"] == {"EPOCHS": 3}
     log.close()
-    Run(arguments(), {"EPOCHS": 4})
+    Run(arguments(resume=begun), {"EPOCHS": 3})
+
+
+def test_a_run_that_is_refused_leaves_the_log_of_the_one_before_alone(arguments):
+    Run(arguments(), {}).finish()
+    second = Run(arguments(rid=1), {})
+    with pytest.raises(FileExistsError, match="is finished"):
+        Run(arguments(), {})
+    print("of the second")
+    assert "of the second" in (second.folder / "log.txt").read_text()
 
 
 def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
@@ -173,7 +186,9 @@ def test_resuming_nothing_starts_anew(arguments, capsys):
 
 def test_a_dry_run_has_its_own_folder_and_may_be_repeated(arguments):
     for _ in range(2):
-        assert Run(arguments(dry_run=True), {}).folder.name == "400_0_dry_run"
+        run = Run(arguments(dry_run=True), {})
+        assert run.folder.name == "400_0_dry_run" and not (run.folder / "anything").exists()
+        (run.folder / "anything").mkdir()
 
 
 def test_evaluate_scores_saves_and_prints_the_published_label(arguments, images, capsys):

@@ -17,7 +17,9 @@ MASKS = [(np.random.default_rng(0).random((8, 8, 1)) > 0.7).astype(np.uint8) for
 @pytest.fixture
 def run(tmp_path):
     folders = {"checkpoints": tmp_path / "checkpoints", "charts": tmp_path / "charts"}
-    return SimpleNamespace(folder=tmp_path, section=print, saved_training=folders["checkpoints"], **folders)
+    return SimpleNamespace(
+        folder=tmp_path, section=print, settings={}, saved_training=folders["checkpoints"], **folders
+    )
 
 
 def flow(masks=MASKS):
@@ -51,6 +53,16 @@ def test_further_callbacks_are_called_in_every_epoch(run):
     train_network(run, build(), flow(), flow(), epochs=3, callbacks=[further])
     assert [epoch for epoch, _ in epochs] == [0, 1, 2]
     assert (run.charts / "history.png").exists()
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_written(run, tmp_path):
+    train_network(run, build(), flow(), flow(), epochs=1)
+    weights, own = run.checkpoints / "best.weights.h5", (run.checkpoints / "network.json").read_text()
+    other = U_Net_2D((None, None, 1), "relu", feature_maps=(2, 3), depth=1, drop_values=(0.0, 0.0))
+    with pytest.raises(ValueError, match="was trained in another network"):
+        train_network(run, other, flow(), flow(), epochs=1, weights_file=weights)
+    assert (run.checkpoints / "network.json").read_text() == own
+    train_network(run, build(), flow(), flow(), epochs=1, weights_file=weights)
 
 
 @pytest.mark.parametrize(("schedule", "falls"), [("plateau", True), (None, False)])
