@@ -56,7 +56,7 @@ PRINTED_METRICS = ("foreground_iou", "overall_iou")
 PROBABILITY_STEPS = 4096
 # What a start writes beside its log, settings and checkpoints.
 RESULTS = ("checks", "charts", "images", "tensorboard", "scores.json", "scores.csv", "scores_per_image.csv")
-RESULTS += ("instances.csv", "validation_report.csv", "normalisation.json", REPORT_NAME)
+RESULTS += ("instances.csv", "instances_by_targets.csv", "validation_report.csv", "normalisation.json", REPORT_NAME)
 
 
 def run_folder(args):
