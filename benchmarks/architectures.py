@@ -69,8 +69,8 @@ SEED = 42
 CAPTION = (
     "2D: 6 crops of 256x256 a step, 3D: one of 32x96x96. s/step: by the clock, median; too long with work beside.",
     "CPU time: of all cores together, compiling included.",
-    f"settled: the same with mean and variance of {SETTLING_BATCHES} training batches instead of the moving averages of batch",
-    "normalisation, which a short training leaves unsettled; not part of the CPU time.",
+    f"settled: the same with mean and variance of {SETTLING_BATCHES} training batches instead of the moving averages",
+    "of batch normalisation, which a short training leaves unsettled; not part of the CPU time.",
     "One class each, where the templates of FCN and nnU-Net have two; U-Net++ from random weights, where its template",
     "starts from ImageNet.",
 )
