@@ -25,7 +25,7 @@ $(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.
 	touch $@
 
 $(DEMO)/data/test/y:
-	PYTHONPATH=. $(PYTHON_RUN) -c "from utils.synthetic_em import write_demo_data; write_demo_data( \
+	PYTHONPATH=. $(PYTHON_RUN) -c "from data_sets.synthetic_em import write_demo_data; write_demo_data( \
 	  '$(DEMO)/data', n_train=24, n_test=6, train_volumes=12, image_shape=(512, 512), voxel_size_nm=(15.0, 8.0, 8.0))"
 
 demo: PYTHON_RUN = $(BIN)/python

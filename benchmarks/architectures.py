@@ -80,7 +80,7 @@ def make_data(dims, data_dir, quick):
     """Return training batches by the number of steps, and the test set."""
     from generators.image_data_generator import ImageDataGenerator
     from generators.voxel_data_generator import VoxelDataGenerator
-    from utils.data_folder import load_train_and_test, load_train_and_test_volumes
+    from utils.data.data_folder import load_train_and_test, load_train_and_test_volumes
 
     crop = {2: (64, 64, 1), 3: (8, 32, 32, 1)}[dims] if quick else CROPS[dims]
     turns = {"horizontal_flip": True, "vertical_flip": True, "rotation90": True}
@@ -121,9 +121,9 @@ def read_result(path, settings):
 def measure(name, data_dir, minutes, quick):
     """Train and score one architecture in this process."""
     from utils.devices import describe_device
-    from utils.metrics import confusion_matrix, probability_to_mask, scores_from_confusion
-    from utils.prediction import predict_crops
-    from utils.training import compile_network, prepare_keras
+    from utils.metrics.pixels import confusion_matrix, probability_to_mask, scores_from_confusion
+    from utils.prediction.protocols import predict_crops
+    from utils.training.training import compile_network, prepare_keras
 
     dims, builder, options = ARCHITECTURES[name]
     batches, test, crop = make_data(dims, data_dir, quick)
@@ -186,7 +186,7 @@ def settle_normalisation(model, batches):
 
 def make_toy_data(folder):
     """Write a few synthetic slices, for --quick."""
-    from utils.synthetic_em import write_demo_data
+    from data_sets.synthetic_em import write_demo_data
 
     options = {"n_train": 16, "n_test": 8, "image_shape": (64, 96), "voxel_size_nm": (20, 20, 20)}
     return write_demo_data(Path(folder) / "data", **options)

@@ -92,7 +92,7 @@ def compare(folder, repetitions):
     from block_wise.volumes import open_volume
     from block_wise.zarr_arrays import read_box
     from utils.devices import describe_device
-    from utils.prediction import predict_blended
+    from utils.prediction.protocols import predict_blended
 
     model, kept = make_model(), {}
     job = make_job(folder, COMPARED, make_model)

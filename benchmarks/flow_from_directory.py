@@ -102,7 +102,7 @@ def measure_steps(folder, args):
     """Return rows of the table, milliseconds of a step and of a batch alone and their ratios, and steps an epoch."""
     from generators.image_data_generator import ImageDataGenerator
     from networks.unet import U_Net_2D
-    from utils.data_folder import load_image_set
+    from utils.data.data_folder import load_image_set
     from utils.devices import set_precision, use_jit
 
     crop_shape = (32, 32, 1) if args.quick else (256, 256, 1)
@@ -152,7 +152,7 @@ def main():
     with tempfile.TemporaryDirectory() as made_up:
         folder = args.data or Path(made_up) / "train"
         if args.data is None:
-            from utils.synthetic_em import write_demo_data
+            from data_sets.synthetic_em import write_demo_data
 
             shape, count = ((64, 96), 8) if args.quick else ((768, 1024), 20)
             write_demo_data(made_up, n_train=count, n_test=1, image_shape=shape)

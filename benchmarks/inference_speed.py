@@ -21,7 +21,7 @@ from measuring import alternate, parse_arguments, print_heading, print_table, ra
 from networks.unet import U_Net_2D
 from sota_implementations.casser_2018.casser_unet import Casser_U_Net_2D
 from utils.devices import describe_device, set_precision, use_jit
-from utils.prediction import predict_full_images
+from utils.prediction.protocols import predict_full_images
 
 BATCH_SIZE = 4
 CASSER, U_NET = "Casser_U_Net_2D", "U_Net_2D"

@@ -33,7 +33,7 @@ def predict(protocol, images, quick):
     """Return the generator of probabilities of a protocol."""
     from networks.unet import U_Net_2D
     from utils.devices import set_precision, use_jit
-    from utils.prediction import predict_blended, predict_crops, predict_full_images
+    from utils.prediction.protocols import predict_blended, predict_crops, predict_full_images
 
     set_precision("auto")
     model = U_Net_2D((None, None, 1), **({"feature_maps": (2, 2, 2, 2, 2)} if quick else {}))
@@ -49,8 +49,8 @@ def predict(protocol, images, quick):
 
 def save(folder, sources, predictions):
     """Write probabilities and masks one by one, as a run does, and return the probabilities on disk."""
-    from utils.image_files import ImageWriter, SavedImages
-    from utils.metrics import probability_to_mask
+    from utils.images.image_files import ImageWriter, SavedImages
+    from utils.metrics.pixels import probability_to_mask
 
     folders = [folder / "probability", folder / "binary"]
     with ImageWriter(folders, sources) as writer:
@@ -63,8 +63,8 @@ def save(folder, sources, predictions):
 def measure(protocol, count, quick):
     """Predict, save, filter along z, save; return the peak memory of this process in MiB and the device."""
     from utils.devices import describe_device
-    from utils.image_files import Source
-    from utils.post_processing import z_filter
+    from utils.images.image_files import Source
+    from utils.post_processing.z_filter import z_filter
 
     shape = (96, 128, 1) if quick else (768, 1024, 1)
     images = [np.random.default_rng(number).integers(0, 256, shape, np.uint8) for number in range(count)]

@@ -18,10 +18,10 @@ import numpy as np
 from measuring import alternate, parse_arguments, print_heading, print_table, ratio
 
 from networks.unet import U_Net_2D
-from utils.crops import crop_images
 from utils.devices import describe_device, set_precision, use_jit
-from utils.intensity import to_unit_range
-from utils.prediction import predict_blended, predict_crops, predict_full_images
+from utils.images.crops import crop_images
+from utils.images.intensity import to_unit_range
+from utils.prediction.protocols import predict_blended, predict_crops, predict_full_images
 
 BATCH_SIZE = 6
 # Slower than: faster, largest ratio of seconds aimed at.

@@ -51,8 +51,8 @@ def measure_keras(quick, steps):
     """Return the rate of each variant, the parameters and the device, in this process."""
     from networks.unet import U_Net_2D
     from utils.devices import describe_device, set_precision, use_jit
-    from utils.losses import get_loss
-    from utils.optimizers import get_optimizer
+    from utils.training.losses import get_loss
+    from utils.training.optimizers import get_optimizer
 
     images, masks = make_batch(quick)
     rates = {}

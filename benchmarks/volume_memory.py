@@ -31,12 +31,12 @@ PROTOCOLS = ("one subvolume", "overlap 50 %", "blended", "ensemble")
 def measure(protocol, quick):
     """Evaluate a prediction, and filtered along z; return the peak memory of this process in MiB and the device."""
     from networks.unet import U_Net_3D
+    from utils.data.image_set import ImageSet
     from utils.devices import describe_device, set_precision, use_jit
-    from utils.image_files import VolumeSource
-    from utils.image_set import ImageSet
-    from utils.post_processing import z_filter
-    from utils.prediction import predict_blended, predict_crops
-    from utils.run import Run
+    from utils.images.image_files import VolumeSource
+    from utils.post_processing.z_filter import z_filter
+    from utils.prediction.protocols import predict_blended, predict_crops
+    from utils.runs.run import Run
 
     set_precision("auto", volumes=True)
     size, shape, maps = 80, (165, 768, 1024), (4, 4, 4, 4)

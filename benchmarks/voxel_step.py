@@ -24,7 +24,7 @@ from measuring import alternate, parse_arguments, print_heading, print_table
 from generators.voxel_data_generator import VoxelDataGenerator
 from networks.unet import U_Net_3D
 from utils.devices import describe_device, set_precision, use_jit
-from utils.losses import get_loss
+from utils.training.losses import get_loss
 
 AUGMENTATION = {"horizontal_flip": True, "vertical_flip": True, "z_flip": True, "rotation90": True}
 AUGMENTATION |= {"elastic_alpha": (1.0, 2.0), "elastic_sigma": 25.0}

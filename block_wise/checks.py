@@ -2,9 +2,9 @@
 
 from block_wise.truth import check_truth
 from block_wise.volumes import middle_box, open_volume
-from utils.checks import check_z_filter_size
+from utils.data.checks import check_z_filter_size
 from utils.errors import raise_problems
-from utils.intensity import intensity_problem, network_scale
+from utils.images.intensity import intensity_problem, network_scale
 
 
 def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0, truth=None):

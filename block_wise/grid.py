@@ -1,6 +1,6 @@
 """A volume in blocks that a machine can hold: which subvolumes each block predicts, and how predictions meet again.
 
-The subvolumes are exactly those that ``utils.prediction`` cuts out of the whole volume; each is predicted once, for the
+The subvolumes are exactly those that ``protocols`` cuts out of the whole volume; each is predicted once, for the
 block in which it starts. The weighted sum of a block's predictions is its *part*; it reaches beyond the block where
 subvolumes do. A voxel gets the sum of the parts that reach it, divided by the sum of the weights there. Only the order
 of additions differs from memory, so the two agree up to float rounding, and not on which machine a part was computed.
@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.crops import crop_starts, spline_window, without_margins
-from utils.padding import per_axis
+from utils.images.crops import crop_starts, spline_window, without_margins
+from utils.images.padding import per_axis
 
 
 class Axis(NamedTuple):
@@ -71,7 +71,7 @@ class BlockGrid:
     block_shape : tuple of int
         ``(z, y, x)``, of any size; along an axis along which the volume is shorter, the block is as long as it is.
     blending : bool
-        True: subvolumes as `utils.prediction.predict_blended`, else as `utils.prediction.predict_crops`.
+        True: subvolumes as `predict_blended`, else as `predict_crops`.
     subdivisions : int
         With blending: subvolumes start at most every ``crop / subdivisions`` voxels.
     overlap : float or tuple of float

@@ -16,7 +16,7 @@ from block_wise.runner import Task, run_tasks
 from block_wise.volumes import VolumeAddress, open_volume
 from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, chunk_file, is_empty_file, read_box, write_box
 from utils.errors import check_choice
-from utils.intensity import network_scale
+from utils.images.intensity import network_scale
 
 OUTPUT_DTYPES = ("float32", "float16")
 # Variables that decide about no result, or of which each value has a stage of its own.
@@ -51,7 +51,7 @@ class BlockJob:
     ensemble : bool
         Average the orientations of each subvolume.
     intensity_range : tuple of float or ZScore, optional
-        As `utils.intensity.to_network_input`.
+        As `utils.images.intensity.to_network_input`.
     empty_values : tuple of float
         A subvolume that holds nothing but one of these grey values is not predicted: it is background.
     dtype : str

@@ -3,7 +3,7 @@
 Three passes: the components of each block with numbers of its own and the labels on its six faces; pairs of components
 that touch across a border, also over an edge or a corner; and every block once more with the final labels. Between
 them, pairs are joined to instances, which are numbered by their first voxels in raster order. The result is that of
-`utils.components.connected_components` on the whole mask, with the small ones removed.
+`utils.metrics.components.connected_components` on the whole mask, with the small ones removed.
 """
 
 import itertools
@@ -17,8 +17,8 @@ from scipy.sparse.csgraph import connected_components as connected_nodes
 
 from block_wise.job import read_result, run_stage, write_block
 from block_wise.zarr_arrays import create_volume, said_if_full, save_arrays
-from utils.components import connected_components
 from utils.files import atomic_path
+from utils.metrics.components import connected_components
 
 SIDES = ("low", "high")
 

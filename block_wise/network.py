@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from block_wise.manifest import hash_file
 from utils.errors import check_choice
-from utils.finished_run import NETWORK_NAME, PRECISIONS, find_network, stored_range
+from utils.runs.finished_run import NETWORK_NAME, PRECISIONS, find_network, stored_range
 
 
 class Network(NamedTuple):
@@ -57,9 +57,9 @@ def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=Fal
     crop_shape : tuple of int
         Subvolume ``(z, y, x, c)``; empty: as in training.
     precision : str
-        As `utils.trained_network.load_trained`.
+        As `utils.prediction.predictor.load_trained`.
     deterministic : bool
-        As `utils.training.prepare_keras`.
+        As `utils.training.training.prepare_keras`.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=Fal
 
 def _load_network(weights, crop_shape, precision, deterministic, channel):
     # Imported here, because only the processes that predict load Keras and take a GPU.
-    from utils.trained_network import load_trained
-    from utils.training import prepare_keras
+    from utils.prediction.predictor import load_trained
+    from utils.training.training import prepare_keras
 
     # Layers have the format of the training.
     prepare_keras(seed=0, precision="float32", deterministic=deterministic, trains=False)

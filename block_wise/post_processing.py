@@ -8,13 +8,13 @@ from block_wise.grid import mirrored
 from block_wise.job import read_result, run_stage, write_block
 from block_wise.volumes import middle_box, open_volume
 from block_wise.zarr_arrays import create_volume, read_box
-from utils.charts import draw_overlays
-from utils.metrics import probability_to_mask
-from utils.post_processing import z_filter
+from utils.metrics.pixels import probability_to_mask
+from utils.pictures.charts import draw_overlays
+from utils.post_processing.z_filter import z_filter
 
 
 def z_filter_blocks(job, workers, size=5):
-    """Smooth the probability along z across the borders of blocks, as `utils.post_processing.z_filter` in memory.
+    """Smooth the probability along z across the borders of blocks, as `z_filter` in memory.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from block_wise.job import write_block
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import open_volume
 from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, create_volume, save_arrays
-from utils.intensity import intensity_problem
-from utils.prediction import predict_each
+from utils.images.intensity import intensity_problem
+from utils.prediction.protocols import predict_each
 
 # The model of this process, by its network; a worker of several threads shares it.
 _models = {}

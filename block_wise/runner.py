@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 from block_wise.progress import Progress
 from block_wise.zarr_arrays import DamagedResult, UnreadableBlock
-from utils.errors import raise_problems
-from utils.experiment import REPOSITORY
+from utils.errors import REPOSITORY, raise_problems
 
 SECONDS_TO_CONNECT = 20
 SECONDS_WITHOUT_WORKERS = 90
@@ -314,7 +313,7 @@ def _worker_setup(distributed, gpus):
             if folder not in sys.path:
                 sys.path.insert(0, folder)
             if several != ["-1"]:
-                from utils.experiment import choose_gpus
+                from utils.command_line import choose_gpus
 
                 choose_gpus(several[int(worker.name) % len(several)])
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from block_wise.job import read_result, run_stage
 from block_wise.volumes import VolumeAddress, middle_box, open_volume
-from utils.volume_files import split_address
+from utils.images.datasets import split_address
 
 # More different values than any truth has classes; what is above them counts as the last of them.
 MANY_VALUES = 256
@@ -27,7 +27,7 @@ class ScoredTruth(NamedTuple):
     class_of : dict of int to int
         Class of each stored value.
     confusion : numpy.ndarray
-        ``(classes, classes)``, int64, as `utils.metrics.confusion_matrix`.
+        ``(classes, classes)``, int64, as `utils.metrics.pixels.confusion_matrix`.
     """
 
     address: VolumeAddress

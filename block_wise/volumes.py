@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 
 from block_wise.zarr_arrays import UnreadableBlock, describe_unreadable, import_zarr
-from utils.image_files import TIF_SUFFIXES, list_images, read_images
-from utils.volume_files import H5_SUFFIXES, ZARR_SUFFIX, split_address
+from utils.images.datasets import H5_SUFFIXES, ZARR_SUFFIX, split_address
+from utils.images.image_files import TIF_SUFFIXES, list_images, read_images
 
 
 class VolumeAddress(NamedTuple):

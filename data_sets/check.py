@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_sets.data_survey import draw_data, survey_data, survey_notes, survey_table
-from utils.data_folder import load_train_and_test, load_train_and_test_volumes
-from utils.experiment import say_error
+from utils.data.data_folder import load_train_and_test, load_train_and_test_volumes
+from utils.errors import say_error
 
 
 def parse_arguments():

@@ -14,11 +14,10 @@ from tqdm.auto import tqdm
 from data_sets.data_survey import draw_data, survey_data, survey_table
 from data_sets.downloads import BY_HAND, download, sha256_of
 from data_sets.public_data import PUBLIC_DATA
-from utils.data_folder import load_train_and_test, pair_by_name
+from utils.data.data_folder import load_train_and_test, pair_by_name
 from utils.errors import check_choice, raise_problems
-from utils.files import write_text
-from utils.folders import atomic_folder, check_free
-from utils.image_files import IMAGE_SUFFIXES, list_images, read_images
+from utils.files import atomic_folder, check_free, write_text
+from utils.images.image_files import IMAGE_SUFFIXES, list_images, read_images
 
 CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"
 # Share of mask pixels that may have values which are not on record, e.g. of smoothed borders.

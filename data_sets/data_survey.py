@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.charts import draw_pairs
-from utils.image_files import Source, list_images, read_images
-from utils.intensity import dtype_range
+from utils.images.image_files import Source, list_images, read_images
+from utils.images.intensity import dtype_range
+from utils.pictures.charts import draw_pairs
 
 PARTS = ("train", "val", "test")
 # Beyond this many, the values of masks are counted and not listed.
@@ -74,7 +74,7 @@ class FolderSurvey:
 def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
     """Read every file of a data folder, one at a time, and count what it holds.
 
-    Files that cannot be read are counted and passed over: `utils.data_folder` says what is wrong with them.
+    Files that cannot be read are counted and passed over: `utils.data.data_folder` says what is wrong with them.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_sets.label_import import KINDS, import_labels, parse_classes
-from utils.experiment import say_error
+from utils.errors import say_error
 
 
 def parse_arguments():

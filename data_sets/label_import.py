@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data_folder import pair_by_name
+from utils.data.data_folder import pair_by_name
 from utils.errors import check_choice, raise_problems
-from utils.folders import atomic_folder
-from utils.image_files import ImageWriter, Source, list_images, read_images, reading
-from utils.page_axes import plain_channels, stacked_pages
-from utils.volume_files import ZARR_SUFFIX
+from utils.files import atomic_folder
+from utils.images.axes import plain_channels, stacked_pages
+from utils.images.datasets import ZARR_SUFFIX
+from utils.images.image_files import ImageWriter, Source, list_images, read_images, reading
 
 KINDS = ("binary", "classes", "instances")
 # More ids than that are instances and not classes, unless they are assigned one by one.

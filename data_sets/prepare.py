@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_sets.data_preparation import CARD_NAME, prepare_data
 from data_sets.public_data import PUBLIC_DATA
-from utils.experiment import say_error
+from utils.errors import say_error
 
 
 def parse_arguments():

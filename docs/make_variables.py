@@ -11,10 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from utils.command_line import MAY_BE_NONE, ONE_OR_ONE_EACH, template_variables, variable_groups  # noqa: E402  # noqa: E402
 from utils.errors import raise_problems  # noqa: E402
-from utils.experiment import MAY_BE_NONE, ONE_OR_ONE_EACH  # noqa: E402
 from utils.files import write_text  # noqa: E402
-from utils.template_text import template_variables, variable_groups  # noqa: E402
 
 PAGE = ROOT / "docs" / "variables.md"
 TITLE = """# Variables of the templates

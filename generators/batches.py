@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from generators.probability_map import ProbabilityMap, class_weights
-from utils.intensity import black_and_white, network_scale, scale_in_place
-from utils.padding import pad_to
-from utils.stored_images import StoredImage
+from utils.images.intensity import black_and_white, network_scale, scale_in_place
+from utils.images.lazy_images import StoredImage
+from utils.images.padding import pad_to
 
 
 class PairBatches(keras.utils.PyDataset):

@@ -14,9 +14,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sharing.formats import FORMATS
-from utils.experiment import choose_gpus, say_error
-from utils.finished_run import find_network
-from utils.folders import check_free
+from utils.command_line import choose_gpus
+from utils.errors import say_error
+from utils.files import check_free
+from utils.runs.finished_run import find_network
 
 
 def parse_arguments():

@@ -3,8 +3,8 @@
 import json
 
 from utils.files import read_json
-from utils.finished_run import find_network, stored_range
-from utils.intensity import ZScore, black_and_white
+from utils.images.intensity import ZScore, black_and_white
+from utils.runs.finished_run import find_network, stored_range
 
 CITATION = {
     "text": "Franco-Barranco D, Muñoz-Barrutia A, Arganda-Carreras I. Stable deep neural network architectures for "
@@ -23,7 +23,7 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
     Parameters
     ----------
     run : str or Path
-        As `utils.trained_network.load_trained`.
+        As `utils.prediction.predictor.load_trained`.
     strides : tuple of int
         What the network's poolings divide, ``(y, x)`` or ``(z, y, x)``.
     name, description : str
@@ -41,7 +41,7 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
     Raises
     ------
     ValueError
-        As `utils.finished_run.find_network`.
+        As `utils.runs.finished_run.find_network`.
     """
     weights, content = find_network(run)
     folder = weights.resolve().parents[1]

@@ -10,16 +10,15 @@ from scipy import ndimage
 from sharing.formats import FORMATS, format_problems
 from sharing.model_export import own_modules, plain_network, write_checked
 from sharing.network_description import DESCRIPTION_NAME, README_NAME, describe_run, description_text, readme
+from utils.data.image_set import ImageSet
 from utils.errors import raise_problems
-from utils.files import write_text
-from utils.finished_run import find_network, stored_range
-from utils.folders import atomic_folder, check_free
-from utils.image_files import read_images
-from utils.image_set import ImageSet
-from utils.intensity import black_and_white, to_network_input
-from utils.normalisation import stretch_each
-from utils.padding import pad_to
-from utils.trained_network import load_trained
+from utils.files import atomic_folder, check_free, write_text
+from utils.images.image_files import read_images
+from utils.images.intensity import black_and_white, to_network_input
+from utils.images.normalisation import stretch_each
+from utils.images.padding import pad_to
+from utils.prediction.predictor import load_trained
+from utils.runs.finished_run import find_network, stored_range
 
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
 
@@ -32,7 +31,7 @@ def export_run(run, target, formats, *, image=None, dataset=None, **about):
     Parameters
     ----------
     run : str or Path
-        As `utils.trained_network.load_trained`.
+        As `utils.prediction.predictor.load_trained`.
     target : str or Path
         The folder to make.
     formats : sequence of str

@@ -7,12 +7,12 @@ import numpy as np
 import tifffile
 
 from sharing.network_description import voxel_size
-from utils.data_folder import pair_by_name
+from utils.data.data_folder import pair_by_name
 from utils.errors import check_choice
 from utils.files import read_json
-from utils.image_files import list_images
-from utils.run_record import recorded_origin
-from utils.stored_pages import stored_pages
+from utils.images.image_files import list_images
+from utils.images.sources import stored_pages
+from utils.runs.record import recorded_origin
 
 # Folders that a prediction of a run may have.
 PREDICTIONS = ("probability", "binary", "labels")

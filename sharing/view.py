@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sharing.run_layers import lazy_array, run_layers
-from utils.experiment import say_error
+from utils.errors import say_error
 
 
 def parse_arguments():

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.study_runs import read_published, read_runs
 from study.study_tables import METRICS, write_study
-from utils.experiment import say_error
+from utils.errors import say_error
 
 PUBLISHED = Path(__file__).resolve().with_name("published_scores.csv")
 

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.repetition_plan import parse_gpus, plan_runs
 from study.repetitions import carry_out
-from utils.experiment import say_error
-from utils.run_record import run_state
+from utils.errors import say_error
+from utils.runs.record import run_state
 
 
 def parse_arguments():

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.command_line import VARIABLES_CELL, apply_overrides, template_variables
 from utils.errors import raise_problems
-from utils.experiment import apply_overrides
 from utils.files import read_json
-from utils.run_record import changes_since, describe_origin, run_state
-from utils.template_text import VARIABLES_CELL, template_variables
+from utils.runs.record import changes_since, describe_origin, run_state
 
 # What stands for the number of the repetition in NAME=VALUE.
 RID = "rid"
@@ -67,7 +66,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     """
     template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} is no name of a folder"]
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
-    if not (code_dir / "utils" / "experiment.py").is_file():
+    if not (code_dir / "utils" / "command_line.py").is_file():
         problems.append(f"code_dir {code_dir} is not a copy of this repository")
     if not data_dir.is_dir():
         problems.append(f"data_dir {data_dir} does not exist")

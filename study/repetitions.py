@@ -5,7 +5,7 @@ import time
 from collections import deque
 
 from utils.files import lock_file
-from utils.run_record import run_state
+from utils.runs.record import run_state
 
 POLL_SECONDS = 0.5
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.experiment import say_error
-from utils.report import write_report
+from utils.errors import say_error
+from utils.runs.report import write_report
 
 
 def main():

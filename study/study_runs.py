@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from utils.errors import check_choice, did_you_mean, raise_problems
 from utils.files import read_json
-from utils.run_record import recorded_origin
+from utils.runs.record import recorded_origin
 
 
 class StudyRun(NamedTuple):
@@ -29,7 +29,7 @@ class StudyRun(NamedTuple):
 
     @property
     def template(self):
-        """Template, as `utils.run_record.template_name`; empty if it is not known."""
+        """Template, as `utils.runs.record.template_name`; empty if it is not known."""
         return self.origin.get("template", "")
 
     @property

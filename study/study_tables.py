@@ -4,8 +4,8 @@ from pathlib import Path
 
 from study.study_runs import differing_settings, long_table, mean_and_std, odd_repetitions, summarise
 from utils.errors import raise_problems
-from utils.figures import new_figure, save_figure
 from utils.files import write_csv, write_text
+from utils.pictures.figures import new_figure, save_figure
 
 METRICS = ("foreground_iou", "overall_iou")
 PUBLISHED_COLOUR = "black"

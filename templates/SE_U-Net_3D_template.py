@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
 
-from utils.experiment import apply_overrides, parse_command_line
+from utils.command_line import apply_overrides, parse_command_line
 
 args = parse_command_line(__file__)
 
@@ -124,13 +124,13 @@ settings = apply_overrides(globals(), args.set)
 from generators.batches import train_and_validation_batches
 from generators.voxel_data_generator import VoxelDataGenerator
 from networks.se_unet import SE_U_Net_3D
-from utils.charts import draw_checks
-from utils.checks import check_crop_shape, pooling_factors
-from utils.dry_run import dry_run
-from utils.evaluation import evaluate_volumes
-from utils.experiment_data import load_volumes
-from utils.run import Run
-from utils.training import compile_network, prepare_keras, train_network
+from utils.data.checks import check_crop_shape, pooling_factors
+from utils.data.experiment_data import load_volumes
+from utils.pictures.charts import draw_checks
+from utils.prediction.dry_run import dry_run
+from utils.prediction.evaluation import evaluate_volumes
+from utils.runs.run import Run
+from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING, padding_mode=PADDING_MODE)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
 
-from utils.experiment import apply_overrides, parse_command_line
+from utils.command_line import apply_overrides, parse_command_line
 
 args = parse_command_line(__file__, more={"--scheduler": "address of a dask scheduler, as the variable SCHEDULER"})
 
@@ -87,8 +87,8 @@ from block_wise.runner import block_workers
 from block_wise.truth import score_blocks
 from block_wise.volumes import VolumeAddress, find_truth, find_volume, open_volume
 from utils.errors import check_choice
-from utils.metrics import scores_from_confusion
-from utils.run import Run, run_folder
+from utils.metrics.pixels import scores_from_confusion
+from utils.runs.run import Run, run_folder
 
 # %% Checks and data
 check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))

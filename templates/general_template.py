@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
 
-from utils.experiment import apply_overrides, parse_command_line
+from utils.command_line import apply_overrides, parse_command_line
 
 args = parse_command_line(__file__)
 
@@ -235,32 +235,32 @@ from generators.image_data_generator import ImageDataGenerator
 from generators.options import check_numbers
 from generators.voxel_data_generator import VoxelDataGenerator
 from networks.unet import U_Net_2D, U_Net_3D
-from utils.callbacks import tensorboard
-from utils.charts import draw_checks
-from utils.checks import check_crop_shape, check_exclusive, check_needs, pooling_factors
-from utils.discarding import discard_crops
-from utils.dry_run import dry_run
-from utils.evaluation import evaluate_images, evaluate_volumes
-from utils.experiment_data import load_images, load_volumes
-from utils.extra_data import join_extra_data
-from utils.fine_tuning import freeze_layers, load_matching_weights
-from utils.gradient_watershed import gradient_watershed
-from utils.image_set import crop_image_set, replicate
-from utils.instance_evaluation import evaluate_instances, label_instances
-from utils.instance_targets import learn_instances
-from utils.learning_rate_finder import find_learning_rate
-from utils.looking_inside import check_layers, look_inside
-from utils.morphology import fill_holes, remove_small_components
-from utils.normalisation import write_normalisation
-from utils.post_processing import z_filter
-from utils.post_processing_checks import check_post_processing
-from utils.prediction import predict_crops
-from utils.refinement import spurious_filter, watershed_refinement
-from utils.run import Run
-from utils.thresholds import apply_threshold, choose_threshold
-from utils.training import compile_network, prepare_keras, train_network
-from utils.volume_refinement import remove_small_objects
-from utils.weight_maps import cached_weight_maps
+from utils.data.checks import check_crop_shape, check_exclusive, check_needs, pooling_factors
+from utils.data.discarding import discard_crops
+from utils.data.experiment_data import load_images, load_volumes
+from utils.data.extra_data import join_extra_data
+from utils.data.image_set import crop_image_set, replicate
+from utils.data.instance_targets import learn_instances
+from utils.data.weight_maps import cached_weight_maps
+from utils.images.normalisation import write_normalisation
+from utils.pictures.charts import draw_checks
+from utils.pictures.looking_inside import check_layers, look_inside
+from utils.post_processing.across_slices import remove_small_objects
+from utils.post_processing.checks import check_post_processing
+from utils.post_processing.gradient_watershed import gradient_watershed
+from utils.post_processing.morphology import fill_holes, remove_small_components
+from utils.post_processing.refinement import spurious_filter, watershed_refinement
+from utils.post_processing.thresholds import apply_threshold, choose_threshold
+from utils.post_processing.z_filter import z_filter
+from utils.prediction.dry_run import dry_run
+from utils.prediction.evaluation import evaluate_images, evaluate_volumes
+from utils.prediction.instance_evaluation import evaluate_instances, label_instances
+from utils.prediction.protocols import predict_crops
+from utils.runs.run import Run
+from utils.training.callbacks import tensorboard
+from utils.training.fine_tuning import freeze_layers, load_matching_weights
+from utils.training.learning_rate_finder import find_learning_rate
+from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data: 1. options that exclude or need each other, and the crop [args]
 volumes = len(CROP_SHAPE) == 4

@@ -10,7 +10,7 @@ data_dir holds the images (png, tif) or volumes (slices, or files: tif, hdf5, za
 Results go to job_dir/results/<id>_<rid>/images/, under the names of the images. With --dry-run only the first image is
 predicted. The same in Python, array in, mask out:
 
-    from utils.trained_network import load_trained
+    from utils.prediction.predictor import load_trained
     mask = load_trained("job_dir/results/400_0").segment(image)
 
 Differs from U-Net_2D_template.py in: no training, no masks, one protocol of choice, the post-processings of
@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
 
-from utils.experiment import apply_overrides, parse_command_line
+from utils.command_line import apply_overrides, parse_command_line
 
 args = parse_command_line(__file__)
 
@@ -83,19 +83,19 @@ settings = apply_overrides(globals(), args.set)
 # %% Imports
 from itertools import repeat
 
-from utils.checks import check_same_size
-from utils.gradient_watershed import gradient_watershed
-from utils.instance_evaluation import evaluate_instances
-from utils.instances import instances_from_probability
-from utils.morphology import fill_holes, remove_small_components
-from utils.new_images import load_new_images
-from utils.post_processing import z_filter
-from utils.post_processing_checks import check_post_processing
-from utils.refinement import spurious_filter, watershed_refinement
-from utils.run import Run
-from utils.thresholds import apply_threshold
-from utils.trained_network import load_trained
-from utils.volume_refinement import remove_small_objects
+from utils.data.checks import check_same_size
+from utils.data.new_images import load_new_images
+from utils.post_processing.across_slices import remove_small_objects
+from utils.post_processing.checks import check_post_processing
+from utils.post_processing.gradient_watershed import gradient_watershed
+from utils.post_processing.instances import instances_from_probability
+from utils.post_processing.morphology import fill_holes, remove_small_components
+from utils.post_processing.refinement import spurious_filter, watershed_refinement
+from utils.post_processing.thresholds import apply_threshold
+from utils.post_processing.z_filter import z_filter
+from utils.prediction.instance_evaluation import evaluate_instances
+from utils.prediction.predictor import load_trained
+from utils.runs.run import Run
 
 # %% Checks and data
 trained = load_trained(RUN, precision=PRECISION)

@@ -33,7 +33,7 @@ USED_OTHERWISE = {
     "pytest-xdist": ("Makefile", "pytest -n auto"),
     "ruff": ("Makefile", "ruff check"),
     "sphinx": ("Makefile", "-m sphinx"),
-    "tensorboard": ("utils/callbacks.py", '"tensorboard"'),
+    "tensorboard": ("utils/training/callbacks.py", '"tensorboard"'),
     "tf2onnx": ("sharing/formats.py", '"tf2onnx"'),
 }
 # Folders whose code runs with requirements.txt alone; what they import within functions is optional.

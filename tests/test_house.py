@@ -21,7 +21,10 @@ COMMANDS = [
     if path.parent.name in ("study", "data_sets", "sharing") and is_command(path)
 ]
 MODULES = sorted(
-    path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py") if path not in TEMPLATES + COMMANDS
+    path
+    for folder in FOLDERS
+    for path in ROOT.glob(f"{folder}/**/*.py")
+    if path not in TEMPLATES + COMMANDS and path.name != "__init__.py"
 )
 CELLS = [
     "Command line",
@@ -45,6 +48,10 @@ ALLOWED_IMPORTS = {
     "sharing": {"sharing", "utils"},
 }
 BACKENDS = {"tensorflow", "torch", "jax"}
+# Inside utils a room imports only from rooms before it; the modules beside the rooms import no room.
+ROOMS = ("images", "metrics", "pictures", "post_processing", "data", "runs", "training", "prediction")
+MODULES_BESIDE_ROOMS = {"command_line", "devices", "errors", "files"}
+MOST_MODULES = 12
 
 
 def name_of(path):
@@ -75,9 +82,57 @@ def test_imports_run_one_way(path):
         assert packages - set(sys.stdlib_module_names) <= {"keras", "networks"}
 
 
+def test_utils_is_the_rooms_and_what_lies_beside_them():
+    assert {path.name for path in (ROOT / "utils").iterdir() if path.is_dir() and any(path.glob("*.py"))} == set(ROOMS)
+    assert {path.stem for path in (ROOT / "utils").glob("*.py")} - {"__init__"} == MODULES_BESIDE_ROOMS
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_holds_at_most_a_dozen_modules_and_imports_only_rooms_before_it(room):
+    modules = [path for path in (ROOT / "utils" / room).glob("*.py") if path.name != "__init__.py"]
+    assert 0 < len(modules) <= MOST_MODULES
+    for path in modules:
+        assert rooms_imported_by(path) <= set(ROOMS[: ROOMS.index(room) + 1])
+
+
+@pytest.mark.parametrize("name", sorted(MODULES_BESIDE_ROOMS))
+def test_what_lies_beside_the_rooms_imports_none_of_them(name):
+    assert not rooms_imported_by(ROOT / "utils" / f"{name}.py")
+
+
+def rooms_imported_by(path):
+    names = [node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[1] for name in names if name.startswith("utils.") and name.split(".")[1] in ROOMS}
+
+
+def test_no_circle_of_modules():
+    imports = {name_of(path)[: -len(".py")].replace("/", "."): imported_modules(path) for path in MODULES}
+    while free := [name for name, needed in imports.items() if not needed & imports.keys()]:
+        for name in free:
+            del imports[name]
+    assert not imports
+
+
+def imported_modules(path):
+    tree = ast.parse(path.read_text())
+    return {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+
+
+def test_init_files_are_there_and_empty():
+    for folder in {path.parent for path in MODULES} - {ROOT}:
+        assert (folder / "__init__.py").read_text() == ""
+
+
+@pytest.mark.parametrize("path", [*MODULES, *COMMANDS, *TEMPLATES], ids=name_of)
+def test_no_underscore_name_crosses_a_module(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in FOLDERS:
+            assert not [alias.name for alias in node.names if alias.name.startswith("_")]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_experiment_reads_the_command_line_and_sets_the_environment(path):
-    if path.name == "experiment.py":
+def test_only_the_command_line_module_reads_the_command_line_and_sets_the_environment(path):
+    if path.name == "command_line.py":
         return
     text = path.read_text()
     assert "argparse.ArgumentParser" not in text and "os.environ" not in text
@@ -144,7 +199,7 @@ def test_templates_are_pages_not_programs(path):
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=name_of)
 def test_every_template_variable_is_a_commented_literal_and_is_used(path):
-    from utils.template_text import template_variables
+    from utils.command_line import template_variables
 
     text = path.read_text()
     variables = template_variables(text)

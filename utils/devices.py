@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from utils.command_line import gpu_memory, this_machine
 from utils.errors import check_choice
-from utils.experiment import gpu_memory, this_machine
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 

@@ -1,7 +1,12 @@
 """How a mistake in the user's input is said: one sentence, everything that is wrong at once, and the remedy."""
 
 import difflib
+import linecache
+import sys
+import traceback
+from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 SHOWN_PROBLEMS = 20
 
 
@@ -67,3 +72,23 @@ def did_you_mean(word, known):
     """
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def say_error(kind, error, trace):
+    """Print one sentence for an error that this repository raised on purpose, and the traceback for any other.
+
+    An error was raised on purpose when its innermost line is a ``raise`` in a file of the repository.
+
+    Parameters
+    ----------
+    kind, error, trace
+        As ``sys.excepthook`` gets them.
+    """
+    innermost = traceback.extract_tb(trace)[-1] if trace else None
+    ours = innermost is not None and REPOSITORY in Path(innermost.filename).resolve().parents
+    on_purpose = ours and linecache.getline(innermost.filename, innermost.lineno).strip().startswith("raise ")
+    if on_purpose or issubclass(kind, KeyboardInterrupt):
+        text = error.args[-1] if isinstance(error, OSError) and error.args else error
+        print(f"{kind.__name__}: {text}", file=sys.stderr, flush=True)
+    else:
+        traceback.print_exception(kind, error, trace)

@@ -28,8 +28,8 @@ import keras
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from utils.figures import new_figure
-from utils.template_text import template_variables
+from utils.command_line import template_variables
+from utils.pictures.figures import new_figure
 
 PICTURES = {
     "architectures_2d.png": (

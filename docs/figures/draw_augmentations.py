@@ -22,9 +22,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from data_sets.synthetic_em import synthetic_em_volume
 from generators.image_data_generator import ImageDataGenerator
 from generators.probability_map import ProbabilityMap
-from utils.synthetic_em import synthetic_em_volume
 
 SIZE, COLUMNS = 200, 6
 BOX = (0.35, 0.45)

@@ -18,9 +18,9 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from utils.crops import crop_grid, spline_window
-from utils.figures import new_figure
-from utils.synthetic_em import synthetic_em_volume
+from data_sets.synthetic_em import synthetic_em_volume
+from utils.images.crops import crop_grid, spline_window
+from utils.pictures.figures import new_figure
 
 CROP, OVERLAPS = (128, 128), (0.0, 0.25, 0.5)
 IMAGE_SHAPE = (340, 440)

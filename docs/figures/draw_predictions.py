@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from PIL import Image
 
-from utils.charts import FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
-from utils.figures import new_figure
-from utils.image_files import list_images, read_images
+from utils.images.image_files import list_images, read_images
+from utils.pictures.charts import FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
+from utils.pictures.figures import new_figure
 
 SHOWN = {  # (protocol, post-processing): title
     ("per_image", "none"): "merged crops",

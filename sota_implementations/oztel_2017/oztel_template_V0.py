@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[2])]
 
-from utils.experiment import apply_overrides, parse_command_line
+from utils.command_line import apply_overrides, parse_command_line
 
 args = parse_command_line(__file__)
 
@@ -120,14 +120,19 @@ from sota_implementations.oztel_2017.patches import (
     repeat_foreground,
 )
 from sota_implementations.oztel_2017.validation_report import report_validation
-from utils.charts import draw_checks
-from utils.checks import check_same_size, check_z_filter_size
-from utils.dry_run import dry_run
-from utils.experiment_data import load_images
-from utils.post_processing import z_filter
-from utils.refinement import check_min_probability, check_watershed, spurious_filter, watershed_refinement
-from utils.run import Run
-from utils.training import compile_network, prepare_keras, train_network
+from utils.data.checks import check_same_size, check_z_filter_size
+from utils.data.experiment_data import load_images
+from utils.pictures.charts import draw_checks
+from utils.post_processing.refinement import (
+    check_min_probability,
+    check_watershed,
+    spurious_filter,
+    watershed_refinement,
+)
+from utils.post_processing.z_filter import z_filter
+from utils.prediction.dry_run import dry_run
+from utils.runs.run import Run
+from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_patch_shape(CROP_SHAPE)

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from skimage.transform import resize
 
-from utils.orientations import count_orientations, orient, restore
-from utils.padding import pad
-from utils.post_processing import foreground_of
-from utils.prediction import predict_each
+from utils.images.orientations import count_orientations, orient, restore
+from utils.images.padding import pad
+from utils.post_processing.z_filter import foreground_of
+from utils.prediction.protocols import predict_each
 
 PATCH, STRIDE = 32, 8
 
@@ -99,7 +99,7 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
 
     Examples
     --------
-    >>> from utils.image_set import ImageSet
+    >>> from utils.data.image_set import ImageSet
     >>> masks = [np.full((32, 32, 1), value, np.uint8) for value in (0, 1, 1)]
     >>> masks[1][:16] = 0
     >>> len(keep_clear_patches(ImageSet(masks, masks, ["a", "b", "c"], (0, 1))))
@@ -143,7 +143,7 @@ def repeat_foreground(patches, repeats=None):
 
     Examples
     --------
-    >>> from utils.image_set import ImageSet
+    >>> from utils.data.image_set import ImageSet
     >>> masks = [np.full((32, 32, 1), value, np.uint8) for value in (0, 1)]
     >>> len(repeat_foreground(ImageSet(masks, masks, ["a", "b"], (0, 1)), 20))
     21
@@ -185,7 +185,7 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
     batch_size : int
         Images, or orientations, per call.
     intensity_range : tuple of float, optional
-        As ``utils.intensity.to_unit_range``.
+        As ``utils.images.intensity.to_unit_range``.
 
     Yields
     ------

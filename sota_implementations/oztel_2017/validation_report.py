@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from utils.charts import draw_confusion_matrix
 from utils.files import write_csv
-from utils.metrics import confusion_matrix, probability_to_mask
+from utils.metrics.pixels import confusion_matrix, probability_to_mask
+from utils.pictures.charts import draw_confusion_matrix
 
 CLASS_NAMES = ("non-mitochondria", "mitochondria")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[2])]
 
-from utils.experiment import apply_overrides, parse_command_line
+from utils.command_line import apply_overrides, parse_command_line
 
 args = parse_command_line(__file__)
 
@@ -113,13 +113,13 @@ settings = apply_overrides(globals(), args.set)
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
 from networks.unet import U_Net_2D
-from utils.charts import draw_checks
-from utils.checks import check_crop_shape
-from utils.dry_run import dry_run
-from utils.evaluation import evaluate_images
-from utils.experiment_data import load_images
-from utils.run import Run
-from utils.training import compile_network, prepare_keras, train_network
+from utils.data.checks import check_crop_shape
+from utils.data.experiment_data import load_images
+from utils.pictures.charts import draw_checks
+from utils.prediction.dry_run import dry_run
+from utils.prediction.evaluation import evaluate_images
+from utils.runs.run import Run
+from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=DEPTH)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from block_wise.grid import BlockGrid, block_bytes, mirrored
-from utils.prediction import predict_blended, predict_crops, predict_each
+from utils.prediction.protocols import predict_blended, predict_crops, predict_each
 
 
 class Ramps:

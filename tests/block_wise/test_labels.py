@@ -9,7 +9,7 @@ from fake_volume_network import blobs, make_job
 from block_wise.labels import label_blocks
 from block_wise.runner import block_workers
 from block_wise.zarr_arrays import create_volume, read_box, write_box
-from utils.components import connected_components, sizes_of
+from utils.metrics.components import connected_components, sizes_of
 
 
 def label(tmp_path, mask, block, **options):

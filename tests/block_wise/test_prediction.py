@@ -15,9 +15,9 @@ from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.runner import block_workers
 from block_wise.truth import score_blocks
 from block_wise.zarr_arrays import read_box
-from utils.metrics import probability_to_mask
-from utils.post_processing import z_filter
-from utils.prediction import predict_blended, predict_crops
+from utils.metrics.pixels import probability_to_mask
+from utils.post_processing.z_filter import z_filter
+from utils.prediction.protocols import predict_blended, predict_crops
 
 CROP, BLOCK = (6, 16, 16, 1), (8, 24, 24)
 

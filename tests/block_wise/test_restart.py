@@ -16,8 +16,8 @@ from block_wise.post_processing import mask_blocks, z_filter_blocks
 from block_wise.prediction import predict_blocks
 from block_wise.runner import block_workers
 from block_wise.zarr_arrays import DamagedResult, create_volume, read_box, save_arrays, write_box
-from utils.post_processing import z_filter
-from utils.prediction import predict_crops
+from utils.post_processing.z_filter import z_filter
+from utils.prediction.protocols import predict_crops
 
 CROP, BLOCK = (6, 16, 16, 1), (8, 24, 24)
 

@@ -16,7 +16,7 @@ from block_wise.runner import block_workers
 from block_wise.truth import class_of_values, score_blocks
 from block_wise.volumes import VolumeAddress
 from block_wise.zarr_arrays import read_box
-from utils.metrics import confusion_matrix
+from utils.metrics.pixels import confusion_matrix
 
 SHAPE, CROP, BLOCK = (10, 30, 30), (6, 16, 16, 1), (8, 24, 24)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_sets.data_preparation import prepare_data
 from data_sets.public_data import CASSER_FOLDERS, LUCCHI_FILES, PUBLIC_DATA, File, Stack
-from utils.data_folder import load_train_and_test
+from utils.data.data_folder import load_train_and_test
 
 TRAIN, TEST = (12, 20, 30), (11, 18, 24)
 FOLDERS = ("train/x", "train/y", "test/x", "test/y")

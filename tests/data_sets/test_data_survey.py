@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from data_sets.data_survey import draw_data, survey_data, survey_notes, survey_table
-from utils.data_folder import load_train_and_test
+from utils.data.data_folder import load_train_and_test
 
 
 def gradient(number, dtype=np.uint8):

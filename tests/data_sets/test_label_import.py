@@ -7,8 +7,8 @@ import tifffile
 from PIL import Image
 
 from data_sets.label_import import import_labels, parse_classes
-from utils.data_folder import load_image_set
-from utils.image_files import read_images
+from utils.data.data_folder import load_image_set
+from utils.images.image_files import read_images
 
 # Three slices of 6 x 8: ids 5 and 7 touch, 70000 is alone.
 LABELS = np.zeros((3, 6, 8), np.uint32)

@@ -19,9 +19,9 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from utils.folders import TEMPORARY_PREFIX
-from utils.image_set import ImageSet
-from utils.template_text import template_variables
+from utils.command_line import template_variables
+from utils.data.image_set import ImageSet
+from utils.files import TEMPORARY_PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("make_notebook", ROOT / "docs" / "make_notebook.py")
@@ -151,7 +151,7 @@ def test_data_is_made_or_downloaded_or_the_users_own(name, notebook, toy_data, t
         made.append(folder.name.removeprefix(TEMPORARY_PREFIX))
         shutil.copytree(toy_data, folder, dirs_exist_ok=True)
 
-    monkeypatch.setattr("utils.synthetic_em.write_demo_data", lambda folder, **sizes: make(folder))
+    monkeypatch.setattr("data_sets.synthetic_em.write_demo_data", lambda folder, **sizes: make(folder))
     monkeypatch.setattr("data_sets.data_preparation.prepare_data", lambda name, folder: make(folder))
     names = {"Path": Path, "FOLDER": str(tmp_path), "DATA": str(toy_data) if name == "own" else name}
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_demo_data_appear_complete_or_not_at_all(notebook, tmp_path, monkeypatch
         (folder / "train").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("utils.synthetic_em.write_demo_data", stopped)
+    monkeypatch.setattr("data_sets.synthetic_em.write_demo_data", stopped)
     with pytest.raises(KeyboardInterrupt):
         exec(code(notebook, "prepare_data(").source, {"Path": Path, "FOLDER": str(tmp_path), "DATA": "demo"})
     assert list((tmp_path / "data").iterdir()) == []

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from PIL import Image
 
-from utils.template_text import template_variables
+from utils.command_line import template_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -124,7 +124,7 @@ def test_the_pictures_of_architectures_are_drawn_from_the_builders(tmp_path):
 
 
 def test_predictions_are_drawn_from_the_folder_of_a_run(tmp_path):
-    from utils.synthetic_em import write_demo_data
+    from data_sets.synthetic_em import write_demo_data
 
     data = write_demo_data(tmp_path / "data", n_train=1, n_test=1, image_shape=(300, 300))
     run = tmp_path / "run"
@@ -166,7 +166,7 @@ def test_generated_pages_follow_the_code(site_pages, tmp_path):
         "| `EPOCHS` | `360` |" in text
         and "| `DROP_VALUES` | `(0.1, 0.1, 0.2, 0.2, 0.3)` | Dropout of each level" in text
     )
-    assert "automodule:: utils.crops" in (tmp_path / "api" / "utils.crops.rst").read_text()
+    assert "automodule:: utils.images.crops" in (tmp_path / "api" / "utils.images.crops.rst").read_text()
     site_pages.write_pages(tmp_path)
     assert os.stat(page).st_mtime_ns == written
     assert doctest.testmod(site_pages).failed == 0

@@ -13,11 +13,11 @@ from PIL import Image
 
 from generators.image_data_generator import ImageDataGenerator
 from generators.voxel_data_generator import VoxelDataGenerator
-from utils.data_folder import load_image_set
-from utils.image_set import split_validation
-from utils.stored_data_folder import open_image_set
-from utils.stored_images import BlockCache, StoredImage
-from utils.stored_pages import stored_pages
+from utils.data.data_folder import load_image_set
+from utils.data.image_set import split_validation
+from utils.data.stored_data_folder import open_image_set
+from utils.images.lazy_images import BlockCache, StoredImage
+from utils.images.sources import stored_pages
 
 COUNT, HEIGHT, WIDTH = 7, 40, 52
 PLANE = {
@@ -246,7 +246,7 @@ def test_training_sees_the_same_images_with_any_number_of_workers(slices):
 def test_nothing_is_decoded_before_a_batch_is_asked_for(slices, monkeypatch):
     decoded = []
     monkeypatch.setattr(
-        "utils.stored_pages.read_images",
+        "utils.images.sources.read_images",
         lambda path, **options: decoded.append(path.name) or [np.zeros((HEIGHT, WIDTH, 1), np.uint8)],
     )
     batches = ImageDataGenerator().flow_from_directory(slices, mask_values=(0, 255), batch_size=2)
@@ -260,7 +260,7 @@ def test_nothing_is_decoded_before_a_batch_is_asked_for(slices, monkeypatch):
 @pytest.mark.parametrize("name", ["volume.zarr", "volume.h5", "whole.h5", "plain.tif", "compressed.tif"])
 def test_a_window_reads_only_its_blocks(tmp_path, name, monkeypatch):
     volume = np.random.default_rng(0).integers(0, 255, (6, 40, 60), np.uint8)
-    monkeypatch.setattr("utils.stored_pages.TILE", 16)
+    monkeypatch.setattr("utils.images.sources.TILE", 16)
     ONE_FILE[name](tmp_path / name, volume)
     (part,) = stored_pages(tmp_path / name)
     cache = BlockCache()
@@ -303,7 +303,7 @@ def test_other_ways_to_index_are_refused(slices, index):
 
 @pytest.mark.parametrize("shape", [(3, 20, 20), (20, 90, 200), (30, 20, 60)])
 def test_windows_and_slices_of_padded_volumes(slices, shape):
-    from utils.padding import pad_to
+    from utils.images.padding import pad_to
 
     volume, stored = load_image_set(slices, volumes=True).x[0], open_image_set(slices, volumes=True).x[0]
     padded, ours = pad_to(volume, shape)[0], stored.padded_to(shape)

@@ -6,7 +6,7 @@ import pytest
 
 from generators.geometry import FILL_MODES
 from generators.image_data_generator import ImageDataGenerator
-from utils.intensity import ZScore, to_network_input
+from utils.images.intensity import ZScore, to_network_input
 
 EVERYTHING = {
     "rotation_range": 180, "width_shift_range": 0.2, "height_shift_range": 0.1, "shear_range": 20, "zoom_range": 0.3,

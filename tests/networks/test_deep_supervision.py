@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from networks.deep_supervision import DeeplySupervised, resize_to
-from utils.losses import get_loss
-from utils.metrics import ForegroundIoU
+from utils.metrics.pixels import ForegroundIoU
+from utils.training.losses import get_loss
 
 
 def batch(shape=(2, 8, 12, 1), seed=0):

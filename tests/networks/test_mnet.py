@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from networks.mnet import MNet
-from utils.losses import get_loss
-from utils.metrics import ForegroundIoU
+from utils.metrics.pixels import ForegroundIoU
+from utils.training.losses import get_loss
 
 TINY = {"feature_maps": (4, 6, 8), "depth": 2}
 

@@ -8,8 +8,8 @@ import pytest
 
 from networks.deep_supervision import DeeplySupervised
 from networks.nnunet import PUBLISHED_STRIDES, deep_supervision_weights, nnUNet_2D, plan_strides
-from utils.losses import get_loss
-from utils.metrics import ForegroundIoU
+from utils.metrics.pixels import ForegroundIoU
+from utils.training.losses import get_loss
 
 TINY = {"feature_maps": 3, "max_feature_maps": 8}
 

@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 from networks.unet_plus_plus import U_Net_plus_plus_2D
-from utils.losses import get_loss
-from utils.metrics import ForegroundIoU
+from utils.metrics.pixels import ForegroundIoU
+from utils.training.losses import get_loss
 
 TINY = {"feature_maps": (2, 3, 4, 5, 6)}
 

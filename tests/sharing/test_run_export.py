@@ -21,10 +21,10 @@ from sharing.formats import format_problems
 from sharing.model_export import own_modules, plain_network, write_checked
 from sharing.network_description import describe_run, output_channels, preprocessing, readme, voxel_size
 from sharing.run_export import export_run, make_test_image, network_input, read_test_image
-from utils.finished_run import find_network
-from utils.intensity import ZScore, to_network_input
-from utils.network_file import write_network
-from utils.trained_network import load_trained
+from utils.images.intensity import ZScore, to_network_input
+from utils.prediction.predictor import load_trained
+from utils.runs.finished_run import find_network
+from utils.training.network_file import write_network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

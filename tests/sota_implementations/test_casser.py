@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sota_implementations.casser_2018.casser_unet import Casser_U_Net_2D
-from utils.losses import get_loss
+from utils.training.losses import get_loss
 
 
 def batch(shape=(2, 16, 32, 1), seed=0):

@@ -13,7 +13,7 @@ from keras import ops
 
 from sota_implementations.cheng_2017.asymmetric_network import asymmetric_3D_network, asymmetric_network
 from sota_implementations.cheng_2017.stochastic_downsampling import StochasticDownsampling2D, StochasticDownsampling3D
-from utils.losses import get_loss
+from utils.training.losses import get_loss
 
 LAYERS = {2: StochasticDownsampling2D, 3: StochasticDownsampling3D}
 SIZES = [(8, 12), (7, 5), (6, 9), (1, 2), (4, 8, 12), (3, 5, 6)]

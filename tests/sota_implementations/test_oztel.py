@@ -16,9 +16,9 @@ from sota_implementations.oztel_2017.patches import (
     repeat_foreground,
 )
 from sota_implementations.oztel_2017.validation_report import classification_report, report_validation
-from utils.image_set import ImageSet
-from utils.losses import get_loss
-from utils.shared_training import SharedBatches
+from utils.data.image_set import ImageSet
+from utils.training.losses import get_loss
+from utils.training.several_devices import SharedBatches
 
 BUILDERS = [create_oztel_model, create_oztel_model_V1]
 

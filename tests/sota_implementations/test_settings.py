@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.template_text import template_variables
+from utils.command_line import template_variables
 
 FOLDER = Path(__file__).resolve().parents[2] / "sota_implementations"
 RANDOM_ABOUT_FOREGROUND = {"RANDOM_CROPS": 1, "PROBABILITY_MAP": (0.94, 0.06)}

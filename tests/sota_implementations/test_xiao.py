@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
-from utils.losses import get_loss
+from utils.training.losses import get_loss
 
 TINY = {"feature_maps": (2, 3, 4, 5)}
 OUTPUT_WEIGHTS = (1.0, 0.15, 0.3)

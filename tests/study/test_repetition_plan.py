@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from study.repetition_plan import parse_gpus, parse_grid, parse_numbers, plan_runs
-from utils.run_record import describe_origin, run_state
+from utils.runs.record import describe_origin, run_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("fake_template.txt")

@@ -9,7 +9,7 @@ import pytest
 
 from study.repetition_plan import plan_runs
 from study.study_runs import read_published
-from utils.run import METRIC_LABELS, POST_LABELS, PROTOCOL_LABELS
+from utils.runs.run import METRIC_LABELS, POST_LABELS, PROTOCOL_LABELS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("fake_template.txt")

@@ -11,7 +11,7 @@ import tifffile
 import zarr
 from running import read_scores
 
-from utils.synthetic_em import synthetic_em_volume
+from data_sets.synthetic_em import synthetic_em_volume
 
 TOY = {
     "CROP_SHAPE": "(8,32,32,1)",
@@ -52,7 +52,7 @@ def make_volume(shape, seed):
 @pytest.fixture(scope="module")
 def slices(tmp_path_factory):
     """Return a data folder with 20 training and 5 test slices of 40 x 52, png, that form two volumes."""
-    from utils.synthetic_em import write_demo_data
+    from data_sets.synthetic_em import write_demo_data
 
     options = {"n_train": 20, "n_test": 5, "image_shape": (40, 52), "voxel_size_nm": (20, 20, 20)}
     return write_demo_data(tmp_path_factory.mktemp("slices") / "data", **options)

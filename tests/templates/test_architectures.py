@@ -16,7 +16,7 @@ from test_3d_templates import PUBLISHED_LABELS as LABELS_3D
 from test_3d_templates import TOY as TOY_3D
 from test_3d_templates import make_volume
 
-from utils.synthetic_em import write_demo_data
+from data_sets.synthetic_em import write_demo_data
 
 LEVELS = {"FEATURE_MAPS": None, "DEPTH": None, "DROP_VALUES": None}
 SMALL_FCN = LEVELS | {"FEATURE_MAPS": "(2,2,4,4,4)", "FULLY_CONNECTED": 8}

@@ -39,8 +39,8 @@ def model():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, model):
     """Return a data folder with a zarr volume and its truth; the weights and network.json are beside it."""
-    from utils.network_file import network_config
-    from utils.synthetic_em import synthetic_em_volume
+    from data_sets.synthetic_em import synthetic_em_volume
+    from utils.training.network_file import network_config
 
     folder = tmp_path_factory.mktemp("big") / "data"
     image, labels = synthetic_em_volume(SHAPE, 3, voxel_size_nm=(20, 20, 20))
@@ -78,9 +78,9 @@ def read(folder, name):
 
 
 def test_results_are_those_in_memory(data, model, straight):
-    from utils.components import connected_components, sizes_of
-    from utils.post_processing import z_filter
-    from utils.prediction import predict_blended
+    from utils.metrics.components import connected_components, sizes_of
+    from utils.post_processing.z_filter import z_filter
+    from utils.prediction.protocols import predict_blended
 
     folder, said = straight
     image = zarr.open_array(str(data / "test" / "x" / "volume.zarr"), mode="r")[...][..., np.newaxis]

@@ -17,8 +17,8 @@ from test_architectures import run, volume_slices  # noqa: F401 - a fixture
 
 from generators.image_data_generator import ImageDataGenerator
 from generators.voxel_data_generator import VoxelDataGenerator
-from utils.losses import LOSSES
-from utils.template_text import template_variables
+from utils.command_line import template_variables
+from utils.training.losses import LOSSES
 
 TEMPLATE = "general_template.py"
 TEXT = (running.ROOT / "templates" / TEMPLATE).read_text()

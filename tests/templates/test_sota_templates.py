@@ -17,7 +17,7 @@ from test_3d_templates import PUBLISHED_LABELS as LABELS_3D
 from test_3d_templates import TOY as TOY_3D
 from test_architectures import run, volume_slices  # noqa: F401 - a fixture
 
-from utils.synthetic_em import write_demo_data
+from data_sets.synthetic_em import write_demo_data
 
 NO_LEVELS = {"FEATURE_MAPS": None, "DEPTH": None, "DROP_VALUES": None, "EPOCHS": 1, "LOSS": None, "SCHEDULE": None}
 CASSER = NO_LEVELS | {"START_FILTERS": 4, "DROP_VALUE": 0.1}

@@ -8,7 +8,7 @@ from running import ROOT
 
 SCRIPT = """
 import keras, numpy as np
-from utils.training import prepare_keras
+from utils.training.training import prepare_keras
 
 prepare_keras(seed=1, precision="auto", deterministic=False, volumes=True)
 layers = {

@@ -1,0 +1,229 @@
+import base64
+import csv
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from utils.files import write_csv, write_json
+from utils.runs.report import MAX_WIDTH, write_report
+
+SETTINGS = {
+    "CROP_SHAPE": [256, 256, 1],
+    "LOSS": "bce <b>&</b> dice",
+    "SCHEDULE": None,
+    "LEARNING_RATE": 0.002,
+    "BATCH_NORM": True,
+}
+ENVIRONMENT = {
+    "git_commit": "57fee7b",
+    "versions": {"python": "3.11.7", "keras": "3.15.1"},
+    "device": "CPU (some <one>)",
+    "start": "2026-01-01 10:00:00",
+    "end": "2026-01-01 11:00:00",
+    "seconds": 3600.0,
+    "peak_memory_gib": 1.25,
+}
+LOG = """Run 400_0, 2026-01-01 09:00, in x
+
+--- Training (7 s)
+Run 400_0, 2026-01-01 10:00, in x
+
+--- Training (90 s)
+--- Evaluation (1800 s)
+"""
+
+
+def score(protocol, post, metric, value, **more):
+    return {"protocol": protocol, "post": post, "metric": metric, "value": value, "n": 40, "label": "x"} | more
+
+
+SCORES = [
+    score("per_crop", "none", "loss", 0.12345),
+    score("per_crop", "none", "foreground_iou", 0.71234, mean_per_image=0.61234, n_scored_images=39),
+    score("per_image", "none", "foreground_iou", 0.81234, mean_per_image=None, n_scored_images=0),
+    score("per_image", "<i>", "det", None),
+]
+
+
+def picture(path, *, width=20, colour=(10, 200, 30)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((10, width, 3), colour, np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "results" / "400_0"
+    write_json(
+        folder / "settings.json",
+        {"settings": SETTINGS, "set": ["loss=x"], "command": ["t/A_template.py", "a b", "--set", "loss=x"]},
+    )
+    write_json(folder / "environment.json", ENVIRONMENT)
+    write_json(folder / "scores.json", SCORES)
+    write_csv(folder / "history.csv", [{"epoch": n, "loss": 0.5, "seconds": 30 * n} for n in (1, 2, 3)])
+    write_json(folder / "checkpoints" / "state.json", {"best_epoch": 2})
+    (folder / "log.txt").write_text(LOG)
+    for name in ("images/per_image/none/overlay.png", "images/per_crop/none/overlay.png", "images/a/b/overlay.png"):
+        picture(folder / name)
+    for name in ("charts/history.png", "charts/confusion.png", "checks/crops.png"):
+        picture(folder / name)
+    return folder
+
+
+def cells(page):
+    """Return the texts of all rows of all tables."""
+    rows = re.findall(r"<tr.*?>(.*?)</tr>", page)
+    return [[unescape(cell) for cell in re.findall(r"<t[dh].*?>(.*?)</t[dh]>", row)] for row in rows]
+
+
+def test_every_score_stands_in_a_table(folder):
+    rows = cells(write_report(folder).read_text(encoding="utf-8"))
+    assert ["protocol", "post-processing", "loss", "foreground_iou", "det", "n"] in rows
+    assert ["per_crop", "none", "0.1235", "0.7123", "–", "40"] in rows
+    assert ["per_image", "none", "–", "0.8123", "–", "40"] in rows
+    assert ["per_image", "<i>", "–", "–", "–", "40"] in rows
+    assert ["per_crop", "none", "–", "0.6123 (39)", "–"] in rows
+    assert ["per_image", "none", "–", "– (0)", "–"] in rows
+
+
+def test_every_setting_time_and_version_stands_in_a_table(folder):
+    page = write_report(folder).read_text(encoding="utf-8")
+    rows = cells(page)
+    for row in (
+        ["CROP_SHAPE", "(256, 256, 1)"],
+        ["LOSS", "'bce <b>&</b> dice'"],
+        ["SCHEDULE", "None"],
+        ["LEARNING_RATE", "0.002"],
+        ["BATCH_NORM", "True"],
+        ["versions: keras", "3.15.1"],
+        ["device", "CPU (some <one>)"],
+        ["peak_memory_gib", "1.25"],
+        ["minutes, since the last start", "60.0"],
+        ["epochs", "3"],
+        ["seconds an epoch", "60.0"],
+        ["minutes of training, all starts", "3.0"],
+        ["best epoch", "2"],
+        ["Training began after", "1.5 minutes"],
+        ["Evaluation began after", "30.0 minutes"],
+    ):
+        assert row in rows
+    assert sum(row[0] == "Training began after" for row in rows) == 1  # of the last start
+    assert re.findall(r'<tr class="changed"><td>(\w+)', page) == ["LOSS"]
+    assert "<pre>t/A_template.py &#x27;a b&#x27; --set loss=x</pre>" in page
+
+
+def test_pictures_are_within_the_page_in_the_order_of_the_scores(folder):
+    picture(folder / "checks" / "wide.png", width=3 * MAX_WIDTH, colour=(1, 2, 3))
+    page = write_report(folder).read_text(encoding="utf-8")
+    found = re.findall(r'<img alt="(.*?)" src="data:image/png;base64,(.*?)">', page)
+    assert [name for name, _ in found] == [
+        "images/per_crop/none/overlay.png",
+        "images/per_image/none/overlay.png",
+        "images/a/b/overlay.png",
+        "charts/history.png",
+        "charts/confusion.png",
+        "checks/crops.png",
+        "checks/wide.png",
+    ]
+    pixels = [cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR) for _, text in found]
+    assert all(np.array_equal(image, np.full((10, 20, 3), (10, 200, 30))) for image in pixels[:-1])
+    assert pixels[-1].shape == (3, MAX_WIDTH, 3) and (pixels[-1] == (1, 2, 3)).all()
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_it_shows(folder):
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert not re.findall(r"https?:|//[a-z]|<link|<script|@import|url\(", re.sub(r"base64,[^\"]*", "", page))
+    assert re.findall(r'src="(.{5})', page) == ["data:"] * 6
+    assert "<b>" not in page and "<i>" not in page and "<one>" not in page
+    open_tags = []
+
+    class Nesting(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag not in ("meta", "img"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            assert open_tags.pop() == tag
+
+    Nesting().feed(page)
+    assert open_tags == []
+
+
+def test_made_again_it_is_the_same_page(folder):
+    first = write_report(folder).read_bytes()
+    assert write_report(str(folder)).read_bytes() == first
+    assert (
+        folder.rename(folder.parents[1] / "400_0") and write_report(folder.parents[1] / "400_0").read_bytes() == first
+    )
+
+
+def test_other_files_give_another_page(folder):
+    first = write_report(folder).read_bytes()
+    write_csv(folder / "history.csv", [{"epoch": 1, "seconds": 12}])
+    assert write_report(folder).read_bytes() != first
+
+
+def test_an_unfinished_run_has_a_page_of_what_is_there(tmp_path):
+    write_json(tmp_path / "settings.json", {"settings": {"EPOCHS": 3}, "set": [], "command": []})
+    write_json(tmp_path / "environment.json", {"start": "now"})
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "Not finished" in page and ["EPOCHS", "3"] in cells(page)
+    assert re.findall("<h2>(.*?)</h2>", page) == ["Times", "Environment", "Settings"]
+
+
+def test_a_broken_picture_is_said_and_stops_nothing(folder):
+    (folder / "charts" / "history.png").write_bytes(b"no picture")
+    (folder / "checks" / "crops.png").write_bytes(b"")
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "charts/history.png cannot be read." in page and "checks/crops.png cannot be read." in page
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not the folder of a run: it has no settings.json. Give job_dir/results/<id>"):
+        write_report(tmp_path)
+
+
+def test_a_history_without_seconds_gives_no_times_of_epochs(folder):
+    with (folder / "history.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["epoch", "loss"], [1, 0.5]])
+    assert "seconds an epoch" not in write_report(folder).read_text(encoding="utf-8")
+
+
+def test_settings_are_those_of_the_file(folder):
+    names = [row[0] for row in cells(write_report(folder).read_text(encoding="utf-8")) if row[0] in SETTINGS]
+    assert names == list(json.loads((folder / "settings.json").read_text())["settings"])
+
+
+def test_every_run_ends_with_its_page(tmp_path, capsys):
+    from utils.data.image_set import ImageSet
+    from utils.images.image_files import Source
+    from utils.runs.run import Run
+
+    masks = [np.zeros((8, 12, 1), np.uint8) for _ in range(2)]
+    masks[0][:, :6] = 1
+    images = ImageSet([mask * 200 for mask in masks], masks, [Source("a.png"), Source("b.png")], (0, 255))
+    args = {
+        "id": "400",
+        "rid": 0,
+        "job_dir": tmp_path,
+        "code_dir": tmp_path,
+        "data_dir": ".",
+        "set": ["EPOCHS=3"],
+        "resume": False,
+    }
+    run = Run(SimpleNamespace(**args, dry_run=False), {"EPOCHS": 3, "NAME": "<x>"})
+    run.section("Evaluation")
+    run.evaluate("per_image", images, (mask.astype(np.float32) for mask in masks))
+    run.finish()
+    page = (run.folder / "report.html").read_bytes()
+    assert f"Report: {run.folder / 'report.html'}" in capsys.readouterr().out
+    text = page.decode("utf-8")
+    assert "Finished" in text and ["EPOCHS", "3"] in cells(text) and "images/per_image/none/overlay.png" in text
+    assert ["per_image", "none", *["1.0000"] * 5, "2"] in cells(text)
+    assert ["Evaluation began after", "0.0 minutes"] in cells(text)
+    assert write_report(run.folder).read_bytes() == page

@@ -1,0 +1,189 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.command_line import (
+    apply_overrides,
+    choose_gpus,
+    describe_template,
+    parse_command_line,
+    template_variables,
+    this_machine,
+    variable_groups,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "templates" / "U-Net_2D_template.py"
+
+
+@pytest.fixture
+def visible(monkeypatch):
+    """Set which GPUs the machine shows; the environment is put back afterwards."""
+
+    def set_gpus(devices):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
+
+    return set_gpus
+
+
+@pytest.fixture(autouse=True)
+def keep_excepthook(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--id", "400", "--rid", "3"], ["-id", "400", "-rid", "3"], ["--job_id=400", "--run_id=3"]]
+)
+def test_all_published_spellings_are_understood(flags, visible):
+    visible("0")
+    args = parse_command_line(TEMPLATE, [str(ROOT), "data", "job", *flags, "-gpu", "0"])
+    assert (args.id, args.rid, args.gpu) == ("400", 3, "0")
+    assert args.data_dir == Path("data") and not args.resume and not args.dry_run
+
+
+def test_a_code_dir_that_is_not_the_repository_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is not a copy of this repository"):
+        parse_command_line(TEMPLATE, [str(tmp_path), "data", "job", "--gpu", "-1"])
+
+
+def test_overrides_take_the_type_of_the_default():
+    namespace = {"EPOCHS": 360, "RATE": 0.1, "MAPS": (1, 2), "NAME": "sgd", "FLAG": False, "NOTHING": None, "other": 1}
+    given = ["epochs=5", "RATE=1", "MAPS=[3, 4, 5]", "NAME=adam", "FLAG=True", "NOTHING=(0, 1)"]
+    settings = apply_overrides(namespace, given)
+    expected = {"EPOCHS": 5, "RATE": 1.0, "MAPS": (3, 4, 5), "NAME": "adam", "FLAG": True, "NOTHING": (0, 1)}
+    assert settings == expected
+    assert {name: namespace[name] for name in expected} == expected and namespace["other"] == 1
+
+
+def test_wrong_overrides_are_all_named_with_the_closest_match():
+    with pytest.raises(ValueError) as error:
+        apply_overrides({"EPOCHS": 360, "RATE": 0.1}, ["EPOCH=5", "EPOCHS=1.5", "RATE=fast", "EPOCHS=True", "nonsense"])
+    message = str(error.value)
+    assert "5 problems in --set" in message
+    assert "no variable EPOCH; did you mean 'EPOCHS'?" in message
+    assert "EPOCHS=1.5 is of type float, wanted int" in message
+    assert "RATE=fast is of type str, wanted float" in message
+    assert "EPOCHS=True is of type bool" in message
+    assert "'nonsense' is not NAME=VALUE" in message
+
+
+def test_what_holds_for_all_axes_may_be_given_for_each():
+    settings = apply_overrides({"Z_DOWN": 2, "OVERLAP": 0.0}, ["Z_DOWN=(2,2,1)", "OVERLAP=[0, 0.5]"])
+    assert settings == {"Z_DOWN": (2, 2, 1), "OVERLAP": (0.0, 0.5)}
+    with pytest.raises(ValueError, match=r"Z_DOWN=0\.5 is of type float, wanted int"):
+        apply_overrides({"Z_DOWN": 2}, ["Z_DOWN=(2,0.5)"])
+    with pytest.raises(ValueError, match="EPOCHS=.* is of type tuple, wanted int"):
+        apply_overrides({"EPOCHS": 2}, ["EPOCHS=(2,1)"])
+
+
+def test_what_may_be_left_out_may_be_none():
+    assert apply_overrides({"SCHEDULE": "step"}, ["SCHEDULE=None"]) == {"SCHEDULE": None}
+    with pytest.raises(ValueError, match="EPOCHS=None is of type NoneType, wanted int"):
+        apply_overrides({"EPOCHS": 3}, ["EPOCHS=None"])
+
+
+def test_wrong_overrides_change_nothing():
+    namespace = {"EPOCHS": 360, "RATE": 0.1}
+    with pytest.raises(ValueError):
+        apply_overrides(namespace, ["RATE=0.5", "EPOCHS=x"])
+    assert namespace == {"EPOCHS": 360, "RATE": 0.1}
+
+
+def test_variables_are_read_with_their_comments():
+    source = (
+        "# %% Experiment variables\n# How often\nEPOCHS = 3\n# Two\n# lines\nRATE = 0.5\n\n# %% Imports\nLATER = 1\n"
+    )
+    assert template_variables(source) == [("EPOCHS", "3", ["How often"]), ("RATE", "0.5", ["Two", "lines"])]
+
+
+def test_titles_of_groups_are_no_comments():
+    data, network = "# --- Data\n# Size\nA = 3\nB = 4\n", "# --- Network\nC = (\n    5,\n)\n"
+    source = f"# %% Experiment variables\n{data}\n{network}\n# %% Imports\nD = 1\n"
+    assert template_variables(source) == [("A", "3", ["Size"]), ("B", "4", []), ("C", "(5,)", [])]
+    assert variable_groups(source) == {"A": "Data", "B": "Data", "C": "Network"}
+    assert variable_groups("# %% Experiment variables\nA = 1\n\n# %% Imports\n") == {"A": ""}
+
+
+def test_help_shows_docstring_variables_comments_and_defaults():
+    text = describe_template(TEMPLATE)
+    assert "the reference experiment" in text
+    assert "  EPOCHS=360" in text and "  LEARNING_RATE=0.002" in text
+    assert "Share of the training images kept for validation" in text
+    assert "\n Data:\n  CROP_SHAPE=" in text and "\n Network:\n  FEATURE_MAPS=" in text and "---" not in text
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "chosen"),
+    [("0", "0", "0"), ("0,1,2", "1", "1"), ("4,7", "0,1", "4,7"), ("0", "-1", "-1"), ("", "0", "-1")],
+)
+def test_gpus_are_chosen_among_the_visible_ones(there, asked, chosen, visible):
+    visible(there)
+    choose_gpus(asked)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen
+
+
+def test_a_machine_without_gpu_is_told_so(visible, capsys):
+    visible("")
+    choose_gpus("0")
+    assert "this machine has no GPU that can be used; the CPU is used" in capsys.readouterr().out
+
+
+def test_a_gpu_that_is_not_there_is_an_error(monkeypatch, visible, tmp_path):
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'GPU 0: Some Card (UUID: GPU-1)'\n")
+    driver.chmod(0o755)
+    visible("unset below")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(
+        ValueError, match=r"--gpu 3: this machine has 1 GPU\(s\), number 0\. Use one of these, or --gpu -1"
+    ):
+        choose_gpus("3")
+    with pytest.raises(ValueError, match="wanted a number"):
+        choose_gpus("first")
+
+
+SAY_ERRORS = """import sys
+from utils.errors import say_error
+from utils.images import crops
+sys.excepthook = say_error
+"""
+
+
+def run_code(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_machines_are_counted_by_the_environment(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert this_machine() == (0, 1) and this_machine().is_first
+    cluster = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": %s}}'
+    monkeypatch.setenv("TF_CONFIG", cluster % 1)
+    assert this_machine() == (1, 2) and not this_machine().is_first
+    for wrong in ("{", "{}", cluster % 2, cluster % -1, cluster.replace('"type": "worker"', '"type": "ps"') % 0):
+        monkeypatch.setenv("TF_CONFIG", wrong)
+        with pytest.raises(ValueError, match="^TF_CONFIG is .*; wanted the addresses of all machines"):
+            this_machine()
+
+
+def test_an_error_raised_on_purpose_is_one_sentence():
+    result = run_code(SAY_ERRORS + "crops.crop_starts(9, 3, 2)")
+    assert result.returncode == 1
+    expected = "ValueError: an overlap of 2 is not possible. Use a fraction from 0 to below 1, e.g. 0.5."
+    assert result.stderr.strip() == expected
+
+
+def test_an_error_that_nobody_foresaw_keeps_its_traceback():
+    assert "Traceback" in run_code(SAY_ERRORS + "crops.crop_starts('9', 3)").stderr
+
+
+def test_an_option_of_one_template_sets_its_variable(tmp_path):
+    more = {"--scheduler": "address"}
+    flags = ["--gpu", "-1", "--set", "WORKERS=2", "--scheduler", "tcp://node7:8786"]
+    args = parse_command_line(TEMPLATE, [str(ROOT), "data", "job", *flags], more=more)
+    assert args.set == ["WORKERS=2", "SCHEDULER=tcp://node7:8786"]
+    assert parse_command_line(TEMPLATE, [str(ROOT), "data", "job", "--gpu", "-1"], more=more).set == []

@@ -1,0 +1,336 @@
+"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend, how errors are said.
+
+The only module that reads ``sys.argv`` and sets environment variables. It must not import Keras: it chooses what
+Keras loads.
+"""
+
+import argparse
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.errors import REPOSITORY, did_you_mean, raise_problems, say_error
+
+VARIABLES_CELL = "# %% Experiment variables"
+GROUP_TITLE = "# ---"
+# Variables that take a number for all axes or poolings, or a tuple with one for each.
+ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "VOXEL_SIZE_NM", "Z_DOWN")
+# Variables that may be None in a template whose default is something else.
+MAY_BE_NONE = ("BRIGHTNESS_RANGE", "ENCODER_WEIGHTS", "FOREGROUND_REPEATS", "PROBABILITY_MAP", "SCHEDULE")
+
+
+def parse_command_line(template_file, arguments=None, *, more=None):
+    """Parse the arguments of a template and choose GPU and backend; call it before Keras is imported.
+
+    Parameters
+    ----------
+    template_file : str or Path
+        ``__file__`` of the template; ``--help`` prints its docstring and variables.
+    arguments : list of str, optional
+        Instead of ``sys.argv[1:]``.
+    more : dict of str to str, optional
+        Options of this template alone by name, as ``"--scheduler"``, with their help. Each sets the variable of its
+        name, as ``--set`` does.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``code_dir``, ``data_dir``, ``job_dir`` (Path), ``id``, ``rid``, ``gpu`` (str), ``set`` (list of str),
+        ``dry_run``, ``resume``.
+
+    Raises
+    ------
+    ValueError
+        If ``--gpu`` names a GPU that is not there, or ``code_dir`` is not this repository.
+    """
+    sys.excepthook = say_error
+    parser = argparse.ArgumentParser(
+        prog=Path(template_file).name,
+        description=describe_template(template_file),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("code_dir", type=Path, help="folder of this repository")
+    parser.add_argument("data_dir", type=Path, help="folder with train/x train/y test/x and, if there is truth, test/y")
+    parser.add_argument("job_dir", type=Path, help="results go to job_dir/results/<id>_<rid>/")
+    parser.add_argument("--id", "-id", "--job_id", default="unknown_job", help="name of the experiment")
+    parser.add_argument("--rid", "-rid", "--run_id", type=int, default=0, help="number of the repetition")
+    parser.add_argument("--gpu", "-gpu", default="0", help="GPU number, several as 0,1, or -1 for the CPU")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a variable")
+    parser.add_argument("--dry-run", action="store_true", help="everything but training: checks, one step, estimates")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    for option, text in (more or {}).items():
+        parser.add_argument(
+            option, dest="set", action="append", metavar="VALUE", help=text, type=f"{option[2:].upper()}={{}}".format
+        )
+    args = parser.parse_args(arguments)
+    if not (args.code_dir / "utils" / "command_line.py").is_file():
+        raise ValueError(f"code_dir {args.code_dir} is not a copy of this repository. Give {REPOSITORY}.")
+    choose_gpus(args.gpu)
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return args
+
+
+def choose_gpus(requested):
+    """Make the requested GPUs visible to the backend, or none.
+
+    Parameters
+    ----------
+    requested : str
+        ``0``, ``0,1``, or ``-1`` for the CPU; numbers count the GPUs that are visible already.
+
+    Raises
+    ------
+    ValueError
+        If the text is no list of numbers or names a GPU that is not there. A machine without any GPU uses the CPU and
+        says so.
+    """
+    try:
+        numbers = [int(number) for number in requested.split(",")]
+    except ValueError:
+        raise ValueError(f"--gpu {requested}: wanted a number, several as 0,1, or -1 for the CPU.") from None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = [gpu for gpu in visible.split(",") if gpu] if visible is not None else [str(n) for n in range(_count_gpus())]
+    gpus = [] if gpus == ["-1"] else gpus
+    if numbers == [-1]:
+        chosen = []
+    elif not gpus:
+        print(f"--gpu {requested}: this machine has no GPU that can be used; the CPU is used.")
+        chosen = []
+    else:
+        missing = [number for number in numbers if not 0 <= number < len(gpus)]
+        if missing:
+            there = ", ".join(str(number) for number in range(len(gpus)))
+            raise ValueError(
+                f"--gpu {requested}: this machine has {len(gpus)} GPU(s), number {there}. "
+                "Use one of these, or --gpu -1 for the CPU."
+            )
+        chosen = [gpus[number] for number in numbers]
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen) or "-1"
+
+
+def gpu_memory():
+    """Return the memory of the first visible NVIDIA GPU, as the driver tells it.
+
+    Returns
+    -------
+    int or None
+        Bytes; None if the driver does not tell.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", f"--id={first}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return int(answer.stdout) * 2**20 if answer.stdout.strip().isdecimal() else None
+
+
+class Machine(NamedTuple):
+    """Which of the machines that train one network together this is.
+
+    Attributes
+    ----------
+    number : int
+        0 for the first, which alone saves and evaluates.
+    count : int
+        How many there are.
+    """
+
+    number: int
+    count: int
+
+    @property
+    def is_first(self):
+        """Whether this machine saves and evaluates."""
+        return self.number == 0
+
+
+def this_machine():
+    """Read from ``TF_CONFIG`` in the environment which machine this is.
+
+    Returns
+    -------
+    Machine
+        ``Machine(0, 1)`` without ``TF_CONFIG``.
+
+    Raises
+    ------
+    ValueError
+        If ``TF_CONFIG`` is not what TensorFlow's MultiWorkerMirroredStrategy needs.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return Machine(0, 1)
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        number = task["index"]
+        understood = set(config["cluster"]) == {"worker"} and task["type"] == "worker" and workers[number]
+    except (ValueError, KeyError, TypeError, IndexError):
+        understood = False
+    if not understood or not 0 <= number < len(workers):
+        raise ValueError(
+            f"TF_CONFIG is {text}; wanted the addresses of all machines and the number of this one, such as "
+            '{"cluster": {"worker": ["node1:12345", "node2:12345"]}, "task": {"type": "worker", "index": 0}}.'
+        )
+    return Machine(number, len(workers))
+
+
+def _count_gpus():
+    """Count the NVIDIA GPUs that the driver shows, without loading a backend."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+
+
+def apply_overrides(namespace, assignments):
+    """Set variables from ``NAME=VALUE`` texts and return all variables.
+
+    Names are case-insensitive. Values are Python literals, else text. The type must be that of the default; an int
+    may stand for a float and a list for a tuple, and a default of None takes anything. Where ``CROP_SHAPE`` is that of
+    a volume, kernels of the CPU that train wrongly on volumes are turned off, so call it before Keras is imported.
+
+    Parameters
+    ----------
+    namespace : dict
+        ``globals()`` of the template; its UPPER_CASE names are the variables. Changed in place.
+    assignments : list of str
+        What ``--set`` was given.
+
+    Returns
+    -------
+    dict
+        Every variable after the overrides.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown (the closest is suggested) or a type is wrong; all of them at once.
+
+    Examples
+    --------
+    >>> apply_overrides({"EPOCHS": 360, "LEARNING_RATE": 0.002}, ["epochs=20"])
+    {'EPOCHS': 20, 'LEARNING_RATE': 0.002}
+    """
+    variables = {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}
+    problems = []
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip().upper()
+        if not equals:
+            problems.append(f"{assignment!r} is not NAME=VALUE")
+        elif name not in variables:
+            problems.append(f"there is no variable {name}{did_you_mean(name, variables)}")
+        else:
+            value, problem = _typed(name, text.strip(), namespace[name])
+            problems += [problem] if problem else []
+            variables[name] = value
+    raise_problems("--set", problems)
+    namespace.update(variables)
+    return variables
+
+
+def _typed(name, text, default):
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(value, list):
+        value = tuple(value)
+    if name in ONE_OR_ONE_EACH and isinstance(value, tuple) and not isinstance(default, tuple):
+        parts = [_typed(name, repr(part), default) for part in value]
+        return tuple(part for part, _ in parts), next((problem for _, problem in parts if problem), None)
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if default is None or type(value) is type(default) or (value is None and name in MAY_BE_NONE):
+        return value, None
+    wanted, got = type(default).__name__, type(value).__name__
+    return default, f"{name}={text} is of type {got}, wanted {wanted} as in its default {default!r}"
+
+
+def describe_template(template_file):
+    """Return the docstring of a template and each of its variables with comment and default.
+
+    Parameters
+    ----------
+    template_file : str or Path
+        The template.
+
+    Returns
+    -------
+    str
+    """
+    source = Path(template_file).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    lines = [ast.get_docstring(tree) or "", "", "variables, for --set NAME=VALUE:"]
+    groups, group = variable_groups(source), None
+    for name, default, comment in template_variables(source):
+        if groups[name] != group:
+            group = groups[name]
+            lines.append(f" {group}:")
+        lines.append(f"  {name}={default}")
+        lines += [f"      {line}" for line in comment]
+    return "\n".join(lines)
+
+
+def template_variables(source):
+    """List the variables of a template's second cell.
+
+    Parameters
+    ----------
+    source : str
+        Text of the template.
+
+    Returns
+    -------
+    list of (str, str, list of str)
+        Name, default as written, and the lines of the comment above it.
+    """
+    cell = _variables_cell(source)
+    cell_lines = cell.splitlines()
+    variables = []
+    for node in ast.parse(cell).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+            comment = []
+            for line in reversed(cell_lines[: node.lineno - 1]):
+                if not line.startswith("#") or line.startswith(GROUP_TITLE):
+                    break
+                comment.insert(0, line.lstrip("# "))
+            variables.append((node.targets[0].id, ast.unparse(node.value), comment))
+    return variables
+
+
+def variable_groups(source):
+    """Return under which title of the second cell (``# --- Title``) each variable of a template stands.
+
+    Parameters
+    ----------
+    source : str
+        Text of the template.
+
+    Returns
+    -------
+    dict of str to str
+        Title by name; an empty text before the first title.
+    """
+    groups, group = {}, ""
+    for line in _variables_cell(source).splitlines():
+        if line.startswith(GROUP_TITLE):
+            group = line.removeprefix(GROUP_TITLE).strip()
+        elif match := re.match(r"([A-Z][A-Z0-9_]*) *=", line):
+            groups[match[1]] = group
+    return groups
+
+
+def _variables_cell(source):
+    start = source.index(VARIABLES_CELL) + len(VARIABLES_CELL)
+    return source[start : source.find("\n# %%", start)]

@@ -1,0 +1,227 @@
+"""Checks of settings against each other, before anything is read or trained."""
+
+import math
+
+from utils.errors import check_choice, raise_problems
+from utils.images.crops import without_margins
+from utils.images.padding import PADDING_MODES
+
+
+def pooling_factors(depth, z_down=None):
+    """Return by how much a U-Net reduces each axis from top to bottom.
+
+    Parameters
+    ----------
+    depth : int
+        Number of poolings, each halving y and x.
+    z_down : int or sequence of int, optional
+        Factor along z of all poolings, or of each; None in two dimensions.
+
+    Returns
+    -------
+    tuple of int
+        ``(y, x)`` or ``(z, y, x)``.
+
+    Raises
+    ------
+    ValueError
+        If ``z_down`` is not 1 or 2 for all poolings or for each.
+
+    Examples
+    --------
+    >>> pooling_factors(4), pooling_factors(3, 2), pooling_factors(3, (1, 2, 2))
+    ((16, 16), (8, 8, 8), (4, 8, 8))
+    """
+    if z_down is None:
+        return (2**depth,) * 2
+    steps = (z_down,) * depth if isinstance(z_down, int) else tuple(z_down)
+    if len(steps) != depth or not set(steps) <= {1, 2}:
+        raise ValueError(f"Z_DOWN is {z_down}; wanted 1 or 2 for all {depth} poolings, or one of them for each.")
+    return (math.prod(steps), 2**depth, 2**depth)
+
+
+def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, padding_mode="mirror", name="CROP_SHAPE"):
+    """Check that a crop is ``(y, x, c)`` or ``(z, y, x, c)`` and that the network's poolings divide it.
+
+    Parameters
+    ----------
+    crop_shape : tuple of int
+        ``(y, x, c)``, or ``(z, y, x, c)`` when ``z_down`` is given.
+    poolings : int
+        Number of halvings along y and x.
+    z_down : int or sequence of int, optional
+        Factor of the poolings along z, for all or each.
+    padding : int or tuple of int
+        Margin of each crop, per axis, whose prediction is to be thrown away.
+    padding_mode : str
+        One of ``PADDING_MODES``.
+    name : str
+        The variable, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the padding mode is unknown, the shape has not as many positive entries as it should, the margins leave
+        nothing of it, or a side is not divisible; the message gives the neighbours that are.
+    """
+    check_choice("PADDING_MODE", padding_mode, PADDING_MODES)
+    count, axes, example = "three", "y, x", (256, 256, 1)
+    if z_down is not None:
+        count, axes, example = "four", "z, y, x", (80, 80, 80, 1)
+    if len(crop_shape) != len(example) or any(not isinstance(size, int) or size < 1 for size in crop_shape):
+        raise ValueError(
+            f"{name} is {crop_shape}; wanted {count} positive integers ({axes}, channels), e.g. {example}."
+        )
+    without_margins(crop_shape, padding, len(example) - 1)
+    problems = {}
+    for axis, size, divisor in zip(axes.split(", "), crop_shape, pooling_factors(poolings, z_down), strict=False):
+        if size % divisor:
+            along = "z" if axis == "z" else "y and x"
+            lower, upper = size // divisor * divisor, -(-size // divisor) * divisor
+            remedy = f"use {lower} or {upper}" if lower else f"use {upper}"
+            remedy += " or a smaller Z_DOWN" if axis == "z" else ""
+            problems[size, along] = (
+                f"{size} is not divisible by {divisor} ({poolings} poolings along {along}), {remedy}"
+            )
+    raise_problems(f"{name} {crop_shape}", list(problems.values()))
+
+
+def check_volumes_hold_crop(volumes, crop_shape, *, what):
+    """Check that every volume is at least as large as a subvolume.
+
+    Parameters
+    ----------
+    volumes : ImageSet
+        Volumes to train on.
+    crop_shape : tuple of int
+        ``(z, y, x, c)``.
+    what : str
+        Which volumes, for the message.
+
+    Raises
+    ------
+    ValueError
+        With all volumes that are smaller along some axis, and the size that fits into all.
+    """
+    crop = tuple(crop_shape[:3])
+    sizes = [volume.shape[:3] for volume in volumes.x]
+    problems = [
+        f"{source} is {' x '.join(map(str, size))} (z, y, x)"
+        for source, size in zip(volumes.sources, sizes, strict=True)
+        if any(have < wanted for have, wanted in zip(size, crop, strict=True))
+    ]
+    fitting = tuple(min(column) for column in zip(crop, *sizes, strict=True))
+    raise_problems(
+        f"the subvolume {crop} is larger than {what}; {fitting}, or what poolings divide below it, fits into all",
+        problems,
+    )
+
+
+def check_z_filter_size(size, name="Z_FILTER_SIZE"):
+    """Check the number of slices of the median along z, long before it is used.
+
+    Parameters
+    ----------
+    size : int
+        Slices; 0 is off.
+    name : str
+        The variable, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is below 0 or even.
+    """
+    if size and (size < 1 or size % 2 == 0):
+        raise ValueError(f"{name} is {size}: such a median has no middle slice. Use an odd number such as 5, or 0.")
+
+
+def check_same_size(images, *, why, remedy):
+    """Check that all images have one size, for what treats them as one volume.
+
+    Parameters
+    ----------
+    images : ImageSet
+        The images.
+    why : str
+        What needs one size.
+    remedy : str
+        What to do otherwise.
+
+    Raises
+    ------
+    ValueError
+        If sizes differ; the message names two images.
+    """
+    for image, source in zip(images.x, images.sources, strict=True):
+        if image.shape != images.x[0].shape:
+            raise ValueError(
+                f"{source} is {image.shape[0]}x{image.shape[1]} and {images.sources[0]} "
+                f"{images.x[0].shape[0]}x{images.x[0].shape[1]}, but {why}. {remedy}"
+            )
+
+
+def check_exclusive(rules):
+    """Check options that exclude each other, and say all that were switched on together at once.
+
+    An option is off when its value is false: None, False, 0 or an empty tuple. Where off is something else, give what
+    is to be said and a comparison: ``{f"{ZOOM_RANGE=}": ZOOM_RANGE != (1.0, 1.0)}``.
+
+    Parameters
+    ----------
+    rules : sequence of (dict of str to object, str, str)
+        Of each rule the options by name with their values, of which at most one may be on; why; and the remedy. A name
+        that holds its value already, as in ``"EPOCHS=3"``, is said as it is.
+
+    Raises
+    ------
+    ValueError
+        With all rules that are broken.
+
+    Examples
+    --------
+    >>> check_exclusive([({"RANDOM_CROPS": 4, "N_CROPS": 9}, "both count crops", "set one to 0")])
+    Traceback (most recent call last):
+    ValueError: the variables: RANDOM_CROPS=4 and N_CROPS=9 exclude each other (both count crops); set one to 0.
+    """
+    problems = []
+    for options, why, remedy in rules:
+        switched_on = _switched_on(options)
+        if len(switched_on) > 1:
+            problems.append(f"{' and '.join(switched_on)} exclude each other ({why}); {remedy}")
+    raise_problems("the variables", problems)
+
+
+def check_needs(rules):
+    """Check options that do nothing without another one, and say all that were switched on alone at once.
+
+    Parameters
+    ----------
+    rules : sequence of (dict of str to object, object, str)
+        Of each rule the options by name with their values, as `check_exclusive`; whether they do something: the value
+        of what they need; and how to switch that on.
+
+    Raises
+    ------
+    ValueError
+        With all options that are on without what they need.
+
+    Examples
+    --------
+    >>> check_needs([({"CUTOUT_MASK": True}, None, "CUTOUT_SIZE, e.g. (0.2, 0.4)")])
+    Traceback (most recent call last):
+    ValueError: the variables: CUTOUT_MASK=True does nothing without CUTOUT_SIZE, e.g. (0.2, 0.4).
+    """
+    raise_problems(
+        "the variables",
+        [
+            f"{option} does nothing without {needed}"
+            for options, is_there, needed in rules
+            for option in _switched_on(options)
+            if not is_there
+        ],
+    )
+
+
+def _switched_on(options):
+    return [name if "=" in name else f"{name}={value!r}" for name, value in options.items() if value]

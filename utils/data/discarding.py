@@ -1,0 +1,102 @@
+"""Leaving out training crops that hold too little foreground."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from utils.files import read_json, write_json
+
+
+def discard_crops(crops, *, min_foreground, cache_dir=None, what="training crops"):
+    """Keep the crops of which at least a share of the pixels is foreground, and say how many are left.
+
+    For training alone: validation and test crops stay as they are.
+
+    Parameters
+    ----------
+    crops : ImageSet
+        Crops with masks; all but class 0 is foreground.
+    min_foreground : float
+        Share of the pixels or voxels of a crop, 0 .. 1; 0 keeps all crops.
+    cache_dir : str or Path, optional
+        Where the choice is kept, in a file named after everything that it depends on: shapes and contents of all masks
+        and ``min_foreground``. Only exactly the same crops ever read it again.
+    what : str
+        Which crops, for what is said.
+
+    Returns
+    -------
+    ImageSet
+        In the order they came in.
+
+    Raises
+    ------
+    ValueError
+        If the share is not in 0 .. 1, or no crop is left.
+
+    Examples
+    --------
+    >>> from utils.data.image_set import ImageSet
+    >>> masks = [np.full((4, 4, 1), value, np.uint8) for value in (0, 1, 0, 2)]
+    >>> discard_crops(ImageSet(masks, masks, list("abcd"), (0, 1, 2)), min_foreground=0.05).sources
+    2 of 4 training crops kept: at least 5 % foreground.
+    ['b', 'd']
+    """
+    if not 0 <= min_foreground <= 1:
+        raise ValueError(
+            f"{what}: MIN_FOREGROUND is {min_foreground}; wanted a share from 0 to 1, e.g. 0.05 for 5 % of a crop."
+        )
+    if min_foreground == 0:
+        return crops
+    kept = _choice(crops, min_foreground, cache_dir)
+    if not kept:
+        most = max(map(foreground_share, crops.y), default=0)
+        raise ValueError(
+            f"none of the {len(crops)} {what} has at least {min_foreground * 100:.3g} % foreground; the most is "
+            f"{most * 100:.3g} %. Lower MIN_FOREGROUND (now {min_foreground}) or look at the masks."
+        )
+    print(f"{len(kept)} of {len(crops)} {what} kept: at least {min_foreground * 100:.3g} % foreground.", flush=True)
+    return crops.subset(kept)
+
+
+def foreground_share(mask):
+    """Return which share of a mask is foreground.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Any shape; all but 0 is foreground.
+
+    Returns
+    -------
+    float
+        0 .. 1.
+    """
+    return np.count_nonzero(mask) / mask.size
+
+
+def _choice(crops, min_foreground, cache_dir):
+    """Return the numbers of the crops to keep, read from the cache if the same choice was made before."""
+    path = None if cache_dir is None else Path(cache_dir) / f"kept_crops_{_key(crops.y, min_foreground)}.json"
+    try:
+        if path is not None:
+            return read_json(path)["kept"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is none, or only a part of one: it is made anew
+    kept = [number for number, mask in enumerate(crops.y) if foreground_share(mask) >= min_foreground]
+    if path is not None:
+        try:
+            write_json(path, {"min_foreground": min_foreground, "crops": len(crops), "kept": kept})
+        except OSError as error:
+            print(f"The choice of crops is not kept for later runs: {error}", flush=True)
+    return kept
+
+
+def _key(masks, min_foreground):
+    """Return a text that is another one for any other masks, shapes or settings."""
+    digest = hashlib.sha256(repr(float(min_foreground)).encode())
+    for mask in masks:
+        digest.update(f"{mask.shape} {mask.dtype}".encode())
+        digest.update(np.ascontiguousarray(mask))
+    return digest.hexdigest()[:32]

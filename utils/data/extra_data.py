@@ -1,0 +1,199 @@
+"""Further data sets to train on, joined with the crops of the main one."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.data.checks import check_exclusive
+from utils.data.data_folder import load_image_set
+from utils.data.discarding import discard_crops
+from utils.data.image_set import crop_image_set
+from utils.errors import did_you_mean, raise_problems
+from utils.images.intensity import black_and_white, dtype_range, intensity_problem, to_unit_range
+from utils.images.normalisation import ANY_GREY_VALUES, PERCENTILES, stretch_each
+
+
+class ExtraSet(NamedTuple):
+    """One more data set: where it is and what of it is trained on.
+
+    Attributes
+    ----------
+    folder : str or Path
+        Holds ``x/`` and ``y/``, or is a data folder, of which ``train/`` is read.
+    min_foreground : float
+        Crops with a smaller share of foreground are discarded (see `utils.data.discarding.discard_crops`).
+    n_crops : int
+        How many crops are drawn at random from those; 0 or None takes all.
+    overlap : float or tuple of float
+        Minimum overlap of neighbouring crops, as a fraction of the crop, per axis.
+    intensity_range : tuple of float or None
+        ``(low, high)``: its black and white, where they are not those of the main set or of its dtype.
+    """
+
+    folder: str
+    min_foreground: float = 0.0
+    n_crops: int = 0
+    overlap: float = 0.0
+    intensity_range: tuple | None = None
+
+
+def join_extra_data(
+    train,
+    extra_sets,
+    *,
+    crop_shape,
+    seed,
+    random_crops=0,
+    n_classes=1,
+    intensity_range=None,
+    normalisation="dtype",
+    percentiles=PERCENTILES,
+    cache_dir=None,
+    weigh=None,
+    image_dataset=None,
+    mask_dataset=None,
+):
+    """Add crops of further data sets to the training crops of the main one; for training alone.
+
+    Images or volumes of the extra sets may have any size (what is smaller than a crop is mirrored) and dtype: those of
+    another dtype than the main set, or with an ``intensity_range`` of their own, are converted so that their black and
+    white become those of the main set. Mask values become classes in each set by itself. Names begin with that of the
+    folder.
+
+    Parameters
+    ----------
+    train : ImageSet
+        Training crops of the main set, or its whole images where crops are drawn in every epoch.
+    extra_sets : sequence of dict, str or Path
+        Folders, or dictionaries with the attributes of ``ExtraSet``:
+        ``({"folder": "data/other", "min_foreground": 0.05, "n_crops": 200},)``.
+    crop_shape : tuple of int
+        ``(y, x, c)`` or ``(z, y, x, c)``, as for the main set.
+    seed : int
+        Seed of the choice of crops; that of a set depends on its number in the list too, not on the other sets.
+    random_crops : int
+        Above 0 the extra images or volumes are left whole too.
+    n_classes : int
+        As `utils.data.data_folder.load_image_set`.
+    intensity_range : tuple of float, optional
+        The *stated* range of the main set, not one that was measured.
+    normalisation, percentiles
+        As `load_images`. Ranges measured on the training images are those of the main set; with
+        ``percentile_per_image`` the extra images are stretched by their own.
+    cache_dir : str or Path, optional
+        As `utils.data.discarding.discard_crops`.
+    weigh : callable, optional
+        Makes weights of a list of masks, of whole images; needed where ``train`` has weights.
+    image_dataset, mask_dataset : str, optional
+        Names of the arrays in hdf5 and zarr files that hold several.
+
+    Returns
+    -------
+    ImageSet
+        The crops of the main set and then those of the others, all of one dtype.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, a folder cannot be read (with the problems of all sets), a set has fewer crops than
+        asked for, or its grey values cannot be compared with those of the main set.
+    """
+    extra_sets = _checked(extra_sets, random_crops)
+    options = {"channels": crop_shape[-1], "n_classes": n_classes, "intensity_range": ANY_GREY_VALUES}
+    options |= {"volumes": len(crop_shape) == 4, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    loaded, problems, measured = [], [], normalisation in ("percentile", "mean_std")
+    for extra in extra_sets:
+        try:
+            images = stretch_each(load_image_set(_images_of(extra), **options), normalisation, percentiles=percentiles)
+            loaded.append(_with_grey_values_of(train.x[0].dtype, intensity_range, images, extra, measured))
+        except ValueError as error:
+            problems.append(str(error).removesuffix("."))
+    raise_problems("the extra data", problems)
+    for number, (extra, name, images) in enumerate(zip(extra_sets, _names(extra_sets), loaded, strict=True)):
+        crops = images.renamed(name)
+        if weigh is not None:
+            crops = replace(crops, weights=weigh(crops.y))
+        if not random_crops:
+            crops = crop_image_set(crops, crop_shape, overlap=extra.overlap)
+            crops = discard_crops(
+                crops, min_foreground=extra.min_foreground, cache_dir=cache_dir, what=f"crops of {name}"
+            )
+            crops = _drawn(crops, extra.n_crops or 0, name, np.random.default_rng((seed, number)))
+        print(
+            f"Extra data {name}: {len(crops)} {'images' if random_crops else 'crops'} beside {len(train)}.", flush=True
+        )
+        train = train.joined_with(crops)
+    return train
+
+
+def _checked(extra_sets, random_crops):
+    """Make ``ExtraSet`` of what was given, or raise what is wrong with any of them."""
+    entries = [extra_sets] if isinstance(extra_sets, str | Path | dict) else list(extra_sets)
+    entries = [entry if isinstance(entry, dict) else {"folder": entry} for entry in entries]
+    problems = []
+    for number, entry in enumerate(entries, start=1):
+        unknown = [key for key in entry if key not in ExtraSet._fields]
+        problems += [f"set {number} has no option {key!r}{did_you_mean(key, ExtraSet._fields)}" for key in unknown]
+        problems += [] if "folder" in entry else [f"set {number} names no folder"]
+        count = entry.get("n_crops") or 0
+        if type(count) is not int or count < 0:
+            problems.append(f"set {number} has n_crops={count!r}; wanted a whole number, 0 for all crops")
+    raise_problems("the extra data", problems)
+    why, remedy = "random crops are drawn anew from whole images in every epoch", "leave out one of them"
+    names = ("n_crops", "min_foreground")
+    check_exclusive([({"random_crops": random_crops, n: e.get(n)}, why, remedy) for e in entries for n in names])
+    return [ExtraSet(**entry) for entry in entries]
+
+
+def _images_of(extra):
+    folder = Path(extra.folder)
+    return folder / "train" if (folder / "train").is_dir() else folder
+
+
+def _names(extra_sets):
+    """Name each set after its folder; folders of one name are numbered."""
+    names = []
+    for extra in extra_sets:
+        folder = Path(extra.folder).resolve().name
+        numbered = (f"{folder}_{number}" for number in itertools.count(2))
+        names.append(next(name for name in itertools.chain([folder], numbered) if name not in names))
+    return names
+
+
+def _with_grey_values_of(dtype, stated, images, extra, measured):
+    """Convert images so that their black and white are those of the main set, in its dtype."""
+    converted = []
+    for image, source in zip(images.x, images.sources, strict=True):
+        own = extra.intensity_range or (stated if image.dtype == dtype else None)
+        as_main = image.dtype == dtype and own == stated
+        problem = None if as_main and measured else intensity_problem(image, own)
+        if problem is None and not as_main and dtype_range(dtype) is None and stated is None:
+            problem = f"is to get the grey values of the main set, but {dtype} has no black and white; "
+            problem += "convert both to one dtype, or give INTENSITY_RANGE=(low, high)"
+        if problem:
+            raise ValueError(f"{extra.folder}: {source} {problem}.")
+        converted.append(image if as_main else _converted(image, own, dtype, stated))
+    return replace(images, x=converted)
+
+
+def _converted(image, own, dtype, stated):
+    low, high = black_and_white(dtype, stated)
+    values = to_unit_range(image, own) * np.float32(high - low) + np.float32(low)
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    return np.rint(np.clip(values, np.iinfo(dtype).min, np.iinfo(dtype).max)).astype(dtype)
+
+
+def _drawn(crops, count, name, rng):
+    """Draw crops at random, each at most once; copied, so that the images they are cut from need not be kept."""
+    if not count:
+        return crops
+    if count > len(crops):
+        raise ValueError(
+            f"{name}: n_crops is {count}, but there are {len(crops)} crops. Use fewer, more overlap, or 0 for all."
+        )
+    drawn = crops.subset(np.sort(rng.choice(len(crops), count, replace=False)).tolist())
+    return replace(drawn, x=[crop.copy() for crop in drawn.x], y=[mask.copy() for mask in drawn.y])

@@ -1,0 +1,296 @@
+"""Images with their masks and names, kept together while they are split and cropped."""
+
+import math
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from utils.images.crops import crop_grid, crop_images
+from utils.images.image_files import Source
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images, masks and where they came from, in one order.
+
+    Attributes
+    ----------
+    x : list of numpy.ndarray
+        Images ``(y, x, c)``, or volumes ``(z, y, x, c)``, in the dtype they were stored in; sizes may differ.
+    y : list of numpy.ndarray or None
+        Masks ``(y, x, 1)`` or ``(z, y, x, 1)``, uint8, 0 .. classes - 1; None without ground truth.
+    sources : list of Source or VolumeSource
+        File name and page of each image, or file name or slices of each volume.
+    mask_values : tuple of int or float
+        The stored values that became the classes 0, 1, ...
+    weights : list of numpy.ndarray or StoredImage, or None
+        How much each pixel counts in training, shapes of the masks; None where all count the same.
+    """
+
+    x: list
+    y: list | None
+    sources: list
+    mask_values: tuple
+    weights: list | None = None
+
+    def __len__(self):
+        return len(self.x)
+
+    def subset(self, indices):
+        """Return the images with the given indices.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Which images.
+
+        Returns
+        -------
+        ImageSet
+        """
+        indices = list(indices)
+        masks, weights = (None if arrays is None else [arrays[i] for i in indices] for arrays in (self.y, self.weights))
+        sources = [self.sources[i] for i in indices]
+        return ImageSet([self.x[i] for i in indices], masks, sources, self.mask_values, weights)
+
+    def joined_with(self, other):
+        """Return these images and then those of another set.
+
+        Parameters
+        ----------
+        other : ImageSet
+            With masks, and with weights, if this set has some.
+
+        Returns
+        -------
+        ImageSet
+        """
+        masks = None if self.y is None else self.y + other.y
+        weights = None if self.weights is None else self.weights + other.weights
+        return ImageSet(self.x + other.x, masks, self.sources + other.sources, self.mask_values, weights)
+
+    def renamed(self, prefix):
+        """Return the same images with ``prefix/`` before their names and those of their slices.
+
+        Parameters
+        ----------
+        prefix : str
+            Something that tells where they came from; no file name holds a ``/``, so that none is as another.
+
+        Returns
+        -------
+        ImageSet
+        """
+
+        def new_name(source):
+            slices = {"slices": tuple(map(new_name, source.slices))} if source.slices else {}
+            return source._replace(file=f"{prefix}/{source.file}", **slices)
+
+        return replace(self, sources=[new_name(source) for source in self.sources])
+
+    def pieces(self, index):
+        """List what of an image or volume is scored and written as one.
+
+        Parameters
+        ----------
+        index : int
+            Which image or volume.
+
+        Returns
+        -------
+        list of (Source or VolumeSource, object)
+            The name, and what to index the array with: the whole image or volume, or each slice of a volume that
+            came as slices.
+        """
+        source = self.sources[index]
+        return [(part, number) for number, part in enumerate(source.slices)] or [(source, ...)]
+
+
+def split_validation(images, fraction, *, seed, shuffle=True):
+    """Split whole images into training and validation, before anything is cropped.
+
+    Parameters
+    ----------
+    images : ImageSet
+        All training images.
+    fraction : float
+        Share for validation, above 0 and below 1, rounded up.
+    seed : int
+        Seed of the random choice.
+    shuffle : bool
+        True draws the validation images at random (as published); False takes the last ones, which keeps neighbouring
+        slices of a volume from standing on both sides.
+
+    Returns
+    -------
+    training, validation : ImageSet
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two images or the fraction leaves one side empty.
+    """
+    n_validation = math.ceil(len(images) * fraction)
+    if not 0 < fraction < 1 or n_validation >= len(images):
+        raise ValueError(
+            f"a validation split of {fraction} of {len(images)} image(s) leaves nothing to train on. "
+            "Use a fraction between 0 and 1 and at least two images."
+        )
+    order = np.arange(len(images))
+    if shuffle:
+        np.random.default_rng(seed).shuffle(order)
+    return images.subset(sorted(order[:-n_validation])), images.subset(sorted(order[-n_validation:]))
+
+
+def split_validation_z(volumes, fraction):
+    """Split every volume along z: the last slices are for validation, so that no crop lies on both sides.
+
+    Parameters
+    ----------
+    volumes : ImageSet
+        Training volumes.
+    fraction : float
+        Share for validation, above 0 and below 1, rounded up to whole slices.
+
+    Returns
+    -------
+    training, validation : ImageSet
+        Views of the volumes.
+
+    Raises
+    ------
+    ValueError
+        If a volume has too few slices for both parts.
+    """
+    cuts = [len(volume) - math.ceil(len(volume) * fraction) for volume in volumes.x]
+    for cut, volume, source in zip(cuts, volumes.x, volumes.sources, strict=True):
+        if not 0 < fraction < 1 or cut < 1:
+            raise ValueError(
+                f"a validation split of {fraction} of the {len(volume)} slices of {source} leaves nothing to train on. "
+                "Use a fraction between 0 and 1 and at least two slices."
+            )
+
+    def part(places):
+        sources = [
+            source._replace(slices=source.slices[place]) for source, place in zip(volumes.sources, places, strict=True)
+        ]
+        images, masks = (
+            [volume[place] for volume, place in zip(arrays, places, strict=True)] for arrays in (volumes.x, volumes.y)
+        )
+        return ImageSet(images, masks, sources, volumes.mask_values)
+
+    return part([slice(0, cut) for cut in cuts]), part([slice(cut, None) for cut in cuts])
+
+
+def with_context(volumes, part, *, depth):
+    """Complete the last slices of volumes to a depth with those before them, and weigh these with 0.
+
+    Parameters
+    ----------
+    volumes : ImageSet
+        Whole volumes.
+    part : ImageSet
+        Their last slices, from `split_validation_z`.
+    depth : int
+        Slices that there must be at least.
+
+    Returns
+    -------
+    completed : ImageSet
+        The last slices, as many as in ``part`` or ``depth``, whichever is more; views of the volumes.
+    weights : list of numpy.ndarray or None
+        Of the shape of the masks, float32: 0 in slices that are not of ``part``, and in those of it so much that the
+        mean is 1. None if there is nothing to complete.
+    """
+    if all(len(volume) >= depth for volume in part.x):
+        return part, None
+    starts = [len(whole) - max(len(last), depth) for whole, last in zip(volumes.x, part.x, strict=True)]
+    images, masks = (
+        [array[start:] for array, start in zip(arrays, starts, strict=True)] for arrays in (volumes.x, volumes.y)
+    )
+    sources = [
+        source._replace(slices=source.slices[start:]) for source, start in zip(volumes.sources, starts, strict=True)
+    ]
+    weights = []
+    for mask, last in zip(masks, part.x, strict=True):
+        column = np.zeros((len(mask), 1, 1, 1), np.float32)
+        column[-len(last) :] = len(mask) / len(last)
+        weights.append(np.broadcast_to(column, mask.shape))
+    return ImageSet(images, masks, sources, volumes.mask_values), weights
+
+
+def crop_image_set(images, crop_shape, *, overlap=0.0):
+    """Cut images, masks and weights into crops that cover every pixel; crops are views, so this costs no memory.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Images of any size.
+    crop_shape : tuple of int
+        Size of a crop, with or without channels.
+    overlap : float or tuple of float
+        Minimum overlap of neighbouring crops, as a fraction of the crop, per axis.
+
+    Returns
+    -------
+    ImageSet
+        One entry a crop, named after the image and the corner of the crop.
+    """
+    sources = []
+    for image, source in zip(images.x, images.sources, strict=True):
+        page = "" if source.page is None else f"_p{source.page:04d}"
+        stem, suffix = os.path.splitext(source.file)
+        for corner in crop_grid(image.shape, crop_shape, overlap):
+            place = "".join(f"_{axis}{start:05d}" for axis, start in zip("zyx"[-len(corner) :], corner, strict=True))
+            sources.append(Source(f"{stem}{page}{place}{suffix}"))
+    crops, masks, weights = (
+        None if arrays is None else crop_images(arrays, crop_shape, overlap=overlap)
+        for arrays in (images.x, images.y, images.weights)
+    )
+    return ImageSet(crops, masks, sources, images.mask_values, weights)
+
+
+def replicate(images, factor, *, seed):
+    """Take training images or crops several times, or a part of them; no memory is used, arrays are shared.
+
+    Each repetition is augmented in its own way. For a whole number, ``samples_per_image`` of the generators does the
+    same and draws new random crops each time.
+
+    Parameters
+    ----------
+    images : ImageSet
+        What is trained on.
+    factor : float
+        Above 0: how often each image is taken. Of a fraction, so large a share of the images is drawn at random once:
+        1.5 takes all of them and half of them again.
+    seed : int
+        Seed of that choice.
+
+    Returns
+    -------
+    ImageSet
+        In order; to be shuffled in training.
+
+    Raises
+    ------
+    ValueError
+        If the factor is not a number above 0, or nothing is left.
+
+    Examples
+    --------
+    >>> images = ImageSet(list("abcd"), list("ABCD"), [1, 2, 3, 4], (0, 1))
+    >>> replicate(images, 2, seed=0).x
+    ['a', 'b', 'c', 'd', 'a', 'b', 'c', 'd']
+    >>> len(replicate(images, 1.5, seed=0))
+    6
+    """
+    count = round(len(images) * factor) if 0 < factor < math.inf else 0
+    if count < 1:
+        raise ValueError(
+            f"{factor} times {len(images)} training images leaves nothing to train on. Use a number above 0, e.g. 2 or "
+            "1.5; 1 takes each once."
+        )
+    whole, rest = divmod(count, len(images))
+    drawn = np.random.default_rng(seed).choice(len(images), rest, replace=False)
+    return images.subset([*list(range(len(images))) * whole, *np.sort(drawn).tolist()])

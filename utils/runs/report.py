@@ -1,0 +1,224 @@
+"""The page of a run: settings, scores, overlays, curves, times and environment in one html file that needs no other."""
+
+import base64
+import csv
+import re
+import shlex
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.files import read_json, write_text
+from utils.runs.record import state_file
+
+REPORT_NAME = "report.html"
+# Pictures that are wider are shrunk, so that the page can be sent by mail; the originals stay in the folder.
+MAX_WIDTH = 1400
+NO_VALUE = "–"
+STYLE = """
+:root { color-scheme: light dark; --text: #222; --back: #fff; --soft: #f2f3f5; --line: #d5d8dc; --faint: #667; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #ddd; --back: #17191c; --soft: #23272c; --line: #3a4048; --faint: #9aa3ad; }
+}
+body { color: var(--text); background: var(--back); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto;
+  max-width: 1200px; padding: 1rem 1.5rem 4rem; }
+h1 { margin-bottom: 0; } h2 { border-bottom: 1px solid var(--line); margin-top: 2.5rem; }
+.faint, figcaption { color: var(--faint); font-size: 0.9em; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.8rem 0.2rem 0.3rem; text-align: left;
+  vertical-align: top; }
+th { background: var(--soft); } td.number { text-align: right; } tr.changed td { font-weight: 600; }
+pre { background: var(--soft); overflow-x: auto; padding: 0.7rem; white-space: pre-wrap; }
+figure { margin: 1rem 0; } img { background: #fff; height: auto; max-width: 100%; }
+summary { cursor: pointer; }
+"""
+
+
+def write_report(folder):
+    """Write ``report.html`` into the folder of a run, from the files of that folder alone.
+
+    Without the files of a part that part is missing, so that unfinished runs have a page too. The same files give the
+    same page, byte for byte.
+
+    Parameters
+    ----------
+    folder : str or Path
+        ``job_dir/results/<id>_<rid>``.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    ValueError
+        If the folder is not that of a run.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / "settings.json").is_file():
+        raise ValueError(
+            f"{folder} is not the folder of a run: it has no settings.json. Give job_dir/results/<id>_<rid>."
+        )
+    run, environment = read_json(folder / "settings.json"), _read(folder / "environment.json", {})
+    history, scores = _read_rows(folder / "history.csv"), _read(folder / "scores.json", [])
+    overlays = sorted(folder.glob("images/*/*/overlay.png"), key=_order_of_scores(scores))
+    charts = sorted(folder.glob("charts/*.png"), key=lambda path: (path.name != "history.png", path.name))
+    parts = [
+        _heading(folder.name, run, environment),
+        _section("Scores", _scores(scores)),
+        _section("True, false and missed pixels", _pictures(overlays, folder)),
+        _section("Curves", _pictures(charts, folder)),
+        _section("What was trained on", _pictures(sorted(folder.glob("checks/*.png")), folder)),
+        _section("Times", _times(folder, environment, history)),
+        _section("Environment", _table(("", "value"), _flat(environment))),
+        _section("Settings", _settings(run)),
+    ]
+    title = escape(f"Run {folder.name}")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    body = "\n".join(part for part in parts if part)
+    page = f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n{body}\n</body></html>\n'
+    write_text(folder / REPORT_NAME, page)
+    return folder / REPORT_NAME
+
+
+def _read(path, otherwise):
+    return read_json(path) if path.is_file() else otherwise
+
+
+def _read_rows(path):
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _order_of_scores(scores):
+    """Return a sorting key for pictures: the order in which the protocols were scored, then names."""
+    order = {key: number for number, key in enumerate(dict.fromkeys((row["protocol"], row["post"]) for row in scores))}
+    return lambda path: (order.get(path.parts[-3:-1], len(order)), path.parts[-3:-1])
+
+
+def _heading(name, run, environment):
+    state = "Finished" if "end" in environment else "Not finished"
+    template = Path(run["command"][0]).name if run.get("command") else "?"
+    facts = [template, environment.get("device"), environment.get("start"), state]
+    text = " · ".join(str(fact) for fact in facts if fact)
+    return f'<h1>Run {escape(name)}</h1>\n<p class="faint">{escape(text)}</p>'
+
+
+def _section(title, content):
+    return f"<h2>{escape(title)}</h2>\n{content}" if content else ""
+
+
+def _scores(scores):
+    """Return the pooled scores, and behind a click the means over the images with how many could be scored."""
+    if not scores:
+        return ""
+    metrics = list(dict.fromkeys(row["metric"] for row in scores))
+    rows = {}
+    for row in scores:
+        rows.setdefault((row["protocol"], row["post"]), {})[row["metric"]] = row
+    pooled, means = [], []
+    for key, found in rows.items():
+        images = max(row["n"] for row in found.values())
+        pooled.append([*key, *(_number(found.get(metric, {}).get("value")) for metric in metrics), images])
+        means.append([*key, *(_mean(found.get(metric, {})) for metric in metrics)])
+    header = ["protocol", "post-processing", *metrics]
+    details = _table(header, means, numbers_from=2)
+    return (
+        '<p class="faint">Over all test pixels together; n: images, volumes or crops.</p>\n'
+        + _table([*header, "n"], pooled, numbers_from=2)
+        + "\n<details><summary>Means over the images, in brackets how many could be scored</summary>\n"
+        + f"{details}</details>"
+    )
+
+
+def _mean(row):
+    if "mean_per_image" not in row:
+        return NO_VALUE
+    return f"{_number(row['mean_per_image'])} ({row['n_scored_images']})"
+
+
+def _number(value):
+    return NO_VALUE if value is None else f"{value:.4f}"
+
+
+def _times(folder, environment, history):
+    rows = [(name, environment[name]) for name in ("start", "end") if name in environment]
+    if "seconds" in environment:
+        rows.append(("minutes, since the last start", f"{environment['seconds'] / 60:.1f}"))
+    seconds = [float(row["seconds"]) for row in history if row.get("seconds")]
+    if seconds:
+        rows.append(("epochs", len(seconds)))
+        rows.append(("seconds an epoch", f"{sum(seconds) / len(seconds):.1f}"))
+        rows.append(("minutes of training, all starts", f"{sum(seconds) / 60:.1f}"))
+    state = _read(state_file(folder), {})
+    if "best_epoch" in state:
+        rows.append(("best epoch", state["best_epoch"]))
+    log = folder / "log.txt"
+    if log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        last_start = text[max(0, text.rfind(f"Run {folder.name},")) :]
+        parts = re.findall(r"^--- (.+) \((\d+) s\)$", last_start, flags=re.MULTILINE)
+        rows += [(f"{title} began after", f"{int(after) / 60:.1f} minutes") for title, after in parts]
+    return _table(("", "value"), rows)
+
+
+def _settings(run):
+    changed = {text.partition("=")[0].strip().upper() for text in run.get("set", [])}
+    rows = [(name, _as_set(value)) for name, value in run["settings"].items()]
+    table = _table(("variable", "value"), rows, emphasised=changed)
+    command = escape(shlex.join(run.get("command", [])))
+    return f'<pre>{command}</pre>\n<p class="faint">Bold: given with --set.</p>\n{table}'
+
+
+def _as_set(value):
+    """Return a value as it is written in a template: what was a tuple is one again."""
+    return repr(tuple(value) if isinstance(value, list) else value)
+
+
+def _flat(content):
+    """Return the rows of a dictionary; those of dictionaries in it follow under their own names."""
+    rows = []
+    for name, value in content.items():
+        rows += (
+            [(f"{name}: {key}", part) for key, part in value.items()] if isinstance(value, dict) else [(name, value)]
+        )
+    return rows
+
+
+def _table(header, rows, *, numbers_from=None, emphasised=()):
+    """Return a table; columns from ``numbers_from`` on are set to the right, rows of emphasised names are bold."""
+    if not rows:
+        return ""
+    lines = ["<tr>" + "".join(f"<th>{escape(str(cell))}</th>" for cell in header) + "</tr>"]
+    for row in rows:
+        kinds = [' class="number"' if numbers_from is not None and n >= numbers_from else "" for n in range(len(row))]
+        cells = "".join(f"<td{kind}>{escape(str(cell))}</td>" for kind, cell in zip(kinds, row, strict=True))
+        kind = ' class="changed"' if row[0] in emphasised else ""
+        lines.append(f"<tr{kind}>{cells}</tr>")
+    text = "\n".join(lines)
+    return f'<div class="scroll"><table>\n{text}\n</table></div>'
+
+
+def _pictures(paths, folder):
+    return "\n".join(_picture(path, path.relative_to(folder).as_posix()) for path in paths)
+
+
+def _picture(path, name):
+    """Return a picture within the page."""
+    name, content = escape(name), np.frombuffer(path.read_bytes(), np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if picture is None:
+        return f'<p class="faint">{name} cannot be read.</p>'
+    if picture.shape[1] > MAX_WIDTH:
+        size = (MAX_WIDTH, max(1, round(picture.shape[0] * MAX_WIDTH / picture.shape[1])))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
+    text = base64.b64encode(encoded.tobytes()).decode("ascii")
+    image = f'<img alt="{name}" src="data:image/png;base64,{text}">'
+    return f"<figure>{image}<figcaption>{name}</figcaption></figure>"

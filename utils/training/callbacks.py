@@ -1,0 +1,326 @@
+"""What happens around an epoch: best weights, stopping, resuming, history, lower rates, progress and charts."""
+
+import importlib.util
+import math
+import time
+from pathlib import Path
+
+import keras
+from tqdm.auto import tqdm
+
+from utils.errors import check_choice
+from utils.files import atomic_path, read_json, write_csv, write_json
+from utils.pictures.charts import draw_history
+from utils.runs.record import STATE_NAME
+
+# Bytes of structure in a weights file beside the numbers.
+HDF5_OVERHEAD = 500_000
+MONITORS = {"val_loss": min, "val_foreground_iou": max}
+
+
+def load_weights(model, path):
+    """Load weights that an earlier run saved.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built as in that run.
+    path : str or Path
+        A ``.weights.h5`` file.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or does not fit the network.
+    """
+    if not Path(path).is_file():
+        raise ValueError(
+            f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run."
+        )
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{path} does not fit this network: {str(error).splitlines()[0]} Use the settings of the run that wrote it."
+        ) from error
+    print(f"Weights of {path} are used.")
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keep the best weights, stop early, write the history, and go on after a kill as if nothing had happened.
+
+    After every epoch the weights with the optimizer's state are written under a new name, and then ``state.json``,
+    which names them, replaces its predecessor. A kill at any moment leaves one consistent state: that of the last
+    finished epoch. Keras' own ``BackupAndRestore``, ``ModelCheckpoint`` and ``EarlyStopping`` forget the best value
+    and the patience in a restart.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where ``best.weights.h5``, ``epoch_*.weights.h5`` and ``state.json`` go.
+    history_file : str or Path
+        CSV with one row an epoch, rewritten every epoch.
+    monitor : str
+        ``val_loss`` or ``val_foreground_iou``: what best means.
+    patience : int
+        Epochs without improvement after which training stops.
+
+    Raises
+    ------
+    ValueError
+        If the monitor is unknown.
+    """
+
+    def __init__(self, folder, history_file, *, monitor="val_loss", patience=200):
+        super().__init__()
+        check_choice("MONITOR", monitor, tuple(MONITORS))
+        self.folder, self.history_file = folder, history_file
+        self.monitor, self.patience = monitor, patience
+        self.history, self.best, self.best_epoch, self.stopped = [], None, None, False
+
+    @property
+    def _best_file(self):
+        return self.folder / "best.weights.h5"
+
+    def restore(self, model, batches, epochs, *, folder=None):
+        """Put model, optimizer and data where an earlier, unfinished training stood.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Compiled as in the earlier training.
+        batches : ImageBatches
+            Training data; its epoch is set.
+        epochs : int
+            Epochs of the whole training.
+        folder : str or Path, optional
+            Where the earlier training was saved, if not where this one will be.
+
+        Returns
+        -------
+        int
+            For ``fit(initial_epoch=...)``: 0 when there is nothing to go on from, ``epochs`` when the training had
+            ended.
+        """
+        folder = self.folder if folder is None else folder
+        if not (folder / STATE_NAME).exists():
+            return 0
+        state = read_json(folder / STATE_NAME)
+        self.history, self.best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
+        self.stopped = state["stopped"]
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(folder / state["weights"])
+        for seed, value in zip(_dropout_seeds(model), state["dropout_seeds"], strict=True):
+            seed.assign(value)
+        batches.epoch = len(self.history)
+        self.set_model(model)
+        self._write_what_follows(is_best=self.best_epoch == len(self.history))
+        print(f"Going on after epoch {len(self.history)} of {epochs}.")
+        return epochs if self.stopped else len(self.history)
+
+    def load_best(self, model):
+        """Load the weights of the best epoch.
+
+        Parameters
+        ----------
+        model : keras.Model
+            The trained model.
+        """
+        model.load_weights(self._best_file)
+        print(f"Weights of epoch {self.best_epoch} ({self.monitor} {self.best}) are used from here on.")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write history, best weights and state; decide whether to stop."""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
+        self.history.append(row | {"learning_rate": rate, "seconds": round(time.perf_counter() - self._start, 2)})
+        if not math.isfinite(row["loss"]):
+            raise ValueError(
+                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use PRECISION "
+                "float32; the state of the epoch before is kept."
+            )
+        # A validation without any foreground gives a NaN, which is never better than a number.
+        value = row[self.monitor] if math.isfinite(row[self.monitor]) else None
+        is_best = self.best_epoch is None or value is not None and self._is_better(value)
+        if is_best:
+            self.best, self.best_epoch = value, epoch + 1
+        if epoch + 1 - self.best_epoch >= self.patience:
+            self.stopped = self.model.stop_training = True
+            print(f"No better {self.monitor} in {self.patience} epochs: training ends after epoch {epoch + 1}.")
+        self._commit(epoch + 1)
+        self._write_what_follows(is_best)
+
+    def _write_what_follows(self, is_best):
+        """Write what the state, once committed, says is there; `restore` does it again in case a kill came between."""
+        if is_best:
+            self._save(self._best_file)
+        write_csv(self.history_file, self.history)
+
+    def _is_better(self, value):
+        return self.best is None or (value != self.best and MONITORS[self.monitor](value, self.best) == value)
+
+    def _save(self, path):
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        size = sum(4 * math.prod(variable.shape) for variable in variables) + HDF5_OVERHEAD
+        with atomic_path(path, size=size) as temporary:
+            self.model.save_weights(temporary)
+
+    def _commit(self, epoch):
+        weights = self.folder / f"epoch_{epoch:05d}.weights.h5"
+        self._save(weights)
+        state = {"best": self.best, "best_epoch": self.best_epoch, "stopped": self.stopped, "weights": weights.name}
+        # Keras saves weights and optimizer, but not where the random numbers of dropout stand.
+        seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in _dropout_seeds(self.model)]
+        write_json(self.folder / STATE_NAME, state | {"dropout_seeds": seeds, "history": self.history})
+        for old in self.folder.glob("epoch_*.weights.h5"):
+            if old != weights:
+                old.unlink()
+
+
+def _dropout_seeds(model):
+    return [layer.seed_generator.state for layer in model.layers if hasattr(layer, "seed_generator")]
+
+
+class ReduceOnPlateau(keras.callbacks.Callback):
+    """Lower the learning rate when the monitored value has not become better for some epochs.
+
+    What it needs to know, which epoch was the best and since when the present rate holds, it reads at the beginning
+    of an epoch from the history that `Checkpoints` keeps: a training that was killed and resumed lowers the rate at
+    the same epochs as one that was not. Keras' own ``ReduceLROnPlateau`` forgets both.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+        Holds the history and the best epoch.
+    patience : int
+        Epochs without improvement, at the present rate, after which it is lowered.
+    factor : float
+        By which it is multiplied; above 0, below 1.
+    lowest : float
+        The rate does not fall below.
+
+    Raises
+    ------
+    ValueError
+        If the patience or the factor makes no sense.
+    """
+
+    def __init__(self, checkpoints, *, patience=20, factor=0.1, lowest=1e-7):
+        super().__init__()
+        if patience < 1 or not 0 < factor < 1:
+            raise ValueError(
+                f"PLATEAU_PATIENCE is {patience}, the factor {factor}; wanted at least 1 epoch and a factor between 0 "
+                "and 1, e.g. 20 and 0.1."
+            )
+        self.checkpoints, self.patience, self.factor, self.lowest = checkpoints, patience, factor, lowest
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Lower the rate if it is time."""
+        rates = [row["learning_rate"] for row in self.checkpoints.history]
+        if not rates:
+            return
+        changed = [number for number, rate in enumerate(rates, start=1) if rate != rates[-1]]
+        waited = len(rates) - max(self.checkpoints.best_epoch, *changed[-1:], 0)
+        reduced = max(rates[-1] * self.factor, self.lowest)
+        if waited >= self.patience and reduced < rates[-1]:
+            self.model.optimizer.learning_rate = reduced
+            print(f"No better {self.checkpoints.monitor} in {waited} epochs: the learning rate becomes {reduced:.3g}.")
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar over the whole training with the time left; one line an epoch where the output is a file.
+
+    Parameters
+    ----------
+    epochs : int
+        Epochs of the whole training.
+    """
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_begin(self, logs=None):
+        """Open the bar when the first epoch tells where it starts."""
+        self._bar = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Name the epoch."""
+        self._epoch_start = time.perf_counter()
+        if self._bar is None:
+            self._first, self._train_start = epoch, self._epoch_start
+            steps = self.params["steps"]
+            self._bar = tqdm(
+                total=steps * self.epochs, initial=steps * epoch, unit="step", disable=None, smoothing=0.05
+            )
+        self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Advance the bar."""
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print the epoch in one line."""
+        now = time.perf_counter()
+        left = (now - self._train_start) / (epoch + 1 - self._first) * (self.epochs - epoch - 1)
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        line = f"epoch {epoch + 1}/{self.epochs}  {now - self._epoch_start:.1f} s, {left / 60:.1f} min left  {numbers}"
+        self._bar.clear()
+        print(line, flush=True)
+
+    def on_train_end(self, logs=None):
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class ProgressChart(keras.callbacks.Callback):
+    """Redraw the chart of losses, IoU and learning rate after every epoch.
+
+    Parameters
+    ----------
+    path : str or Path
+        The png file.
+    checkpoints : Checkpoints
+        Holds the history, also that from before a restart; must come before this callback.
+    """
+
+    def __init__(self, path, checkpoints):
+        super().__init__()
+        self.path, self.checkpoints = path, checkpoints
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Draw."""
+        draw_history(self.path, self.checkpoints.history, best_epoch=self.checkpoints.best_epoch)
+
+
+def tensorboard(folder):
+    """Return a callback that writes losses, metrics and learning rate for TensorBoard.
+
+    Look at them with ``tensorboard --logdir FOLDER``, which may also be a folder with many runs.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the run; ``tensorboard/`` in it gets the logs, an interrupted training adds to them.
+
+    Returns
+    -------
+    keras.callbacks.TensorBoard
+
+    Raises
+    ------
+    ValueError
+        If a package is missing.
+    """
+    missing = [package for package in ("tensorflow", "tensorboard") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"TensorBoard logs need the package {' and '.join(missing)}, whatever the backend. Install it with "
+            f"'pip install {' '.join(missing)}', or train without them."
+        )
+    return keras.callbacks.TensorBoard(Path(folder) / "tensorboard", write_graph=False)

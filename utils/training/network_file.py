@@ -1,0 +1,284 @@
+"""The file beside the weights of a run that tells what a prediction with them needs, the network itself included."""
+
+import importlib
+import json
+from pathlib import Path
+
+import keras
+
+from utils.errors import check_choice
+from utils.files import read_json, write_json
+from utils.runs.finished_run import NETWORK_NAME, PRECISIONS
+
+MIXED = ("mixed_bfloat16", "mixed_float16")
+# Where layers may come from: modules of this repository, which register them when they are imported.
+OWN_PACKAGES = ("networks", "sota_implementations")
+DROPOUTS = ("Dropout", "SpatialDropout2D", "SpatialDropout3D")
+# What the description of a layer holds that changes no prediction with given weights.
+WITHOUT_EFFECT = ("name", "dtype", "trainable", "batch_shape", "momentum", "seed")
+TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+
+
+def write_network(run, model, batches):
+    """Write ``checkpoints/network.json``: the network, how it was fed, and the settings of the run.
+
+    A network with a layer that cannot be described is trained all the same, and said to be lost for later.
+
+    Parameters
+    ----------
+    run : Run
+        Its ``settings.json`` and ``environment.json`` are copied from, if they are there.
+    model : keras.Model
+        What is trained.
+    batches : PairBatches
+        What it is trained on: tells crop, batch size, grey values and dtype.
+    """
+    settings_file, environment_file = run.folder / "settings.json", run.folder / "environment.json"
+    written = read_json(settings_file) if settings_file.exists() else {}
+    environment = read_json(environment_file) if environment_file.exists() else {}
+    settings, arrays = written.get("settings", {}), getattr(batches, "_parts", None)
+    grey = batches.intensity_range
+    try:
+        network = network_config(model)
+    except NotImplementedError as error:  # what Keras raises for a layer without get_config
+        print(
+            f"No {NETWORK_NAME} is written, so this run cannot predict new images: {str(error).strip().splitlines()[0]}"
+        )
+        return
+    content = {
+        "crop_shape": [*batches.crop_shape, model.inputs[0].shape[-1]],
+        "n_classes": model.outputs[0].shape[-1],
+        "batch_size": batches.batch_size,
+        "normalisation": settings.get("NORMALISATION", "dtype"),
+        "percentiles": settings.get("PERCENTILES", (1.0, 99.0)),
+        "intensity_range": grey._asdict() if hasattr(grey, "_asdict") else grey,
+        "dtype": str(arrays[0][0].dtype) if arrays else None,
+        "instance_targets": settings.get("INSTANCE_TARGETS", ()),
+        "template": written.get("command", [None])[0],
+        "versions": environment.get("versions", {}),
+        "settings": settings,
+        "network": network,
+    }
+    write_json(run.checkpoints / NETWORK_NAME, content)
+
+
+def network_config(model):
+    """Return what a network can be built from again, on any backend; neither weights nor loss and optimizer.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Made of layers of Keras and registered ones.
+
+    Returns
+    -------
+    dict
+        Made of what JSON knows.
+    """
+    config = json.loads(model.to_json())
+    config.pop("compile_config", None)
+    return config
+
+
+def build_network(config, *, precision="trained", sides=None):
+    """Build a network from its description, with random weights.
+
+    Parameters
+    ----------
+    config : dict
+        From `network_config`.
+    precision : str
+        ``trained``: the number format of the training; ``float32``: in place of 16-bit formats, for processors that
+        are slow with these.
+    sides : tuple of int, optional
+        Build it for images of this size instead of any.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled.
+
+    Raises
+    ------
+    ValueError
+        If the precision is unknown, or a layer is none of Keras or this repository and was not registered before.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(2, 3)])
+    >>> build_network(network_config(model)).output_shape
+    (None, None, None, 2)
+    """
+    check_choice("PRECISION", precision, PRECISIONS)
+    _register_layers(config)
+    # A copy, because Keras takes apart what it is given.
+    config = _replaced(config, dict.fromkeys(MIXED, "float32") if precision == "float32" else {})
+    if sides is not None:
+        shape = _input_layer(config)["config"]["batch_shape"]
+        _input_layer(config)["config"]["batch_shape"] = [shape[0], *sides, shape[-1]]
+    return keras.saving.deserialize_keras_object(config)
+
+
+def total_strides(config, *, side=1024):
+    """Return by how much a network reduces each axis from top to bottom; it divides the sides of images.
+
+    Parameters
+    ----------
+    config : dict
+        From `network_config`; a functional model.
+    side : int
+        A power of two, more than the answer: the network is built for images of this size, without computing anything.
+
+    Returns
+    -------
+    tuple of int
+        ``(y, x)`` or ``(z, y, x)``.
+
+    Examples
+    --------
+    >>> image = keras.Input((None, None, 1))
+    >>> pooled = keras.layers.MaxPooling2D((1, 4))(keras.layers.MaxPooling2D(2)(image))
+    >>> total_strides(network_config(keras.Model(image, keras.layers.UpSampling2D((2, 8))(pooled))))
+    (2, 8)
+    """
+    n_axes = len(_input_layer(config)["config"]["batch_shape"]) - 2
+    model = build_network(config, sides=(side,) * n_axes)
+    # Inputs too: what leaves a network in the network is known where it goes in.
+    tensors = keras.tree.flatten([[layer.input, layer.output] for layer in model.layers])
+    sizes = [tensor.shape[1:-1] for tensor in tensors if len(tensor.shape) == n_axes + 2]
+    # Means over the whole image have the size 1 and reduce nothing that comes back.
+    sizes = [size for size in sizes if None not in size and min(size) > 1]
+    return tuple(max(side // size for size in along) for along in zip(*sizes, strict=True))
+
+
+def check_same_network(model, weights, settings):
+    """Check that weights of another run mean the same in a network: that the network of that run computes the same.
+
+    Weights can fit and mean something else, as those of another gate or of an encoder that wants its images scaled.
+    Number formats, dropout and initial values may differ. Nothing is checked without ``network.json`` beside the file.
+
+    Parameters
+    ----------
+    model : keras.Model
+        What the weights are to be loaded into.
+    weights : str or Path
+        A ``.weights.h5`` file.
+    settings : dict
+        Variables of the template; those that differ are named.
+
+    Raises
+    ------
+    ValueError
+        If that network has other layers, joined in another way or with other options.
+    """
+    path = Path(weights).with_name(NETWORK_NAME)
+    content = read_json(path) if path.is_file() else {}
+    if "network" not in content or _same(_computation(content["network"]), _computation(network_config(model))):
+        return
+    before, now = content["settings"], json.loads(json.dumps(settings))
+    changed = [key for key, old in before.items() if key != "LOAD_WEIGHTS" and now.get(key, old) != old]
+    changes = "; ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
+    raise ValueError(
+        f"LOAD_WEIGHTS: {weights} was trained in another network than this one ({path} describes it). Variables that "
+        f"differ: {changes or 'none'}. Use its template and settings for the network."
+    )
+
+
+def _computation(config):
+    """Return kind, options and inputs of each layer but dropout, in the order of their weights, and the outputs.
+
+    A tensor is told by the place of its layer in this order.
+    """
+    layers = config["config"]["layers"]
+    names = [layer["config"].get("name", layer.get("name")) for layer in layers]
+    dropouts = {
+        name: _tensors(layer.get("inbound_nodes"))[:1]
+        for name, layer in zip(names, layers, strict=True)
+        if layer["class_name"] in DROPOUTS
+    }
+    places = {name: place for place, name in enumerate(name for name in names if name not in dropouts)}
+
+    def told(part):
+        if isinstance(part, list):
+            return [told(entry) for entry in part]
+        if not isinstance(part, dict):
+            return part
+        if part.get("class_name") == "__keras_tensor__":
+            return tensor(*part["config"]["keras_history"])
+        return {key: told(value) for key, value in part.items() if value is not None}
+
+    def tensor(name, *node):
+        while dropouts.get(name):
+            name, *node = dropouts[name][0]
+        return [places.get(name), *node]
+
+    found = []
+    for name, layer in zip(names, layers, strict=True):
+        if name in places:
+            options = {"network": _computation(layer)} if "layers" in layer["config"] else _options(layer["config"])
+            found.append([layer["class_name"], options, told(layer.get("inbound_nodes"))])
+    outputs = config["config"].get("output_layers") or []
+    outputs = [outputs] if outputs and isinstance(outputs[0], str) else outputs
+    return {"layers": found, "outputs": [tensor(*output) for output in outputs]}
+
+
+def _options(config):
+    """Return the options of a layer that decide what it predicts."""
+    return {key: config[key] for key in config if key not in WITHOUT_EFFECT and not key.endswith(TRAINING_ONLY)}
+
+
+def _tensors(part):
+    """Return layer, node and number of each tensor in a description of what goes into a layer."""
+    if isinstance(part, list):
+        return [tensor for entry in part for tensor in _tensors(entry)]
+    if not isinstance(part, dict):
+        return []
+    if part.get("class_name") == "__keras_tensor__":
+        return [part["config"]["keras_history"]]
+    return [tensor for entry in part.values() for tensor in _tensors(entry)]
+
+
+def _same(old, new):
+    """Tell whether descriptions agree; an option that only one version of Keras writes down does not count."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(_same(old[key], new[key]) for key in old.keys() & new.keys())
+    return old == new
+
+
+def _register_layers(config):
+    """Import the modules of this repository that the layers come from."""
+    for module, name, registered in sorted(_foreign_classes(config)):
+        if keras.saving.get_registered_object(registered) is None:
+            if module.split(".")[0] not in OWN_PACKAGES:
+                raise ValueError(
+                    f"the network has the layer {name} of {module}, which is neither of Keras nor of this repository. "
+                    "Register it with keras.saving.register_keras_serializable and import its module before."
+                )
+            importlib.import_module(module)
+
+
+def _foreign_classes(part):
+    """Return module, class and registered name of everything in a description that is not of Keras."""
+    if isinstance(part, list):
+        return set().union(*map(_foreign_classes, part))
+    if not isinstance(part, dict):
+        return set()
+    found = set().union(*map(_foreign_classes, part.values()))
+    module, name, registered = (part.get(key) for key in ("module", "class_name", "registered_name"))
+    if module and registered and module.split(".")[0] not in ("keras", "builtins"):
+        found.add((module, name, registered))
+    return found
+
+
+def _replaced(part, names):
+    if isinstance(part, dict):
+        return {key: _replaced(value, names) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_replaced(value, names) for value in part]
+    return names.get(part, part) if isinstance(part, str) else part
+
+
+def _input_layer(config):
+    return next(layer for layer in config["config"]["layers"] if layer["class_name"] == "InputLayer")
