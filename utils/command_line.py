@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 from utils.errors import REPOSITORY, did_you_mean, raise_problems, say_error
 
+# auto: bfloat16 where the hardware has it, otherwise float32.
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 VARIABLES_CELL = "# %% Experiment variables"
 GROUP_TITLE = "# ---"
 # Variables that take a number for all axes or poolings, or a tuple with one for each.
@@ -25,7 +27,7 @@ ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "VOXEL_SIZE_NM", "Z_DOWN")
 MAY_BE_NONE = ("BRIGHTNESS_RANGE", "ENCODER_WEIGHTS", "FOREGROUND_REPEATS", "PROBABILITY_MAP", "SCHEDULE")
 
 
-def parse_command_line(template_file, arguments=None, *, more=None):
+def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
     """Parse the arguments of a template and choose GPU and backend; call it before Keras is imported.
 
     Parameters
@@ -34,15 +36,16 @@ def parse_command_line(template_file, arguments=None, *, more=None):
         ``__file__`` of the template; ``--help`` prints its docstring and variables.
     arguments : list of str, optional
         Instead of ``sys.argv[1:]``.
+    workers : int
+        Default of ``--workers``: threads that prepare batches or, block by block, processes that predict.
     more : dict of str to str, optional
-        Options of this template alone by name, as ``"--scheduler"``, with their help. Each sets the variable of its
-        name, as ``--set`` does.
+        Options of this template alone, such as ``"--scheduler"``, with their help; None where they are not given.
 
     Returns
     -------
     argparse.Namespace
         ``code_dir``, ``data_dir``, ``job_dir`` (Path), ``id``, ``rid``, ``gpu`` (str), ``set`` (list of str),
-        ``dry_run``, ``resume``.
+        ``keep_seed``, ``dry_run``, ``resume``, ``precision``, ``deterministic``, ``workers``, and what `more` names.
 
     Raises
     ------
@@ -63,12 +66,18 @@ def parse_command_line(template_file, arguments=None, *, more=None):
     parser.add_argument("--rid", "-rid", "--run_id", type=int, default=0, help="number of the repetition")
     parser.add_argument("--gpu", "-gpu", default="0", help="GPU number, several as 0,1, or -1 for the CPU")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a variable")
+    parser.add_argument("--keep-seed", action="store_true", help="seed SEED in every repetition, instead of SEED + rid")
     parser.add_argument("--dry-run", action="store_true", help="everything but training: checks, one step, estimates")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    parser.add_argument("--resume", action="store_true", help="resume a run that was interrupted")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="number format; auto: the fastest here")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same numbers in every run on GPUs too, slower"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=workers, help=f"threads or processes beside this (default {workers})"
+    )
     for option, text in (more or {}).items():
-        parser.add_argument(
-            option, dest="set", action="append", metavar="VALUE", help=text, type=f"{option[2:].upper()}={{}}".format
-        )
+        parser.add_argument(option, metavar="VALUE", help=text)
     args = parser.parse_args(arguments)
     if not (args.code_dir / "utils" / "command_line.py").is_file():
         raise ValueError(f"code_dir {args.code_dir} is not a copy of this repository. Give {REPOSITORY}.")

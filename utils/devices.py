@@ -7,10 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils.command_line import gpu_memory, this_machine
+from utils.command_line import PRECISIONS, gpu_memory, this_machine
 from utils.errors import check_choice
-
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def set_precision(precision, *, volumes=False):

@@ -68,6 +68,8 @@ def changes_since(before, now):
     """
     old, new = before["settings"], json.loads(json.dumps(now["settings"]))
     pairs = {key: (old.get(key, MISSING), new.get(key, MISSING)) for key in new | old}
+    # How numbers are computed is no variable, but changes them; older runs did not record it.
+    pairs |= {f"--{key}": (before[key], now[key]) for key in ("seed", "precision", "deterministic") if key in before}
     origin = recorded_origin(before)
     for key, name in (("template", "the template"), ("data_dir", "the data folder")):
         pairs |= {name: (origin[key], now[key])} if key in origin else {}

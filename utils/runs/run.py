@@ -87,8 +87,16 @@ class Run:
         From ``parse_command_line``.
     settings : dict
         Every variable after overrides, from ``apply_overrides``.
+    seed : int, optional
+        Seed of everything random; printed and recorded.
     intensity_range : tuple of float or ZScore, optional
-        Grey values of black and white in pictures, as measured; without it ``INTENSITY_RANGE`` of the settings.
+        Grey values of black and white in pictures; None: by the dtype.
+    voxel_size_nm : float or tuple of float, optional
+        Size of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres; recorded, None if it is not known.
+    image_dataset, mask_dataset : str, optional
+        Names of the arrays in hdf5 and zarr files; recorded, so that a viewer finds them again.
+    begun : bool
+        True: the run is continued although no training of it is on record, as block-wise runs are.
 
     Raises
     ------
@@ -99,7 +107,18 @@ class Run:
         If it is to be resumed with other settings, another template or other data.
     """
 
-    def __init__(self, args, settings, *, intensity_range=None):
+    def __init__(
+        self,
+        args,
+        settings,
+        *,
+        seed=None,
+        intensity_range=None,
+        voxel_size_nm=None,
+        image_dataset=None,
+        mask_dataset=None,
+        begun=False,
+    ):
         self.folder = run_folder(args)
         name = self.folder.name
         self.saved_training = self.folder / "checkpoints"
@@ -108,16 +127,19 @@ class Run:
             self.folder = Path(args.job_dir) / "machines" / f"{name}_{machine.number}"
         self.checkpoints = self.folder / "checkpoints"
         self.name, self.settings = name, settings
-        self._intensity_range = intensity_range or settings.get("INTENSITY_RANGE")
+        self._intensity_range, self._begun = intensity_range, begun
         self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
         self._scores, self._image_scores, self._overlays = [], [], {}
         self._start, self._earlier_seconds = time.perf_counter(), 0.0
         command = [str(part) for part in sys.argv]
         record = {"settings": settings, "set": args.set, "command": command}
+        record |= {"seed": seed, "precision": args.precision, "deterministic": args.deterministic}
+        record |= {"voxel_size_nm": voxel_size_nm, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
         record |= describe_origin(command[0], args.data_dir)
         self._claim_folder(args, record)
         print(f"Run {name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
         print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
+        print(f"  seed of this repetition: {seed}" * (seed is not None))
         write_json(self.folder / "settings.json", record)
         self._environment = describe_environment(args.code_dir) | {"start": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         write_json(self.folder / "environment.json", self._environment)
@@ -161,7 +183,7 @@ class Run:
                     "Use the same, or another --rid."
                 )
             self._earlier_seconds = sum(row["seconds"] for row in read_json(state_file(claimed)).get("history", []))
-        begun = begun or (self.folder / "blocks").exists()  # block-wise runs go on by themselves
+        begun = begun or self._begun
         if args.resume and not begun:
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
         return begun
