@@ -80,15 +80,15 @@ def make_data(dims, data_dir, quick):
     """Return training batches by the number of steps, and the test set."""
     from generators.image_data_generator import ImageDataGenerator
     from generators.voxel_data_generator import VoxelDataGenerator
-    from utils.data.data_folder import load_train_and_test, load_train_and_test_volumes
+    from utils.data.data_folder import load_image_sets
 
     crop = {2: (64, 64, 1), 3: (8, 32, 32, 1)}[dims] if quick else CROPS[dims]
     turns = {"horizontal_flip": True, "vertical_flip": True, "rotation90": True}
     if dims == 2:
-        train, test = load_train_and_test(data_dir)
+        train, test = load_image_sets(data_dir)
         generator, per_image = ImageDataGenerator(**turns), {}
     else:
-        train, test = load_train_and_test_volumes(data_dir)
+        train, test = load_image_sets(data_dir, volumes=True)
         generator = VoxelDataGenerator(z_flip=True, **turns)
         per_image = {"samples_per_volume": 100, "probability_map": (0.5, 0.5)}
     flow = {"crop_shape": crop, "batch_size": BATCHES[dims], "seed": SEED}

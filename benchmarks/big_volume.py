@@ -58,8 +58,8 @@ def make_job(folder, shape, make):
     """Write a random volume, slab by slab, and return the job of predicting it."""
     from block_wise.grid import BlockGrid
     from block_wise.job import BlockJob, Network
+    from block_wise.results import create_volume, write_box
     from block_wise.volumes import VolumeAddress
-    from block_wise.zarr_arrays import create_volume, write_box
 
     random, path = np.random.default_rng(0), Path(folder) / "volume.zarr"
     chunk = (16, 128, 128)
@@ -89,8 +89,8 @@ def predict_by_blocks(job):
 
 def compare(folder, repetitions):
     """Return voxels per second in memory and block by block, the difference of the results, and the device."""
+    from block_wise.results import read_box
     from block_wise.volumes import open_volume
-    from block_wise.zarr_arrays import read_box
     from utils.devices import describe_device
     from utils.prediction.protocols import predict_blended
 

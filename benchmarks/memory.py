@@ -49,7 +49,7 @@ def predict(protocol, images, quick):
 
 def save(folder, sources, predictions):
     """Write probabilities and masks one by one, as a run does, and return the probabilities on disk."""
-    from utils.images.image_files import ImageWriter, SavedImages
+    from utils.images.writing import ImageWriter, SavedImages
     from utils.metrics.pixels import probability_to_mask
 
     folders = [folder / "probability", folder / "binary"]
@@ -63,12 +63,12 @@ def save(folder, sources, predictions):
 def measure(protocol, count, quick):
     """Predict, save, filter along z, save; return the peak memory of this process in MiB and the device."""
     from utils.devices import describe_device
-    from utils.images.image_files import Source
+    from utils.images.image_files import ImageName
     from utils.post_processing.z_filter import z_filter
 
     shape = (96, 128, 1) if quick else (768, 1024, 1)
     images = [np.random.default_rng(number).integers(0, 256, shape, np.uint8) for number in range(count)]
-    sources = [Source(f"{number:04d}.png") for number in range(count)]
+    sources = [ImageName(f"{number:04d}.png") for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         saved = save(Path(folder) / "none", sources, predict(protocol, images, quick))
         save(Path(folder) / "z_filter", sources, z_filter(saved))

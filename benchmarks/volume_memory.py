@@ -33,7 +33,7 @@ def measure(protocol, quick):
     from networks.unet import U_Net_3D
     from utils.data.image_set import ImageSet
     from utils.devices import describe_device, set_precision, use_jit
-    from utils.images.image_files import VolumeSource
+    from utils.images.image_files import ImageName
     from utils.post_processing.z_filter import z_filter
     from utils.prediction.protocols import predict_blended, predict_crops
     from utils.runs.run import Run
@@ -48,7 +48,7 @@ def measure(protocol, quick):
     if protocol == "one subvolume":
         shape = crop_shape[:3]
     volume = np.random.default_rng(0).integers(0, 256, (*shape, 1), np.uint8)
-    images = ImageSet([volume], [(volume > 240).astype(np.uint8)], [VolumeSource("volume.tif")], (0, 255))
+    images = ImageSet([volume], [(volume > 240).astype(np.uint8)], [ImageName("volume.tif", slices=())], (0, 255))
     if protocol == "blended":
         predictions = predict_blended(model, images.x, crop_shape, batch_size=1, subdivisions=2, ensemble=False)
     else:

@@ -1,13 +1,13 @@
 """Checks of a block-wise run before its first block: what would end it hours later is said at once."""
 
 from block_wise.truth import check_truth
-from block_wise.volumes import middle_box, open_volume
+from block_wise.volumes import middle_box, open_volume, read_volume
 from utils.data.checks import check_z_filter_size
 from utils.errors import raise_problems
 from utils.images.intensity import intensity_problem, network_scale
 
 
-def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0, truth=None):
+def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0, truth=None, ids=False):
     """Check the volume, its truth, and the variables of all stages; nothing is written.
 
     Parameters
@@ -20,8 +20,8 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
         As `mask_blocks`.
     instances : bool
         Whether there will be labels.
-    truth : VolumeAddress, optional
-        As `score_blocks`.
+    truth, ids
+        As `block_wise.truth.check_truth`; None without truth.
 
     Raises
     ------
@@ -42,11 +42,11 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
     raise_problems("the variables", problems)
     volume = open_volume(job.volume)
     network_scale(volume.dtype, job.intensity_range)
-    problem = intensity_problem(volume.read(middle_box(volume.shape)), job.intensity_range)
+    problem = intensity_problem(read_volume(job.volume, middle_box(volume.shape)), job.intensity_range)
     if problem:
         raise ValueError(
-            f"{volume.name}, in its middle slice, {problem}. A range is that of the training: without one, scale the "
-            "volume."
+            f"{job.volume.name}, in its middle slice, {problem}. A range is that of the training: without one, scale "
+            "the volume."
         )
     if truth is not None:
-        check_truth(job, truth)
+        check_truth(job, truth, ids=ids)

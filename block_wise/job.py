@@ -12,9 +12,9 @@ import numpy as np
 from block_wise.grid import BlockGrid, block_bytes
 from block_wise.manifest import Markers, check_disk, check_manifest, write_manifest
 from block_wise.network import Network
+from block_wise.results import DamagedResult, UnreadableBlock, chunk_file, is_empty_file, read_box, write_box
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import VolumeAddress, open_volume
-from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, chunk_file, is_empty_file, read_box, write_box
 from utils.errors import check_choice
 from utils.images.intensity import network_scale
 
@@ -173,7 +173,7 @@ def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
     check_disk(job.folder, written + parts)
     write_manifest(job.blocks_folder, _manifest(job, settings))
     print(
-        f"Volume {volume.name}: {volume.shape} (z, y, x, c) {volume.dtype}, in {n_blocks} blocks of "
+        f"Volume {job.volume.name}: {volume.shape} (z, y, x, c) {volume.dtype}, in {n_blocks} blocks of "
         f"{grid.block_shape}; {grid.count_subvolumes()} subvolumes. A block takes up to "
         f"{memory / 2**30:.2f} GiB of memory beside the network; what is to be written takes about "
         f"{written / 2**30:.2f} GiB of disk, parts up to {parts / 2**30:.2f} GiB for a while.",

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components as connected_nodes
 
 from block_wise.job import read_result, run_stage, write_block
-from block_wise.zarr_arrays import create_volume, said_if_full, save_arrays
+from block_wise.results import create_volume, explain_write_errors, save_arrays
 from utils.files import atomic_path
 from utils.metrics.components import connected_components
 
@@ -70,7 +70,7 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
     save_arrays(folder / "table.npy", table)
     run_stage(job, workers, "labels", _relabel_block, title="Labels")
     listing = job.output("labels").with_name("instances.csv")
-    with said_if_full(listing), atomic_path(listing) as temporary:
+    with explain_write_errors(listing), atomic_path(listing) as temporary:
         rows = np.column_stack([np.arange(1, len(sizes) + 1), sizes])
         np.savetxt(temporary, rows, fmt="%d", delimiter=",", header="label,voxels", comments="")
     shutil.rmtree(job.output("components"), ignore_errors=True)

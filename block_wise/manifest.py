@@ -8,7 +8,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from block_wise.zarr_arrays import said_if_full
+from block_wise.results import explain_write_errors
 from utils.errors import raise_problems
 from utils.files import read_json, write_json
 
@@ -88,7 +88,7 @@ def write_manifest(folder, settings):
         If the disk is full.
     """
     path = Path(folder) / "manifest.json"
-    with said_if_full(path):
+    with explain_write_errors(path):
         write_json(path, {name: _as_json(value) for name, value in settings.items()})
 
 
@@ -137,7 +137,7 @@ class Markers:
             Small results that go into the marker.
         """
         path = self._path(block)
-        with said_if_full(path):
+        with explain_write_errors(path):
             write_json(path, content or {})
 
     def forget(self, block):

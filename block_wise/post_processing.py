@@ -6,8 +6,8 @@ import numpy as np
 
 from block_wise.grid import mirrored
 from block_wise.job import read_result, run_stage, write_block
-from block_wise.volumes import middle_box, open_volume
-from block_wise.zarr_arrays import create_volume, read_box
+from block_wise.results import create_volume, read_box
+from block_wise.volumes import middle_box, read_volume
 from utils.metrics.pixels import probability_to_mask
 from utils.pictures.charts import draw_overlays
 from utils.post_processing.z_filter import z_filter
@@ -91,12 +91,11 @@ def draw_blocks(path, job, mask, *, truth=None):
         From `block_wise.truth.score_blocks`.
     """
     box = middle_box(job.grid.shape)
-    volume = open_volume(job.volume)
     draw_overlays(
         path,
-        list(volume.read(box)),
+        list(read_volume(job.volume, box)),
         None if truth is None else list(truth.read(box)),
         list(read_box(mask, box)[..., np.newaxis]),
-        titles=[f"{volume.name}, slice {box[0].start}"],
+        titles=[f"{job.volume.name}, slice {box[0].start}"],
         intensity_range=job.intensity_range,
     )

@@ -11,9 +11,9 @@ import time
 import numpy as np
 
 from block_wise.job import write_block
+from block_wise.results import DamagedResult, UnreadableBlock, create_volume, describe_box, save_arrays
 from block_wise.runner import Task, run_tasks
-from block_wise.volumes import open_volume
-from block_wise.zarr_arrays import DamagedResult, UnreadableBlock, create_volume, save_arrays
+from block_wise.volumes import read_volume
 from utils.images.intensity import intensity_problem
 from utils.prediction.protocols import predict_each
 
@@ -103,12 +103,10 @@ def predict_part(job, block):
 
 
 def _read_region(job, box):
-    volume = open_volume(job.volume)
-    region = volume.read(box)
+    region = read_volume(job.volume, box)
     problem = intensity_problem(region, job.intensity_range)
     if problem:
-        where = ", ".join(f"{axis} {part.start} to {part.stop}" for axis, part in zip("zyx", box, strict=True))
-        raise UnreadableBlock(f"{volume.name} {problem}, at {where}")
+        raise UnreadableBlock(f"{job.volume.name} {problem}, at {describe_box(box)}")
     return region
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from block_wise.progress import Progress
-from block_wise.zarr_arrays import DamagedResult, UnreadableBlock
+from block_wise.results import DamagedResult, UnreadableBlock
 from utils.errors import REPOSITORY, raise_problems
 
 SECONDS_TO_CONNECT = 20

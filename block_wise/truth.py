@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from block_wise.job import read_result, run_stage
-from block_wise.volumes import VolumeAddress, middle_box, open_volume
-from utils.images.datasets import split_address
-
-# More different values than any truth has classes; what is above them counts as the last of them.
-MANY_VALUES = 256
+from block_wise.volumes import VolumeAddress, middle_box, open_volume, read_volume
+from utils.data.mask_classes import MANY_VALUES, class_values, to_classes
+from utils.errors import raise_problems
+from utils.images.image_files import split_address
 
 
 class ScoredTruth(NamedTuple):
@@ -24,24 +23,22 @@ class ScoredTruth(NamedTuple):
     ----------
     address : VolumeAddress
         Where it is.
-    class_of : dict of int to int
-        Class of each stored value.
+    mask_values : tuple
+        The stored values of the classes 0, 1, ..., as `utils.data.mask_classes.class_values`.
     confusion : numpy.ndarray
         ``(classes, classes)``, int64, as `utils.metrics.pixels.confusion_matrix`.
     """
 
     address: VolumeAddress
-    class_of: dict
+    mask_values: tuple
     confusion: np.ndarray
 
     def read(self, box):
         """Return the classes in a box, ``(z, y, x, 1)``, uint8."""
-        stored, values = open_volume(self.address).read(box), sorted(self.class_of)
-        places = np.searchsorted(values, stored).clip(max=len(values) - 1)
-        return np.array([self.class_of[value] for value in values], np.uint8)[places]
+        return to_classes(_read_grey(self.address, box), self.mask_values, self.address.name)
 
 
-def check_truth(job, truth):
+def check_truth(job, truth, *, ids=False):
     """Check, before anything is predicted, what can be told of a truth without reading it as a whole.
 
     Parameters
@@ -50,6 +47,8 @@ def check_truth(job, truth):
         What is to be done.
     truth : VolumeAddress
         What its mask will be compared with.
+    ids : bool
+        True: every value but 0 is foreground, such as the ids of objects.
 
     Raises
     ------
@@ -60,17 +59,14 @@ def check_truth(job, truth):
     try:
         volume = open_volume(truth)
     except ValueError as error:
-        raise ValueError(f"the truth: {error}".replace("IMAGE_DATASET", "MASK_DATASET")) from error
+        raise ValueError(f"the truth: {error}") from error
     if volume.shape[:3] != job.grid.shape:
-        raise ValueError(f"the truth {volume.name} is {volume.shape[:3]} (z, y, x), but the volume {job.grid.shape}.")
-    if volume.shape[-1] != 1:
-        raise ValueError(f"the truth {volume.name} is in colour; give one grey value per class.")
-    values, _ = _stored_values(volume, middle_box(volume.shape))
-    if len(values) > max(2, job.classes):
-        class_of_values(values, job.classes, volume.name)
+        raise ValueError(f"the truth {truth.name} is {volume.shape[:3]} (z, y, x), but the volume {job.grid.shape}.")
+    values, _ = _stored_values(truth, middle_box(volume.shape))
+    _mask_values(values, job.classes, truth, ids)
 
 
-def score_blocks(job, workers, mask, truth):
+def score_blocks(job, workers, mask, truth, *, ids=False):
     """Count how a mask agrees with the truth.
 
     Parameters
@@ -81,8 +77,8 @@ def score_blocks(job, workers, mask, truth):
         From `block_wise.runner.block_workers`.
     mask : Path
         From `block_wise.post_processing.mask_blocks`.
-    truth : VolumeAddress
-        After `check_truth`.
+    truth, ids
+        As `check_truth`, after it.
 
     Returns
     -------
@@ -91,7 +87,7 @@ def score_blocks(job, workers, mask, truth):
     Raises
     ------
     ValueError
-        If its stored values do not tell the classes, see `class_of_values`.
+        If its stored values do not tell the classes.
     """
     stage = f"scores_{_signature(truth)}"
     run_stage(job, workers, stage, _count_block, Path(mask).stem, truth, stage, title="Scores")
@@ -100,68 +96,38 @@ def score_blocks(job, workers, mask, truth):
         content = markers.read(block)
         for value, row in zip(content["values"], content["counts"], strict=True):
             counts[value] = counts.get(value, 0) + np.array(row, np.int64)
-    class_of = class_of_values(counts, job.classes, open_volume(truth).name)
+    values = _mask_values(sorted(counts), job.classes, truth, ids)
     confusion = np.zeros((n_classes, n_classes), np.int64)
     for value, row in counts.items():
-        confusion[class_of[value]] += row
-    return ScoredTruth(truth, class_of, confusion)
+        confusion[to_classes(np.array([value]), values, truth.name)[0]] += row
+    return ScoredTruth(truth, values, confusion)
 
 
-def class_of_values(values, classes, name):
-    """Decide which stored value of a truth is which class.
-
-    Parameters
-    ----------
-    values : iterable of int
-        All that occur.
-    classes : int
-        Channels of the network; 1 and 2 both mean background and foreground.
-    name : str
-        Of the truth, for the error.
-
-    Returns
-    -------
-    dict of int to int
-        With one foreground class, what is not 0 is foreground (also numbers of instances); where nothing is 0, the
-        smaller of two values is background. With more, classes 0, 1, ... as they are, or as many other values in their
-        order.
-
-    Raises
-    ------
-    ValueError
-        If there are too many values, or too few to tell which classes they are.
-
-    Examples
-    --------
-    >>> class_of_values([0, 127, 255], 3, "truth.zarr"), class_of_values([1, 2], 1, "truth.zarr")
-    ({0: 0, 127: 1, 255: 2}, {1: 0, 2: 1})
-    """
-    values, wanted = sorted(values), max(2, classes)
-    if wanted == 2 and (values[0] == 0 or len(values) == 1):
-        return {value: int(value != 0) for value in values}
-    if set(values) <= set(range(wanted)):
-        return {value: int(value) for value in values}
-    if len(values) == wanted:
-        return {value: number for number, value in enumerate(values)}
-    shown = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
-    raise ValueError(
-        f"the truth {name} holds the values {shown}, which are not those of {wanted} classes. Write 0 to {wanted - 1} "
-        "and start the same command again; all else that is done is kept."
-    )
+def _mask_values(values, n_classes, truth, ids):
+    """Return which stored values are the classes 0, 1, ..., as in masks of a data folder, or raise what is wrong."""
+    found, problems = class_values({truth.name: values}, n_classes, ids=ids)
+    remedy = "ids of objects need --set MASK_IDS=True; all else that is done is kept by the same command"
+    raise_problems("the truth", [f"{problem} ({remedy})" for problem in problems])
+    return found
 
 
-def _stored_values(volume, box):
+def _read_grey(truth, box):
+    """Read a box of the truth, ``(z, y, x, 1)``; three equal channels are one, others are refused."""
+    return read_volume(truth._replace(channels=1), box)
+
+
+def _stored_values(truth, box):
     """Return the values in a box of the truth, at most ``MANY_VALUES``, and the number of that of each voxel."""
-    stored = volume.read(box)
+    stored = _read_grey(truth, box)
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
-        raise ValueError(f"the truth {volume.name} holds NaN or infinite values; give one whole number per class.")
+        raise ValueError(f"the truth {truth.name} holds NaN or infinite values; give one whole number per class.")
     values, inverse = np.unique(stored, return_inverse=True)
     return values[:MANY_VALUES].tolist(), np.minimum(inverse.ravel(), MANY_VALUES - 1)
 
 
 def _count_block(job, block, mask, truth, stage):
     box, n_classes = job.grid.box(block), max(2, job.classes)
-    values, numbers = _stored_values(open_volume(truth), box)
+    values, numbers = _stored_values(truth, box)
     predicted = read_result(job, mask, box).ravel()
     counts = np.bincount(numbers * n_classes + predicted, minlength=len(values) * n_classes)
     job.markers(stage).mark(block, {"values": values, "counts": counts.reshape(-1, n_classes).tolist()})

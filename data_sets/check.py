@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_sets.data_survey import draw_data, survey_data, survey_notes, survey_table
-from utils.data.data_folder import load_train_and_test, load_train_and_test_volumes
+from utils.data.data_folder import load_image_sets
 from utils.errors import say_error
 
 
@@ -51,13 +51,12 @@ def main():
         print(f"Note: {note}")
     intensity_range = args.intensity_range and tuple(args.intensity_range)
     settings = {"channels": args.channels, "n_classes": args.n_classes, "intensity_range": intensity_range}
-    validation = None
-    if args.volumes or args.image_dataset or args.mask_dataset:
-        train, test = load_train_and_test_volumes(args.data_dir, **settings, **datasets)
-    elif (args.data_dir / "val").is_dir():
-        train, validation, test = load_train_and_test(args.data_dir, validation=True, **settings)
-    else:
-        train, test = load_train_and_test(args.data_dir, **settings)
+    volumes = bool(args.volumes or args.image_dataset or args.mask_dataset)
+    parts = {"train": False, "test": True}
+    if not volumes and (args.data_dir / "val").is_dir():
+        parts["val"] = False
+    train, test, *others = load_image_sets(args.data_dir, parts, volumes=volumes, **settings, **datasets)
+    validation = others[0] if others else None
     classes = ", ".join(f"{value:g} is class {number}" for number, value in enumerate(train.mask_values))
     counts = f"{len(train)} to train on, " + f"{len(validation or ())} to validate with, " * (validation is not None)
     print(f"No problems: {counts}{len(test)} to test on; of the masks' values {classes}.")

@@ -14,10 +14,12 @@ from tqdm.auto import tqdm
 from data_sets.data_survey import draw_data, survey_data, survey_table
 from data_sets.downloads import BY_HAND, download, sha256_of
 from data_sets.public_data import PUBLIC_DATA
-from utils.data.data_folder import load_train_and_test, pair_by_name
+from utils.data.data_folder import load_image_sets
+from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
 from utils.files import atomic_folder, check_free, write_text
-from utils.images.image_files import IMAGE_SUFFIXES, list_images, read_images
+from utils.images.image_files import IMAGE_SUFFIXES, list_images
+from utils.images.sources import read_images
 
 CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"
 # Share of mask pixels that may have values which are not on record, e.g. of smoothed borders.
@@ -68,7 +70,7 @@ def prepare_data(name, data_dir, *, files=None, command=""):
         stacks, inputs = find_stacks(files, data_set, unpacked)
         notes = _convert_stacks(stacks, folder, data_set)
         shutil.rmtree(unpacked, ignore_errors=True)
-        train, test = load_train_and_test(folder)
+        train, test = load_image_sets(folder)
         surveys = survey_data(folder)
         draw_data(folder / PICTURE_NAME, train, test)
         card = data_card(data_set, survey_table(surveys), inputs=inputs, notes=notes, command=command)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.images.image_files import Source, list_images, read_images
+from utils.images.image_files import ImageName, list_images
 from utils.images.intensity import dtype_range
+from utils.images.sources import read_images
 from utils.pictures.charts import draw_pairs
 
 PARTS = ("train", "val", "test")
@@ -101,7 +102,7 @@ def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
                 survey.n_unreadable += 1
                 continue
             for number, page in enumerate(pages):
-                survey.add(str(Source(path.name, number if len(pages) > 1 else None)), page)
+                survey.add(str(ImageName(path.name, number if len(pages) > 1 else None)), page)
         surveys.append(survey)
     return surveys
 
@@ -221,7 +222,7 @@ def draw_data(path, train, test, *, validation=None, intensity_range=None):
             image = part.x[number]
             images.append(image)
             masks.append(np.zeros((*image.shape[:-1], 1), np.uint8) if part.y is None else part.y[number])
-            titles.append(f"{name}: {part.sources[number]}")
+            titles.append(f"{name}: {part.names[number]}")
     if intensity_range is None and dtype_range(images[0].dtype) != (0.0, 255.0):
         low, high = min(image.min() for image in images), max(image.max() for image in images)
         intensity_range = (float(low), float(high)) if low < high else None

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.data_folder import pair_by_name
+from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
 from utils.files import atomic_folder
-from utils.images.axes import plain_channels, stacked_pages
-from utils.images.datasets import ZARR_SUFFIX
-from utils.images.image_files import ImageWriter, Source, list_images, read_images, reading
+from utils.images.image_files import ImageName, is_zarr, list_images
+from utils.images.sources import open_sources, read_images
+from utils.images.writing import ImageWriter
 
 KINDS = ("binary", "classes", "instances")
 # More ids than that are instances and not classes, unless they are assigned one by one.
@@ -56,13 +56,14 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
     """
     check_choice("the kind of masks", kind, KINDS)
     labels, images = Path(labels), Path(images)
-    pages_of = lru_cache(maxsize=1)(partial(_read_labels, dataset=datasets[0]))
+    pages_of = lru_cache(maxsize=1)(partial(read_images, dataset=datasets[0]))
     pairs, problems = _pairs(labels, images, pages_of)
     counts, touching = Counter(), 0
     for image_path, label_path, page in pairs:
         try:
             pages = _chosen(pages_of(label_path), page)
-            sizes = [image.shape[:2] for image in read_images(image_path, dataset=datasets[1])]
+            opened = open_sources(image_path, dataset=datasets[1])
+            sizes = [source.shape[1:3] for source in opened for _ in range(source.shape[0])]
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -73,12 +74,12 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
             touching += _touching_pixels(label, background) if kind == "binary" else 0
     raise_problems(str(labels), list(dict.fromkeys(problems)))
     new_values, dtype = _new_values(counts, kind, classes, background)
-    sources = [
-        Source(image_path.name, number if page is None else None)
+    names = [
+        ImageName(image_path.name, number if page is None else None)
         for image_path, label_path, page in pairs
         for number in range(len(_chosen(pages_of(label_path), page)))
     ]
-    with atomic_folder(target) as folder, ImageWriter([folder], sources) as writer:
+    with atomic_folder(target) as folder, ImageWriter([folder], names) as writer:
         for _, label_path, page in pairs:
             for label in _chosen(pages_of(label_path), page):
                 writer.write(_replaced(label, new_values, dtype))
@@ -131,9 +132,8 @@ def _pairs(labels, images, pages_of):
         return [], [f"{images} holds no images to pair with"]
     if not labels.exists():
         return [], ["it does not exist"]
-    if labels.is_dir() and labels.suffix.lower() != ZARR_SUFFIX:
-        paths = sorted(labels.glob("*.npy")) or list_images(labels)
-        pairs, problems = pair_by_name(image_paths, paths)
+    if labels.is_dir() and not is_zarr(labels):
+        pairs, problems = pair_by_name(image_paths, list_images(labels))
         return [(image, path, None) for image, path in pairs], problems
     if len(image_paths) == 1:
         return [(image_paths[0], labels, None)], []
@@ -144,17 +144,6 @@ def _pairs(labels, images, pages_of):
     if n_slices != len(image_paths):
         return [], [f"it has {n_slices} slices, but {images} holds {len(image_paths)} images"]
     return [(image, labels, number) for number, image in enumerate(image_paths)], []
-
-
-def _read_labels(path, *, dataset):
-    """Read the slices of a label file, each ``(y, x, c)``."""
-    if path.suffix.lower() != ".npy":
-        return read_images(path, dataset=dataset)
-    with reading(path):
-        array = np.load(path)
-        if array.ndim not in (2, 3):
-            raise ValueError(f"it has the shape {array.shape}, wanted (y, x) or (z, y, x)")
-    return [plain_channels(page, path.name) for page in stacked_pages(array, "ZYX"[-array.ndim :])]
 
 
 def _chosen(pages, page):

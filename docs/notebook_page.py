@@ -208,7 +208,7 @@ from utils.metrics.pixels import probability_to_mask
 highest_class = max(1, N_CLASSES - 1)
 shown, stage = (ensemble, "full_image/ensemble") if ENSEMBLE else (merged, "per_image/none")
 for number in sorted({0, len(test) // 2, len(test) - 1}):
-    pictures = {f"{test.sources[number]}": to_unit_range(test.x[number], INTENSITY_RANGE)}
+    pictures = {f"{test.names[number]}": to_unit_range(test.x[number], INTENSITY_RANGE)}
     pictures["probability"] = shown[number]
     pictures["prediction"] = probability_to_mask(shown[number]) / highest_class
     if test.y is not None:

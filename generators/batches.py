@@ -7,7 +7,7 @@ import numpy as np
 
 from generators.probability_map import ProbabilityMap, class_weights
 from utils.images.intensity import black_and_white, network_scale, scale_in_place
-from utils.images.lazy_images import StoredImage
+from utils.images.lazy_images import LazyImage
 from utils.images.padding import pad_to
 
 
@@ -24,7 +24,7 @@ class PairBatches(keras.utils.PyDataset):
     ----------
     generator : ImageDataGenerator or VoxelDataGenerator
         Draws one sample at a time.
-    x, y : sequence of numpy.ndarray or StoredImage
+    x, y : sequence of numpy.ndarray or LazyImage
         Images and masks, channels last, in memory or on disk.
     batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
         As ``flow`` of the generator.
@@ -192,7 +192,7 @@ class PairBatches(keras.utils.PyDataset):
 
 
 def _padded(array, shape):
-    return array.padded_to(shape) if isinstance(array, StoredImage) else pad_to(array, shape)[0]
+    return array.padded_to(shape) if isinstance(array, LazyImage) else pad_to(array, shape)[0]
 
 
 def train_and_validation_batches(

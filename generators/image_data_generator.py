@@ -9,7 +9,7 @@ from generators.geometry import PartedResampling, Resampling, rotation, scale, s
 from generators.pair_generator import PairGenerator
 from generators.probability_map import random_corner
 from generators.streams import Streams
-from utils.data.stored_data_folder import open_image_set
+from utils.data.data_folder import open_image_set
 from utils.images.lazy_images import CACHE_BYTES
 
 RIGHT_ANGLE_TURNS = [np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
@@ -141,7 +141,7 @@ class ImageDataGenerator(PairGenerator):
 
         Parameters
         ----------
-        x : sequence of numpy.ndarray or StoredImage
+        x : sequence of numpy.ndarray or LazyImage
             Images ``(y, x, c)``, a list or an array ``(n, y, x, c)``.
         y : sequence of numpy.ndarray
             Masks ``(y, x, 1)``, classes as integers.
@@ -208,7 +208,7 @@ class ImageDataGenerator(PairGenerator):
 
         Names and sizes are checked at once; pixels are read by the workers when a batch needs them. Given the same
         seed, the batches are bit for bit those of ``flow`` on the loaded images. Validation images out of the same
-        folder: split what `utils.data.stored_data_folder.open_image_set` returns, and give the parts to ``flow``.
+        folder: split what `utils.data.data_folder.open_image_set` returns, and give the parts to ``flow``.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class ImageDataGenerator(PairGenerator):
             Holds ``x/`` (or ``x/x/``) with images and ``y/`` (or ``y/y/``) with masks, e.g. ``data/train``: every page
             of every file is an image.
         channels, n_classes, mask_values, image_dataset, mask_dataset, cache_bytes
-            As `utils.data.stored_data_folder.open_image_set`.
+            As `utils.data.data_folder.open_image_set`.
         intensity_range, workers
             As ``flow``.
         **flow
@@ -229,7 +229,7 @@ class ImageDataGenerator(PairGenerator):
         Raises
         ------
         ValueError
-            As `utils.data.stored_data_folder.open_image_set` and ``flow``.
+            As `utils.data.data_folder.open_image_set` and ``flow``.
         """
         options = {"channels": channels, "n_classes": n_classes, "mask_values": mask_values, "volumes": False}
         options |= {"image_dataset": image_dataset, "mask_dataset": mask_dataset, "cache_bytes": cache_bytes}

@@ -40,7 +40,7 @@ class ProbabilityMap:
 
     Parameters
     ----------
-    mask : numpy.ndarray or StoredImage
+    mask : numpy.ndarray or LazyImage
         ``(y, x, 1)`` or ``(z, y, x, 1)``; all but 0 is foreground. Kept, not copied.
     weights : tuple of float
         ``(foreground, background)``, e.g. ``(0.94, 0.06)``.

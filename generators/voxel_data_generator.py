@@ -12,7 +12,7 @@ from generators.probability_map import random_corner
 from generators.streams import Streams
 from generators.voxel_geometry import in_space, keeps_slices, right_angle_turn, scale_in_space, shift_in_space
 from generators.voxel_resampling import volume_resampling
-from utils.data.stored_data_folder import open_image_set
+from utils.data.data_folder import open_image_set
 from utils.images.lazy_images import CACHE_BYTES
 
 
@@ -155,7 +155,7 @@ class VoxelDataGenerator(PairGenerator):
 
         Parameters
         ----------
-        x : sequence of numpy.ndarray or StoredImage
+        x : sequence of numpy.ndarray or LazyImage
             Volumes ``(z, y, x, c)``, a list (of views, of arrays on disk) or an array ``(n, z, y, x, c)``.
         y : sequence of numpy.ndarray
             Masks ``(z, y, x, 1)``, classes as integers.
@@ -222,7 +222,7 @@ class VoxelDataGenerator(PairGenerator):
 
         Names and sizes are checked at once; pixels are read by the workers when a batch needs them. Given the same
         seed, the batches are bit for bit those of ``flow`` on the loaded volumes. Validation volumes out of the same
-        folder: split what `utils.data.stored_data_folder.open_image_set` returns, and give the parts to ``flow``.
+        folder: split what `utils.data.data_folder.open_image_set` returns, and give the parts to ``flow``.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ class VoxelDataGenerator(PairGenerator):
             Holds ``x/`` (or ``x/x/``) with volumes and ``y/`` (or ``y/y/``) with masks, e.g. ``data/train``: files
             of several slices, or one slice a file, which together are one volume.
         channels, n_classes, mask_values, image_dataset, mask_dataset, cache_bytes
-            As `utils.data.stored_data_folder.open_image_set`.
+            As `utils.data.data_folder.open_image_set`.
         intensity_range, workers
             As ``flow``.
         **flow
@@ -243,7 +243,7 @@ class VoxelDataGenerator(PairGenerator):
         Raises
         ------
         ValueError
-            As `utils.data.stored_data_folder.open_image_set` and ``flow``.
+            As `utils.data.data_folder.open_image_set` and ``flow``.
         """
         options = {"channels": channels, "n_classes": n_classes, "mask_values": mask_values, "volumes": True}
         options |= {"image_dataset": image_dataset, "mask_dataset": mask_dataset, "cache_bytes": cache_bytes}

@@ -13,10 +13,10 @@ from sharing.network_description import DESCRIPTION_NAME, README_NAME, describe_
 from utils.data.image_set import ImageSet
 from utils.errors import raise_problems
 from utils.files import atomic_folder, check_free, write_text
-from utils.images.image_files import read_images
 from utils.images.intensity import black_and_white, to_network_input
 from utils.images.normalisation import stretch_each
 from utils.images.padding import pad_to
+from utils.images.sources import read_images
 from utils.prediction.predictor import load_trained
 from utils.runs.finished_run import find_network, stored_range
 

@@ -4,14 +4,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tifffile
 
 from sharing.network_description import voxel_size
-from utils.data.data_folder import pair_by_name
+from utils.data.pairing import pair_by_name
 from utils.errors import check_choice
 from utils.files import read_json
 from utils.images.image_files import list_images
-from utils.images.sources import stored_pages
+from utils.images.sources import open_sources
 from utils.runs.record import recorded_origin
 
 # Folders that a prediction of a run may have.
@@ -65,7 +64,7 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
     size, layers = voxel_size(settings, 3), []
     datasets = {"image": settings.get("IMAGE_DATASET"), "truth": settings.get("MASK_DATASET")}
     for part, files in (given | found).items():
-        opened = [_stored(path, part, datasets[part]) if part in datasets else _saved(path) for path in files]
+        opened = [_opened(path, part, datasets.get(part)) for path in files]
         layers += _layers(part, opened, size)
     return layers, notes
 
@@ -146,37 +145,21 @@ def _list(folder):
     return list_images(folder) if folder.is_dir() else []
 
 
-def _saved(path):
-    """Return name, shape of a page, dtype and readers of a file that the run wrote."""
-    with tifffile.TiffFile(path) as tif:
-        page, count = tif.pages.first, len(tif.pages)
-        shape, dtype = page.shape, page.dtype
-    return path.name, shape, dtype, [partial(_read_saved, path, number) for number in range(count)]
+def _opened(path, part, dataset):
+    """Return name, shape of a page, dtype and readers of the pages of an image, a mask or a prediction."""
+    sources = open_sources(path, dataset=dataset)
+    channels = sources[0].shape[-1]
+    # A mask or label image that is stored in colour is looked at in its first channel.
+    in_colour = channels > 1 and part in ("image", "probability")
+    shape = sources[0].shape[1:3] + ((channels,) if in_colour else ())
+    channel = slice(None) if in_colour else 0
+    readers = [partial(_read_page, source, page, channel) for source in sources for page in range(source.shape[0])]
+    return path.name, shape, sources[0].dtype, readers
 
 
-def _read_saved(path, number, channel=None):
-    page = tifffile.imread(path, key=number)
-    return page if channel is None else page[..., channel]
-
-
-def _stored(path, part, dataset):
-    """Return name, shape of a page, dtype and readers of an image or mask of the data folder."""
-    found = stored_pages(path, dataset=dataset)
-    channels = found[0].shape[-1] if part == "image" else 1
-    shape = found[0].shape[1:3] + ((3,) if channels == 3 else ())
-    readers = [partial(_read_stored, pages, number, channels) for pages in found for number in range(pages.shape[0])]
-    return path.name, shape, found[0].dtype, readers
-
-
-def _read_stored(pages, number, channels):
-    """Read a page out of the blocks that it lies in."""
-    found = np.zeros(pages.shape[1:], pages.dtype)
-    depth = pages.block_shape[0]
-    for block in pages.block_numbers():
-        if block[0] == number // depth:
-            _, rows, columns = pages.block_window(block)
-            found[rows, columns] = pages.read_block(block)[number % depth]
-    return found if channels == 3 else found[..., 0]
+def _read_page(source, page, channel):
+    _, height, width, _ = source.shape
+    return source.read([slice(page, page + 1), slice(0, height), slice(0, width)])[0, ..., channel]
 
 
 def _layers(part, files, size):
@@ -211,7 +194,7 @@ def _per_class(layer):
         | {
             "name": f"{layer['name']}, channel {channel}",
             "shape": layer["shape"][:-1],
-            "pages": [partial(read.func, *read.args, channel) for read in layer["pages"]],
+            "pages": [partial(read.func, *read.args[:-1], channel) for read in layer["pages"]],
         }
         for channel in range(count)
     ]

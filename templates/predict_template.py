@@ -84,7 +84,7 @@ settings = apply_overrides(globals(), args.set)
 from itertools import repeat
 
 from utils.data.checks import check_same_size
-from utils.data.new_images import load_new_images
+from utils.data.data_folder import load_new_images
 from utils.post_processing.across_slices import remove_small_objects
 from utils.post_processing.checks import check_post_processing
 from utils.post_processing.gradient_watershed import gradient_watershed

@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from PIL import Image
 
-from utils.images.image_files import list_images, read_images
+from utils.images.image_files import list_images
+from utils.images.sources import read_images
 from utils.pictures.charts import FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
 from utils.pictures.figures import new_figure
 

@@ -7,8 +7,8 @@ import pytest
 from fake_volume_network import blobs, make_job
 
 from block_wise.labels import label_blocks
+from block_wise.results import create_volume, read_box, write_box
 from block_wise.runner import block_workers
-from block_wise.zarr_arrays import create_volume, read_box, write_box
 from utils.metrics.components import connected_components, sizes_of
 
 

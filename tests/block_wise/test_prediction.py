@@ -12,9 +12,9 @@ from block_wise.job import begin_blocks
 from block_wise.network import network_of_run
 from block_wise.post_processing import draw_blocks, mask_blocks, z_filter_blocks
 from block_wise.prediction import dry_run_blocks, predict_blocks
+from block_wise.results import read_box
 from block_wise.runner import block_workers
 from block_wise.truth import score_blocks
-from block_wise.zarr_arrays import read_box
 from utils.metrics.pixels import probability_to_mask
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.protocols import predict_blended, predict_crops
@@ -190,6 +190,6 @@ def test_a_picture_of_the_middle(tmp_path, here):
     job = make_job(tmp_path, blobs((10, 30, 40)), CROP, BLOCK)
     begin_blocks(job, {})
     mask = mask_blocks(job, here, predict_blocks(job, here))
-    truth = score_blocks(job, here, mask, job.volume)
+    truth = score_blocks(job, here, mask, job.volume, ids=True)
     draw_blocks(tmp_path / "middle.png", job, mask, truth=truth)
     assert (tmp_path / "middle.png").stat().st_size > 1000

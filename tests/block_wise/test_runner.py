@@ -15,8 +15,8 @@ from block_wise.job import begin_blocks
 from block_wise.labels import label_blocks
 from block_wise.post_processing import mask_blocks, z_filter_blocks
 from block_wise.prediction import predict_blocks
+from block_wise.results import UnreadableBlock, read_box
 from block_wise.runner import Task, block_workers, run_tasks
-from block_wise.zarr_arrays import UnreadableBlock, read_box
 
 
 def run_here(tasks, **options):

@@ -12,10 +12,10 @@ from block_wise.checks import check_stages
 from block_wise.job import begin_blocks
 from block_wise.post_processing import mask_blocks
 from block_wise.prediction import predict_blocks
+from block_wise.results import read_box
 from block_wise.runner import block_workers
-from block_wise.truth import class_of_values, score_blocks
+from block_wise.truth import score_blocks
 from block_wise.volumes import VolumeAddress
-from block_wise.zarr_arrays import read_box
 from utils.metrics.pixels import confusion_matrix
 
 SHAPE, CROP, BLOCK = (10, 30, 30), (6, 16, 16, 1), (8, 24, 24)
@@ -62,27 +62,20 @@ def test_scores_are_those_of_the_classes(tmp_path, here, n_classes, stored):
     assert np.array_equal(scored.read(box)[..., 0], expected[box])
 
 
-def test_numbers_of_instances_are_foreground(tmp_path, here):
+def test_ids_of_objects_are_foreground_if_that_is_said(tmp_path, here):
     volume = blobs(SHAPE)
     numbers = np.where(volume > 140, np.arange(volume.size).reshape(SHAPE), 0).astype(np.uint32)
     truth = write_truth(tmp_path, numbers)
     job = make_job(tmp_path, volume, CROP, BLOCK)
-    check_stages(job, truth=truth)
+    with pytest.raises(ValueError, match=r"the truth: truth\.zarr holds the values .* 2 in all .*MASK_IDS=True"):
+        check_stages(job, truth=truth)
+    check_stages(job, truth=truth, ids=True)
     mask = mask_of(job, here)
-    scored = score_blocks(job, here, mask, truth)
+    scored = score_blocks(job, here, mask, truth, ids=True)
     found = read_box(mask, (slice(None),) * 3)
     assert np.array_equal(scored.confusion, confusion_matrix(numbers > 0, found))
     box = (slice(0, 10), slice(0, 30), slice(0, 30))
     assert np.array_equal(scored.read(box)[..., 0], numbers > 0)
-
-
-def test_values_that_are_no_classes():
-    for values, n_classes in [((1, 2, 3), 1), ((0, 255), 3), ((0, 1, 2, 3), 3)]:
-        with pytest.raises(
-            ValueError, match=f"the truth t holds the values .* not those of {max(2, n_classes)} classes"
-        ):
-            class_of_values(values, n_classes, "t")
-    assert class_of_values([255], 1, "t") == {255: 1} and class_of_values([0], 1, "t") == {0: 0}
 
 
 def test_a_truth_that_comes_after_the_mask_or_is_replaced_is_counted(tmp_path, here):
@@ -107,9 +100,9 @@ def test_a_truth_that_comes_after_the_mask_or_is_replaced_is_counted(tmp_path, h
     ("array", "said"),
     [
         (np.zeros((9, 30, 30), np.uint8), r"truth\.zarr is \(9, 30, 30\) \(z, y, x\), but the volume \(10, 30, 30\)"),
-        (np.zeros((*SHAPE, 3), np.uint8), r"truth\.zarr is in colour"),
+        (np.arange(3 * 9000, dtype=np.uint8).reshape(*SHAPE, 3), r"truth\.zarr has 3 channels, but 1 is wanted"),
         (np.full(SHAPE, np.nan, np.float32), "holds NaN"),
-        (np.arange(9000).reshape(SHAPE) % 3 + 1, "holds the values 1 2 3, which are not those of 2 classes"),
+        (np.arange(9000).reshape(SHAPE) % 3 + 1, r"truth\.zarr holds the values 1 2 3, expected 2 in all"),
     ],
     ids=["size", "colour", "nan", "values"],
 )
@@ -126,11 +119,11 @@ def test_a_truth_of_several_arrays_needs_a_name(tmp_path):
         group.create_array(name, data=np.zeros(SHAPE, np.uint8))
     job = make_job(tmp_path, blobs(SHAPE), CROP, BLOCK)
     with pytest.raises(
-        ValueError, match=r"the truth: truth\.zarr does not hold one array.* Give the name .* MASK_DATASET"
+        ValueError, match=r"the truth: truth\.zarr .*it holds a .*say which \(IMAGE_DATASET, MASK_DATASET"
     ):
         check_stages(job, truth=VolumeAddress(str(tmp_path / "truth.zarr")))
     check_stages(job, truth=VolumeAddress(str(tmp_path / "truth.zarr"), "b"))
-    with pytest.raises(ValueError, match="has no array c.*MASK_DATASET"):
+    with pytest.raises(ValueError, match="it has no dataset c; it holds a"):
         check_stages(job, truth=VolumeAddress(str(tmp_path / "truth.zarr"), "c"))
 
 

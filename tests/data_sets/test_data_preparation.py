@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_sets.data_preparation import prepare_data
 from data_sets.public_data import CASSER_FOLDERS, LUCCHI_FILES, PUBLIC_DATA, File, Stack
-from utils.data.data_folder import load_train_and_test
+from utils.data.data_folder import load_image_sets
 
 TRAIN, TEST = (12, 20, 30), (11, 18, 24)
 FOLDERS = ("train/x", "train/y", "test/x", "test/y")
@@ -83,7 +83,7 @@ def check_content(data_dir):
         assert names == [f"{place[-1]}_{number:04d}.png" for number in range(len(expected))]
         found = np.stack([np.asarray(Image.open(data_dir / place / name)) for name in names])
         assert found.dtype == np.uint8 and np.array_equal(found, expected)
-    train, test = load_train_and_test(data_dir)
+    train, test = load_image_sets(data_dir)
     assert (len(train), len(test), train.mask_values) == (12, 11, (0, 255))
 
 

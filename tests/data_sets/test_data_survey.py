@@ -6,7 +6,9 @@ import tifffile
 from PIL import Image
 
 from data_sets.data_survey import draw_data, survey_data, survey_notes, survey_table
-from utils.data.data_folder import load_train_and_test
+from utils.data.data_folder import load_image_sets
+
+WITH_VALIDATION = {"train": False, "val": False, "test": True}
 
 
 def gradient(number, dtype=np.uint8):
@@ -86,7 +88,7 @@ def test_validation_images_are_looked_at_too(data_dir, monkeypatch):
     surveys = survey_data(data_dir)
     assert [survey.name for survey in surveys] == ["train/x", "train/y", "val/x", "val/y", "test/x", "test/y"]
     assert surveys[2].high == 130 and survey_notes(surveys) == []
-    train, validation, test = load_train_and_test(data_dir, validation=True)
+    train, validation, test = load_image_sets(data_dir, WITH_VALIDATION)
     assert [len(part) for part in (train, validation, test)] == [3, 2, 3]
     titles = []
     monkeypatch.setattr("data_sets.data_survey.draw_pairs", lambda *_, **options: titles.extend(options["titles"]))
@@ -99,7 +101,7 @@ def test_validation_images_are_looked_at_too(data_dir, monkeypatch):
     assert "A test image that is trained on or validated with makes" in notes_of(data_dir)[0]
     (data_dir / "val" / "y" / "im_1.png").unlink()
     with pytest.raises(ValueError, match="val/: no mask for im_1.png"):
-        load_train_and_test(data_dir, validation=True)
+        load_image_sets(data_dir, WITH_VALIDATION)
 
 
 def test_equal_images_in_one_part_say_nothing_of_tests(data_dir):
@@ -131,9 +133,9 @@ def test_dark_16_bit_images_and_no_truth(data_dir):
 def test_the_picture_shows_images_and_outlines(data_dir, tmp_path):
     for number in range(3):
         Image.fromarray(gradient(1000 + number, np.uint16)).save(data_dir / "train" / "x" / f"im_{number}.png")
-    train, test = load_train_and_test(data_dir)
+    train, test = load_image_sets(data_dir)
     draw_data(tmp_path / "with.png", train, test)
-    draw_data(tmp_path / "without.png", train, test.__class__(test.x, None, test.sources, test.mask_values))
+    draw_data(tmp_path / "without.png", train, test.__class__(test.x, None, test.names, test.mask_values))
     with_outlines, without = (
         np.asarray(Image.open(tmp_path / name))[..., :3].astype(int) for name in ("with.png", "without.png")
     )

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data_sets.label_import import import_labels, parse_classes
 from utils.data.data_folder import load_image_set
-from utils.images.image_files import read_images
+from utils.images.sources import read_images
 
 # Three slices of 6 x 8: ids 5 and 7 touch, 70000 is alone.
 LABELS = np.zeros((3, 6, 8), np.uint32)
@@ -155,7 +155,7 @@ def test_mistakes_in_what_is_asked_for(images, tmp_path):
         import_labels(labels, tmp_path / "nowhere", tmp_path / "y", **options)
     with pytest.raises(ValueError, match="it has 2 slices, but .*x holds 3 images"):
         import_labels(write_labels(tmp_path / "two.tif", LABELS[:2]), images, tmp_path / "y", **options)
-    with pytest.raises(ValueError, match=r"flat.npy cannot be read: it has the shape \(8,\)"):
+    with pytest.raises(ValueError, match=r"flat.npy cannot be read: the axes of the shape \(8,\) are unknown"):
         import_labels(write_labels(tmp_path / "flat.npy", LABELS[0, 0]), images, tmp_path / "y", **options)
     with pytest.raises(ValueError, match=r"2 problems in ids without a class; .* rest:0: 7 \(12 pix.*70000 \(1 pix"):
         import_labels(labels, images, tmp_path / "y", classes={0: 0, 5: 1}, **options)

@@ -102,7 +102,7 @@ def numbers_of(patches):
 def test_patches_are_almost_all_foreground_or_background():
     kept = keep_clear_patches(patches_of([1.0, 0.8, 0.79, 0.21, 0.2, 0.0]))
     assert numbers_of(kept) == [0, 1, 4, 5]
-    assert kept.sources == ["0.tif", "1.tif", "4.tif", "5.tif"]
+    assert kept.names == ["0.tif", "1.tif", "4.tif", "5.tif"]
     assert numbers_of(keep_clear_patches(patches_of([0.5, 0.1]), foreground_above=0.5)) == [0, 1]
 
 

@@ -107,7 +107,7 @@ def check_volumes_hold_crop(volumes, crop_shape, *, what):
     sizes = [volume.shape[:3] for volume in volumes.x]
     problems = [
         f"{source} is {' x '.join(map(str, size))} (z, y, x)"
-        for source, size in zip(volumes.sources, sizes, strict=True)
+        for source, size in zip(volumes.names, sizes, strict=True)
         if any(have < wanted for have, wanted in zip(size, crop, strict=True))
     ]
     fitting = tuple(min(column) for column in zip(crop, *sizes, strict=True))
@@ -153,10 +153,10 @@ def check_same_size(images, *, why, remedy):
     ValueError
         If sizes differ; the message names two images.
     """
-    for image, source in zip(images.x, images.sources, strict=True):
+    for image, source in zip(images.x, images.names, strict=True):
         if image.shape != images.x[0].shape:
             raise ValueError(
-                f"{source} is {image.shape[0]}x{image.shape[1]} and {images.sources[0]} "
+                f"{source} is {image.shape[0]}x{image.shape[1]} and {images.names[0]} "
                 f"{images.x[0].shape[0]}x{images.x[0].shape[1]}, but {why}. {remedy}"
             )
 

@@ -1,114 +1,76 @@
-"""Reading a data folder: images and masks paired by name, mask values made classes, all problems said at once."""
+"""Reading a data folder, at once or when needed: files are opened, paired and checked, mask values become classes.
 
-import os
-import re
-from collections import Counter
-from dataclasses import dataclass, field
+Both ways open the same headers and finish the same pixels, so they give the same arrays and refuse the same files.
+"""
+
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from utils.data.image_set import ImageSet
+from utils.data.mask_classes import MANY_VALUES, class_values, to_classes, values_in
+from utils.data.paired_sources import ReadingOptions, as_volumes, channel_problem, names_of, open_files, open_pairs
+from utils.data.pairing import equal_name_problems
 from utils.errors import raise_problems
-from utils.images.image_files import Source, VolumeSource, list_images, read_images
+from utils.images.axes import plain_channels
+from utils.images.image_files import FORMATS, list_images
 from utils.images.intensity import intensity_problem
+from utils.images.lazy_images import CACHE_BYTES, BlockCache, LazyImage
 
-# More different values than any mask has classes: enough to tell that a file is a picture and not a mask.
-MANY_VALUES = 256
+# Name of each part of a data folder, and whether its y/ may be missing.
+TRAIN_AND_TEST = {"train": False, "test": True}
 
 
-def load_train_and_test(data_dir, *, channels=1, n_classes=1, intensity_range=None, validation=False):
-    """Read ``train/`` and ``test/`` of a data folder and list the problems of both at once.
-
-    Images keep their stored dtype. Masks may hold any values, as many as there are classes: the smallest becomes
-    class 0.
+def load_image_sets(data_dir, parts=TRAIN_AND_TEST, **reading):
+    """Read the images and masks of a data folder and list every problem at once.
 
     Parameters
     ----------
     data_dir : str or Path
-        Holds ``train/x train/y test/x`` and, where there is ground truth, ``test/y``.
-    channels, n_classes, intensity_range
-        As ``load_image_set``.
-    validation : bool
-        True reads ``val/x val/y`` too.
+        Holds a folder for each part, with ``x/`` (or ``x/x/``) and ``y/`` (or ``y/y/``).
+    parts : dict of str to bool
+        Name of each part, and whether its ``y/`` may be missing.
+    **reading
+        As `ReadingOptions`.
 
     Returns
     -------
-    train, test : ImageSet
-        Or ``train, val, test``.
+    list of ImageSet
+        One for each part, images ``(y, x, c)`` or volumes ``(z, y, x, c)`` in their stored dtype; ``y`` is None without
+        masks.
 
     Raises
     ------
     ValueError
-        With all problems found.
+        If a folder is missing, there are no images, names do not pair, files are broken, sizes, channels or dtypes
+        differ from what they must be, or masks hold more values than there are classes. All problems are listed.
     """
-    names = ("train", "val", "test") if validation else ("train", "test")
-    parts = _read_parts(data_dir, names, channels=channels, intensity_range=intensity_range)
-    return _with_classes(str(data_dir), parts, n_classes)
+    options = ReadingOptions(**reading)
+    problems, loaded, found = [], [], {}
+    for name, masks_optional in parts.items():
+        in_part = []
+        pairs = open_pairs(Path(data_dir) / name, options, masks_optional, in_part)
+        loaded.append(_read_pairs(pairs, options, in_part))
+        for mask_name, mask in zip(loaded[-1].names, loaded[-1].y or (), strict=False):
+            found[f"{name}/: mask of {mask_name}"] = tuple(values_in(mask)[:MANY_VALUES])
+        problems += [f"{name}/: {problem}" for problem in in_part]
+    values, wrong = class_values(found, options.n_classes)
+    raise_problems(str(data_dir), problems + wrong)
+    return [images.with_classes(values) for images in loaded]
 
 
-def load_train_and_test_volumes(
-    data_dir, *, channels=1, n_classes=1, intensity_range=None, image_dataset=None, mask_dataset=None
-):
-    """Read the volumes of ``train/`` and ``test/`` and list the problems of both at once.
-
-    A folder of slices (one image a file) is one volume, in the natural order of the names. Files that hold several
-    slices (multi-page tif, hdf5, zarr) are a volume each.
-
-    Parameters
-    ----------
-    data_dir, channels, n_classes, intensity_range
-        As ``load_train_and_test``.
-    image_dataset, mask_dataset : str, optional
-        Names of the arrays in hdf5 and zarr files that hold several.
-
-    Returns
-    -------
-    train, test : ImageSet
-        Of volumes ``(z, y, x, c)``, masks ``(z, y, x, 1)`` and `VolumeSource`.
-
-    Raises
-    ------
-    ValueError
-        With all problems found.
-    """
-    settings = {"channels": channels, "intensity_range": intensity_range, "one_volume": True}
-    datasets = {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
-    parts = _read_parts(data_dir, ("train", "test"), **settings, **datasets)
-    for part in parts:
-        part.problems += _slice_problems(part)
-    return [_stacked(pages) for pages in _with_classes(str(data_dir), parts, n_classes)]
-
-
-def load_image_set(
-    folder,
-    *,
-    channels=1,
-    n_classes=1,
-    intensity_range=None,
-    masks_optional=False,
-    volumes=False,
-    image_dataset=None,
-    mask_dataset=None,
-):
-    """Read ``folder/x`` and ``folder/y``, pair them by name and list every problem at once.
+def load_image_set(folder, *, masks_optional=False, **reading):
+    """Read ``folder/x`` and ``folder/y``, as `load_image_sets` reads a part of a data folder.
 
     Parameters
     ----------
     folder : str or Path
-        Holds ``x/`` (or ``x/x/``) and ``y/`` (or ``y/y/``).
-    channels : int
-        Channels that every image must have.
-    n_classes : int
-        Classes; 1 and 2 both mean background and foreground.
-    intensity_range : tuple of float, optional
-        Stated grey value range, checked against the dtype (see ``to_unit_range``).
+        Holds ``x/`` and ``y/``.
     masks_optional : bool
-        Whether a missing ``y/`` is allowed; then ``ImageSet.y`` is None.
-    volumes : bool
-        Read volumes instead of images.
-    image_dataset, mask_dataset
-        As ``load_train_and_test_volumes``.
+        Whether ``y/`` may be missing.
+    **reading
+        As `ReadingOptions`.
 
     Returns
     -------
@@ -117,223 +79,229 @@ def load_image_set(
     Raises
     ------
     ValueError
-        If a folder is missing, there are no images, names do not pair, files are broken, sizes or channels differ from
-        what they must be, or masks hold more values than there are classes. All problems are listed with their file
-        names.
+        As `load_image_sets`.
     """
-    settings = {"channels": channels, "intensity_range": intensity_range, "masks_optional": masks_optional}
-    datasets = {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
-    part = _read_part(Path(folder), one_volume=volumes, **settings, **datasets)
-    part.problems += _slice_problems(part) if volumes else []
-    images = _with_classes(str(folder), [part], n_classes)[0]
-    return _stacked(images) if volumes else images
+    folder = Path(folder)
+    return load_image_sets(folder.parent, {folder.name: masks_optional}, **reading)[0]
 
 
-@dataclass
-class _Part:
-    """What one folder holds, before its mask values became classes."""
-
-    name: str
-    problems: list = field(default_factory=list)
-    x: list = field(default_factory=list)
-    y: list = field(default_factory=list)
-    sources: list = field(default_factory=list)
-    has_masks: bool = True
-
-
-def _read_parts(data_dir, names, **settings):
-    return [_read_part(Path(data_dir) / name, masks_optional=name == "test", **settings) for name in names]
-
-
-def _read_part(
-    folder,
-    *,
-    channels,
-    intensity_range,
-    masks_optional,
-    one_volume=False,
-    image_dataset=None,
-    mask_dataset=None,
+def open_image_sets(
+    data_dir, parts=TRAIN_AND_TEST, *, mask_values=None, problems=(), cache_bytes=CACHE_BYTES, **reading
 ):
-    part = _Part(folder.name, has_masks=not masks_optional or (folder / "y").is_dir())
-    try:
-        image_paths = list_images(folder / "x")
-        mask_paths = list_images(folder / "y") if part.has_masks else []
-    except FileNotFoundError as error:
-        part.problems.append(str(error))
-        return part
-    part.problems += [f"{folder / 'x'} holds no images (png, tif, hdf5, zarr)"] * (not image_paths)
-    part.problems += _output_name_problems(image_paths)
-    pairs = [(path, None) for path in image_paths]
-    if part.has_masks:
-        pairs, unpaired = pair_by_name(image_paths, mask_paths)
-        part.problems += unpaired
-    for image_path, mask_path in pairs:
-        try:
-            images = read_images(image_path, keep_colour=channels == 3, dataset=image_dataset, one_volume=one_volume)
-            masks = read_images(mask_path, dataset=mask_dataset, one_volume=one_volume) if mask_path else []
-        except ValueError as error:
-            part.problems.append(str(error))
-            continue
-        part.problems += _pair_problems(image_path, images, mask_path, masks, channels, intensity_range)
-        if mask_path and len(images) != len(masks):
-            continue
-        part.x += images
-        part.y += masks
-        part.sources += [Source(image_path.name, page if len(images) > 1 else None) for page in range(len(images))]
-    return part
+    """Open what `load_image_sets` reads, leaving the pixels on disk until they are indexed.
 
-
-def _volume_members(sources):
-    """Group the numbers of pages by the volume they belong to."""
-    if all(source.page is None for source in sources):  # a folder of slices
-        return [list(range(len(sources)))] if sources else []
-    groups = {}
-    for number, source in enumerate(sources):
-        groups.setdefault(source.file, []).append(number)
-    return list(groups.values())
-
-
-def _slice_problems(part):
-    problems = []
-    for members in _volume_members(part.sources):
-        first = members[0]
-        other = next((n for n in members if part.x[n].shape[:2] != part.x[first].shape[:2]), None)
-        if other is not None:
-            names = f"{part.sources[other]} is {_size(part.x[other])}, {part.sources[first]} {_size(part.x[first])}"
-            problems.append(f"{names} (y x x): the slices of a volume must have one size")
-    return problems
-
-
-def _stacked(pages):
-    """Make volumes of the slices of an image set."""
-    images, masks, sources = [], [], []
-    for members in _volume_members(pages.sources):
-        slices = tuple(pages.sources[number] for number in members)
-        if slices[0].page is None:
-            name = slices[0].file if len(slices) == 1 else f"{slices[0].file} to {slices[-1].file}"
-            sources.append(VolumeSource(name, slices))
-        else:
-            sources.append(VolumeSource(slices[0].file))
-        images.append(np.stack([pages.x[number] for number in members]))
-        masks.append(None if pages.y is None else np.stack([pages.y[number] for number in members]))
-    return ImageSet(images, None if pages.y is None else masks, sources, pages.mask_values)
-
-
-def _with_classes(where, parts, n_classes):
-    """Turn the mask values of all parts into classes, by one rule, or raise what is wrong with any of them."""
-    problems = [f"{part.name}/: {problem}" for part in parts for problem in part.problems]
-    found = {
-        f"{part.name}/: mask of {source}": tuple(np.unique(mask)[:MANY_VALUES].tolist())
-        for part in parts
-        for source, mask in zip(part.sources, part.y, strict=False)
-    }
-    values, value_problems = _class_values(found, max(n_classes, 2))
-    raise_problems(where, problems + value_problems)
-    return [
-        ImageSet(part.x, [_to_classes(m, values) for m in part.y] if part.has_masks else None, part.sources, values)
-        for part in parts
-    ]
-
-
-def pair_by_name(image_paths, mask_paths):
-    """Pair images with masks by what their names do not share with the other names of their folder.
-
-    ``testing-0007.png`` pairs with ``testing_groundtruth-0007.png``, ``a.png`` with ``a_mask.png``, ``7.tif`` with
-    ``007.tif``.
+    Names, sizes, channels and dtypes are checked now, from the headers, and so are the pixels of the first image and
+    mask of each part. What only other pixels tell (a broken file, a mask with more values, colours, NaN) is the same
+    error when they are read.
 
     Parameters
     ----------
-    image_paths, mask_paths : list of Path
-        The files of both folders.
+    data_dir, parts
+        As `load_image_sets`.
+    mask_values : tuple of int, optional
+        The stored values of the classes 0, 1, ..., e.g. ``(0, 255)``. Without it masks of the first part are read in
+        their order until as many different values have been seen as there are classes, as a rule one mask.
+    problems : sequence of str
+        What is wrong besides, to be said with the rest.
+    cache_bytes : int
+        What was read last is kept in memory, up to so many bytes for all parts together; more if an image with its mask
+        is larger, so that it is not read again for each crop. 0 keeps nothing.
+    **reading
+        As `ReadingOptions`.
 
     Returns
     -------
-    pairs : list of (Path, Path)
-        In the order of the images.
-    problems : list of str
-        A clause for every file without a partner.
+    list of ImageSet
+        Of `utils.images.lazy_images.LazyImage`.
+
+    Raises
+    ------
+    ValueError
+        As `load_image_sets`.
     """
-    if {path.stem for path in image_paths} == {path.stem for path in mask_paths}:
-        image_keys, mask_keys = ({path.stem: path for path in paths} for paths in (image_paths, mask_paths))
-    else:
-        image_keys, mask_keys = _distinct_parts(image_paths), _distinct_parts(mask_paths)
+    options, problems, opened = ReadingOptions(**reading), list(problems), []
+    for name, masks_optional in parts.items():
+        in_part = []
+        opened.append(open_pairs(Path(data_dir) / name, options, masks_optional, in_part))
+        problems += [f"{name}/: {problem}" for problem in in_part]
+    if mask_values is None and not problems:
+        masks = [source for pair in opened[0] for source in pair.masks or ()]
+        mask_values, wrong = _find_mask_values(masks, options.n_classes)
+        problems += [f"{next(iter(parts))}/: {problem}" for problem in wrong]
+    sets = []
+    if not problems:
+        largest = max(source.n_bytes for pairs in opened for pair in pairs for source in _all_sources(pair))
+        cache = BlockCache(max(cache_bytes, 2 * largest) if cache_bytes else 0)
+        sets = [_lazy_set(pairs, tuple(mask_values), options, cache) for pairs in opened]
+        for name, images in zip(parts, sets, strict=True):
+            problems += [f"{name}/: {problem}" for problem in _problems_of_first(images)]
+    raise_problems(str(data_dir), problems)
+    return sets
+
+
+def open_image_set(folder, **opening):
+    """Open ``folder/x`` and ``folder/y``, as `open_image_sets` opens a part of a data folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds ``x/`` and ``y/``.
+    **opening
+        As `open_image_sets`.
+
+    Returns
+    -------
+    ImageSet
+
+    Raises
+    ------
+    ValueError
+        As `open_image_sets`.
+    """
+    folder = Path(folder)
+    return open_image_sets(folder.parent, {folder.name: False}, **opening)[0]
+
+
+def load_new_images(data_dir, predictor, *, dataset=None):
+    """Read images without masks, as many and as large as there are, and list every problem at once.
+
+    Parameters
+    ----------
+    data_dir : str or Path
+        Holds ``x/`` or ``test/x/`` with the images, or the images themselves.
+    predictor : utils.prediction.predictor.Predictor
+        Says what the images must be like.
+    dataset : str, optional
+        Name of the array in hdf5 and zarr files that hold several.
+
+    Returns
+    -------
+    ImageSet
+        Without masks; images in their stored dtype.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, files are broken, or channels, dtypes or sizes are not as they must be.
+    """
+    places = [Path(data_dir) / part for part in ("x", "test/x")]
+    folder = next((path for path in places if path.is_dir()), Path(data_dir))
+    paths, options = list_images(folder), ReadingOptions(volumes=predictor.is_3d, image_dataset=dataset)
+    problems = [f"there are no images ({FORMATS})"] * (not paths) + equal_name_problems(paths)
+    pairs = as_volumes(open_files([(path, None) for path in paths], options, problems), options, problems)
+    x, names = [], []
+    for pair in pairs:
+        try:
+            images = _pixels(pair.images, partial(_plain, channels=predictor.crop_shape[-1]), options.volumes)
+        except ValueError as error:
+            problems.append(str(error).rstrip("."))
+            continue
+        problem = next(filter(None, map(predictor.problem, images)), None)
+        problems += [f"{pair.images[0].name} {problem}"] if problem else []
+        x += images
+        names += names_of(pair.images, options.volumes)
+    raise_problems(str(folder), problems)
+    return ImageSet(x, None, names, ())
+
+
+def _all_sources(pair):
+    return [*pair.images, *(pair.masks or ())]
+
+
+def _pixels(sources, finish, volumes):
+    """Read sources as images, or as one volume."""
+    if volumes:
+        parts = [finish(source.read(), source) for source in sources]
+        return [parts[0] if len(parts) == 1 else np.concatenate(parts)]
+    return [finish(page, source) for source in sources for page in source.read()]
+
+
+def _read_pairs(pairs, options, problems):
+    """Read the images and masks of a part, whose masks keep their stored values."""
+    x, y, names = [], [], []
+    finish = partial(_finish_image, channels=options.channels, intensity_range=options.intensity_range)
+    for pair in pairs:
+        try:
+            images = _pixels(pair.images, finish, options.volumes)
+            masks = _pixels(pair.masks or [], _grey_mask, options.volumes) if pair.masks else []
+        except ValueError as error:
+            problems.append(str(error).rstrip("."))
+            continue
+        if pair.masks is None or len(images) == len(masks):  # otherwise the headers have told
+            x, y, names = x + images, y + masks, names + names_of(pair.images, options.volumes)
+    has_masks = all(pair.masks is not None for pair in pairs)
+    return ImageSet(x, y if has_masks else None, names, ())
+
+
+def _lazy_set(pairs, mask_values, options, cache):
+    """Return the images and masks of a part, unread."""
+    finish_image = partial(_finish_image, channels=options.channels, intensity_range=options.intensity_range)
+    finish_mask = partial(_finish_mask, values=mask_values)
+    x, y, names = [], [], []
+    for images, masks in pairs:
+        x += _lazy_images(images, options.volumes, finish_image, options.channels, images[0].dtype, cache)
+        y += _lazy_images(masks or [], options.volumes, finish_mask, 1, np.uint8, cache)
+        names += names_of(images, options.volumes)
+    has_masks = all(pair.masks is not None for pair in pairs)
+    return ImageSet(x, y if has_masks else None, names, mask_values)
+
+
+def _lazy_images(sources, volumes, finish, channels, dtype, cache):
+    lazy = partial(LazyImage, finish=finish, channels=channels, dtype=dtype, cache=cache)
+    if volumes:
+        return [lazy(sources)] if sources else []
+    return [lazy([source], page=page) for source in sources for page in range(source.shape[0])]
+
+
+def _find_mask_values(masks, n_classes):
+    """Read masks until they held as many different values as there are classes; return these values, and problems."""
+    found, n_values = {}, max(n_classes, 2)
+    for source in masks:
+        name = f"mask of {source.name}"
+        for number in source.block_numbers():
+            if len(set().union(*found.values())) >= n_values:
+                return class_values(found, n_classes)
+            try:
+                values = values_in(_grey_mask(source.read(source.block_window(number)), source))
+            except ValueError as error:
+                return (), [str(error).rstrip(".")]
+            found[name] = tuple(sorted({*found.get(name, ()), *values}))[:MANY_VALUES]
+    return class_values(found, n_classes)
+
+
+def _problems_of_first(images):
+    """Return what is wrong with the first image or slice of a part and with its mask, which are read."""
     problems = []
-    if len(image_paths) != len(mask_paths):
-        problems.append(f"{len(image_paths)} images but {len(mask_paths)} masks")
-    problems += [f"no mask for {path.name}" for key, path in image_keys.items() if key not in mask_keys]
-    problems += [f"no image for mask {path.name}" for key, path in mask_keys.items() if key not in image_keys]
-    return [(path, mask_keys[key]) for key, path in image_keys.items() if key in mask_keys], problems
-
-
-def _distinct_parts(paths):
-    """Map each stem without its folder's common beginning and end (never cutting a number) to its path."""
-    stems = [path.stem for path in paths]
-    start = re.sub(r"\d+$", "", os.path.commonprefix(stems))
-    end = re.sub(r"\d+$", "", os.path.commonprefix([stem[len(start) :][::-1] for stem in stems]))
-    parts = [stem[len(start) : len(stem) - len(end)] for stem in stems]
-    numbers = [int(part) if part.isdecimal() else part for part in parts]
-    keys = numbers if len(set(numbers)) == len(numbers) else parts  # 1 and 01 are two names
-    return dict(zip(keys, paths, strict=True))
-
-
-def _output_name_problems(paths):
-    counts = Counter(path.stem for path in paths)
-    return [
-        f"{count} images are called {stem} and differ only in their suffix, so their results would share a name"
-        for stem, count in counts.items()
-        if count > 1
-    ]
-
-
-def _pair_problems(image_path, images, mask_path, masks, channels, intensity_range):
-    problems = []
-    found = next((image.shape[-1] for image in images if image.shape[-1] != channels), channels)
-    if found != channels:
-        problems.append(
-            f"{image_path.name} has {found} channel{'s' * (found > 1)}, the crop shape {channels} "
-            f"(end CROP_SHAPE with {found})"
-        )
-    problem = next(filter(None, (intensity_problem(image, intensity_range) for image in images)), None)
-    if problem:
-        problems.append(f"{image_path.name}: {problem}")
-    if mask_path is None:
-        return problems
-    if len(images) != len(masks):
-        problems.append(f"{image_path.name} has {len(images)} pages, its mask {mask_path.name} {len(masks)}")
-    pairs = list(zip(images, masks, strict=False))
-    other = next((pair for pair in pairs if pair[0].shape[:2] != pair[1].shape[:2]), None)
-    if other is not None:
-        image, mask = map(_size, other)
-        problems.append(f"{image_path.name} is {image}, its mask {mask_path.name} {mask} (y x x)")
-    if any(mask.shape[-1] != 1 for mask in masks):
-        problems.append(f"mask {mask_path.name} is in colour; wanted one grey value per class")
+    for array in (images.x[0], *(images.y or ())[:1]):
+        try:
+            np.asarray(array[0] if array.ndim == 4 else array)
+        except ValueError as error:
+            problems.append(str(error).rstrip("."))
     return problems
 
 
-def _size(image):
-    return f"{image.shape[0]}x{image.shape[1]}"
+def _plain(pixels, source, *, channels):
+    return plain_channels(pixels, source.name, keep_colour=channels == 3)
 
 
-def _class_values(found, n_values):
-    """Decide which stored value is which class, from the values of each mask, and say which masks do not fit."""
-    union = {value for values in found.values() for value in values}
-    if union <= set(range(n_values)):  # classes already, even when some do not occur
-        return tuple(range(n_values)), []
-    if len(union) <= n_values:
-        return tuple(sorted(union)), []
-    # The masks to blame are those with values beyond the most common ones.
-    counts = Counter(value for values in found.values() for value in values)
-    expected = {value for value, _ in counts.most_common(n_values)}
-    problems = []
-    for name, values in found.items():
-        if not set(values) <= expected:
-            shown = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
-            problems.append(f"{name} holds the values {shown}, expected {n_values} in all")
-    return tuple(sorted(expected)), problems
+def _finish_image(pixels, source, *, channels, intensity_range):
+    """Return stored pixels of an image as they are used, or raise what is wrong with them."""
+    pixels = _plain(pixels, source, channels=channels)
+    if pixels.shape[-1] != channels:
+        raise ValueError(f"{channel_problem(source.name, pixels.shape[-1], channels)}.")
+    problem = intensity_problem(pixels, intensity_range)
+    if problem:
+        raise ValueError(f"{source.name}: {problem}.")
+    return pixels
 
 
-def _to_classes(mask, values):
-    if len(values) == 1:  # one value that is not 0: foreground everywhere
-        return np.ones(mask.shape, np.uint8)
-    return np.searchsorted(np.asarray(values), mask).astype(np.uint8)
+def _grey_mask(pixels, source):
+    """Return stored pixels of a mask with one channel."""
+    pixels = plain_channels(pixels, source.name)
+    if pixels.shape[-1] != 1:
+        raise ValueError(f"mask {source.name} is in colour; wanted one grey value per class.")
+    return pixels
+
+
+def _finish_mask(pixels, source, *, values):
+    return to_classes(_grey_mask(pixels, source), values, source.name)

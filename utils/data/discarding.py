@@ -39,7 +39,7 @@ def discard_crops(crops, *, min_foreground, cache_dir=None, what="training crops
     --------
     >>> from utils.data.image_set import ImageSet
     >>> masks = [np.full((4, 4, 1), value, np.uint8) for value in (0, 1, 0, 2)]
-    >>> discard_crops(ImageSet(masks, masks, list("abcd"), (0, 1, 2)), min_foreground=0.05).sources
+    >>> discard_crops(ImageSet(masks, masks, list("abcd"), (0, 1, 2)), min_foreground=0.05).names
     2 of 4 training crops kept: at least 5 % foreground.
     ['b', 'd']
     """

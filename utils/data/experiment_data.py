@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from utils.data.checks import check_same_size, check_volumes_hold_crop, check_z_filter_size
-from utils.data.data_folder import load_train_and_test, load_train_and_test_volumes
+from utils.data.data_folder import load_image_sets
 from utils.data.image_set import ImageSet, crop_image_set, split_validation, split_validation_z, with_context
 from utils.images.normalisation import PERCENTILES, measure_intensity_range, readable_range, stretch_each
 
@@ -86,7 +86,7 @@ def load_images(
     Raises
     ------
     ValueError
-        As `utils.data.data_folder.load_train_and_test`, `utils.data.image_set.split_validation`,
+        As `utils.data.data_folder.load_image_sets`, `utils.data.image_set.split_validation`,
         `utils.data.checks.check_z_filter_size`, `utils.data.checks.check_same_size`, and `readable_range` and
         `measure_intensity_range` of `utils.images.normalisation`.
     """
@@ -94,7 +94,7 @@ def load_images(
     stored = {"channels": crop_shape[-1], "n_classes": n_classes}
     stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)
     train, test = (
-        stretch_each(part, normalisation, percentiles=percentiles) for part in load_train_and_test(data_dir, **stored)
+        stretch_each(part, normalisation, percentiles=percentiles) for part in load_image_sets(data_dir, **stored)
     )
     if z_filter_size:
         check_same_size(test, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
@@ -163,7 +163,7 @@ def load_volumes(
     Raises
     ------
     ValueError
-        If ``random_subvolumes`` is negative, or as `utils.data.data_folder.load_train_and_test_volumes`,
+        If ``random_subvolumes`` is negative, or as `utils.data.data_folder.load_image_sets`,
         `utils.data.image_set.split_validation_z`, `utils.data.checks.check_z_filter_size`,
         `utils.data.checks.check_volumes_hold_crop`, and `readable_range` and `measure_intensity_range` of
         `utils.images.normalisation`.
@@ -176,7 +176,7 @@ def load_volumes(
     stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)
     train, test = (
         stretch_each(part, normalisation, percentiles=percentiles)
-        for part in load_train_and_test_volumes(data_dir, **stored)
+        for part in load_image_sets(data_dir, volumes=True, **stored)
     )
     volumes = train
     train, validation = split_validation_z(volumes, validation_split)

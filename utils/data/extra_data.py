@@ -166,7 +166,7 @@ def _names(extra_sets):
 def _with_grey_values_of(dtype, stated, images, extra, measured):
     """Convert images so that their black and white are those of the main set, in its dtype."""
     converted = []
-    for image, source in zip(images.x, images.sources, strict=True):
+    for image, source in zip(images.x, images.names, strict=True):
         own = extra.intensity_range or (stated if image.dtype == dtype else None)
         as_main = image.dtype == dtype and own == stated
         problem = None if as_main and measured else intensity_problem(image, own)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from utils.data.mask_classes import to_classes
 from utils.images.crops import crop_grid, crop_images
-from utils.images.image_files import Source
+from utils.images.image_files import ImageName
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,17 @@ class ImageSet:
         Images ``(y, x, c)``, or volumes ``(z, y, x, c)``, in the dtype they were stored in; sizes may differ.
     y : list of numpy.ndarray or None
         Masks ``(y, x, 1)`` or ``(z, y, x, 1)``, uint8, 0 .. classes - 1; None without ground truth.
-    sources : list of Source or VolumeSource
-        File name and page of each image, or file name or slices of each volume.
+    names : list of ImageName
+        What each image or volume is called.
     mask_values : tuple of int or float
         The stored values that became the classes 0, 1, ...
-    weights : list of numpy.ndarray or StoredImage, or None
+    weights : list of numpy.ndarray or LazyImage, or None
         How much each pixel counts in training, shapes of the masks; None where all count the same.
     """
 
     x: list
     y: list | None
-    sources: list
+    names: list
     mask_values: tuple
     weights: list | None = None
 
@@ -51,8 +52,8 @@ class ImageSet:
         """
         indices = list(indices)
         masks, weights = (None if arrays is None else [arrays[i] for i in indices] for arrays in (self.y, self.weights))
-        sources = [self.sources[i] for i in indices]
-        return ImageSet([self.x[i] for i in indices], masks, sources, self.mask_values, weights)
+        names = [self.names[i] for i in indices]
+        return ImageSet([self.x[i] for i in indices], masks, names, self.mask_values, weights)
 
     def joined_with(self, other):
         """Return these images and then those of another set.
@@ -68,7 +69,7 @@ class ImageSet:
         """
         masks = None if self.y is None else self.y + other.y
         weights = None if self.weights is None else self.weights + other.weights
-        return ImageSet(self.x + other.x, masks, self.sources + other.sources, self.mask_values, weights)
+        return ImageSet(self.x + other.x, masks, self.names + other.names, self.mask_values, weights)
 
     def renamed(self, prefix):
         """Return the same images with ``prefix/`` before their names and those of their slices.
@@ -83,11 +84,11 @@ class ImageSet:
         ImageSet
         """
 
-        def new_name(source):
-            slices = {"slices": tuple(map(new_name, source.slices))} if source.slices else {}
-            return source._replace(file=f"{prefix}/{source.file}", **slices)
+        def new_name(name):
+            slices = {"slices": tuple(map(new_name, name.slices))} if name.slices else {}
+            return name._replace(file=f"{prefix}/{name.file}", **slices)
 
-        return replace(self, sources=[new_name(source) for source in self.sources])
+        return replace(self, names=[new_name(name) for name in self.names])
 
     def pieces(self, index):
         """List what of an image or volume is scored and written as one.
@@ -99,12 +100,28 @@ class ImageSet:
 
         Returns
         -------
-        list of (Source or VolumeSource, object)
+        list of (ImageName, object)
             The name, and what to index the array with: the whole image or volume, or each slice of a volume that
             came as slices.
         """
-        source = self.sources[index]
-        return [(part, number) for number, part in enumerate(source.slices)] or [(source, ...)]
+        name = self.names[index]
+        return [(part, number) for number, part in enumerate(name.slices or ())] or [(name, ...)]
+
+    def with_classes(self, mask_values):
+        """Return the same images with classes in place of the stored values of their masks.
+
+        Parameters
+        ----------
+        mask_values : tuple
+            The stored values of the classes 0, 1, ..., from `utils.data.mask_classes.class_values`.
+
+        Returns
+        -------
+        ImageSet
+        """
+        pairs = zip(self.y or (), self.names, strict=False)
+        masks = None if self.y is None else [to_classes(mask, mask_values, str(name)) for mask, name in pairs]
+        return replace(self, y=masks, mask_values=mask_values)
 
 
 def split_validation(images, fraction, *, seed, shuffle=True):
@@ -164,21 +181,19 @@ def split_validation_z(volumes, fraction):
         If a volume has too few slices for both parts.
     """
     cuts = [len(volume) - math.ceil(len(volume) * fraction) for volume in volumes.x]
-    for cut, volume, source in zip(cuts, volumes.x, volumes.sources, strict=True):
+    for cut, volume, name in zip(cuts, volumes.x, volumes.names, strict=True):
         if not 0 < fraction < 1 or cut < 1:
             raise ValueError(
-                f"a validation split of {fraction} of the {len(volume)} slices of {source} leaves nothing to train on. "
+                f"a validation split of {fraction} of the {len(volume)} slices of {name} leaves nothing to train on. "
                 "Use a fraction between 0 and 1 and at least two slices."
             )
 
     def part(places):
-        sources = [
-            source._replace(slices=source.slices[place]) for source, place in zip(volumes.sources, places, strict=True)
-        ]
+        names = [name._replace(slices=name.slices[place]) for name, place in zip(volumes.names, places, strict=True)]
         images, masks = (
             [volume[place] for volume, place in zip(arrays, places, strict=True)] for arrays in (volumes.x, volumes.y)
         )
-        return ImageSet(images, masks, sources, volumes.mask_values)
+        return ImageSet(images, masks, names, volumes.mask_values)
 
     return part([slice(0, cut) for cut in cuts]), part([slice(cut, None) for cut in cuts])
 
@@ -209,15 +224,13 @@ def with_context(volumes, part, *, depth):
     images, masks = (
         [array[start:] for array, start in zip(arrays, starts, strict=True)] for arrays in (volumes.x, volumes.y)
     )
-    sources = [
-        source._replace(slices=source.slices[start:]) for source, start in zip(volumes.sources, starts, strict=True)
-    ]
+    names = [name._replace(slices=name.slices[start:]) for name, start in zip(volumes.names, starts, strict=True)]
     weights = []
     for mask, last in zip(masks, part.x, strict=True):
         column = np.zeros((len(mask), 1, 1, 1), np.float32)
         column[-len(last) :] = len(mask) / len(last)
         weights.append(np.broadcast_to(column, mask.shape))
-    return ImageSet(images, masks, sources, volumes.mask_values), weights
+    return ImageSet(images, masks, names, volumes.mask_values), weights
 
 
 def crop_image_set(images, crop_shape, *, overlap=0.0):
@@ -237,18 +250,18 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
     ImageSet
         One entry a crop, named after the image and the corner of the crop.
     """
-    sources = []
-    for image, source in zip(images.x, images.sources, strict=True):
-        page = "" if source.page is None else f"_p{source.page:04d}"
-        stem, suffix = os.path.splitext(source.file)
+    names = []
+    for image, name in zip(images.x, images.names, strict=True):
+        page = "" if name.page is None else f"_p{name.page:04d}"
+        stem, suffix = os.path.splitext(name.file)
         for corner in crop_grid(image.shape, crop_shape, overlap):
             place = "".join(f"_{axis}{start:05d}" for axis, start in zip("zyx"[-len(corner) :], corner, strict=True))
-            sources.append(Source(f"{stem}{page}{place}{suffix}"))
+            names.append(ImageName(f"{stem}{page}{place}{suffix}"))
     crops, masks, weights = (
         None if arrays is None else crop_images(arrays, crop_shape, overlap=overlap)
         for arrays in (images.x, images.y, images.weights)
     )
-    return ImageSet(crops, masks, sources, images.mask_values, weights)
+    return ImageSet(crops, masks, names, images.mask_values, weights)
 
 
 def replicate(images, factor, *, seed):

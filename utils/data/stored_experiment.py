@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from utils.data.checks import check_same_size, check_z_filter_size
+from utils.data.data_folder import open_image_sets
 from utils.data.experiment_data import ExperimentData
 from utils.data.image_set import crop_image_set, split_validation
-from utils.data.stored_data_folder import open_image_sets
 from utils.images.lazy_images import CACHE_BYTES
 
 
@@ -51,17 +51,17 @@ def open_images(
     intensity_range : tuple of float, optional
         As `utils.images.intensity.to_unit_range`.
     cache_bytes : int
-        As `utils.data.stored_data_folder.open_image_sets`.
+        As `utils.data.data_folder.open_image_sets`.
 
     Returns
     -------
     ExperimentData
-        Of `utils.images.lazy_images.StoredImage` and `StoredCrop`; ``train_crops`` is ``train``, for random crops.
+        Of `utils.images.lazy_images.LazyImage` and `LazyImage`; ``train_crops`` is ``train``, for random crops.
 
     Raises
     ------
     ValueError
-        If there is neither ``val/`` nor a validation split, or as `utils.data.stored_data_folder.open_image_sets`,
+        If there is neither ``val/`` nor a validation split, or as `utils.data.data_folder.open_image_sets`,
         `utils.data.image_set.split_validation` and `utils.data.checks.check_same_size`.
     """
     check_z_filter_size(z_filter_size)

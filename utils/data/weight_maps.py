@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 
 from utils.files import atomic_path
-from utils.images.image_files import reading
-from utils.images.lazy_images import BlockCache, StoredImage
-from utils.images.sources import StoredPages
+from utils.images.lazy_images import BlockCache, LazyImage
+from utils.images.sources import Source
 from utils.metrics.components import boxes_of, check_labels, connected_components
 
 # Beyond this many sigma the second term is left out: w0 exp(-6^2 / 2) = 1.5e-8 w0.
@@ -123,7 +122,7 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
 
     Parameters
     ----------
-    masks : iterable of numpy.ndarray or StoredImage
+    masks : iterable of numpy.ndarray or LazyImage
         As `unet_weight_map`; sizes may differ. One at a time is in memory.
     folder : str or Path
         Where the maps are kept; made when missing. It may be deleted at any time but while the maps are in use.
@@ -132,7 +131,7 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
 
     Returns
     -------
-    list of StoredImage
+    list of LazyImage
         float32, one a mask, for ``sample_weight``: what is used is read from the files then, and no file stays open.
 
     Raises
@@ -167,14 +166,13 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
 
 def _stored_map(path, shape, cache):
     pages = shape if len(shape) == 4 else (1, *shape)
-    part = StoredPages(path, pages, np.dtype(np.float32), BLOCK_SHAPES[len(shape)], partial(_read_map, path, pages))
+    part = Source(path, pages, np.dtype(np.float32), BLOCK_SHAPES[len(shape)], partial(_read_map, path, pages))
     options = {"channels": 1, "dtype": np.float32, "cache": cache, "page": 0 if len(shape) == 3 else None}
-    return StoredImage([part], lambda block, path: block, **options)
+    return LazyImage([part], lambda block, source: block, **options)
 
 
 def _read_map(path, pages, window):
-    with reading(path):
-        return np.array(np.load(path, mmap_mode="r").reshape(pages)[window])
+    return np.array(np.load(path, mmap_mode="r").reshape(pages)[window])
 
 
 def _key(mask, settings):

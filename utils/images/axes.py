@@ -2,17 +2,88 @@
 
 import numpy as np
 
+# Numbers of channels that are a grey image or colours.
+CHANNELS = (1, 3)
+
+
+class UnusableImage(ValueError):
+    """An image whose file is whole, but does not hold what is wanted."""
+
+
+def axes_of_shape(shape):
+    """Guess the axes of an array whose file does not name them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+
+    Returns
+    -------
+    str
+        Leading single time points or channels are called ``T``; then follow y, x; z, y, x; or these with 1 or 3
+        channels at one end.
+
+    Raises
+    ------
+    ValueError
+        If the shape fits none of these.
+
+    Examples
+    --------
+    >>> axes_of_shape((30, 40, 50)), axes_of_shape((1, 1, 30, 40, 50)), axes_of_shape((30, 40, 50, 3))
+    ('ZYX', 'TTZYX', 'ZYXC')
+    """
+    n_single = 0
+    while len(shape) - n_single > 3 and shape[n_single] == 1 and not _is_colour_volume(shape[n_single:]):
+        n_single += 1
+    rest = shape[n_single:]
+    axes = {2: "YX", 3: "ZYX"}.get(len(rest))
+    if _is_colour_volume(rest):
+        axes = "ZYXC"
+    elif len(rest) == 4 and rest[0] in CHANNELS:
+        axes = "CZYX"
+    if axes is None:
+        raise UnusableImage(
+            f"the axes of the shape {tuple(shape)} are unknown; wanted (z, y, x), (z, y, x, c) or (c, z, y, x)"
+        )
+    return "T" * n_single + axes
+
+
+def _is_colour_volume(shape):
+    return len(shape) == 4 and shape[-1] in CHANNELS
+
+
+def channel_axis(axes, shape):
+    """Return the axis of the channels.
+
+    Parameters
+    ----------
+    axes : str
+        As tifffile names them, e.g. ``ZYX``, ``YXS`` or ``ZCYX``.
+    shape : tuple of int
+        Of the array.
+
+    Returns
+    -------
+    str
+        ``S``, ``C`` or nothing. ImageJ files without declared axes call the slices of a stack channels: ``C`` counts
+        as the axis of pages where it is not 1 or 3 long.
+    """
+    if "S" in axes:
+        return "S"
+    return "C" if "C" in axes and shape[axes.index("C")] in CHANNELS else ""
+
 
 def stacked_pages(array, axes):
-    """Order the axes of a series of pages.
+    """Order the axes of an array as pages.
 
     Parameters
     ----------
     array : numpy.ndarray
         Any number of axes.
     axes : str
-        Their names as tifffile gives them, e.g. ``ZYX``, ``YXS``, ``SYX`` or ``ZCYX``; all but y, x and channels are
-        pages.
+        Their names; all but y, x and channels are pages.
 
     Returns
     -------
@@ -24,15 +95,12 @@ def stacked_pages(array, axes):
     >>> stacked_pages(np.zeros((7, 3, 20, 30)), "ZCYX").shape
     (7, 20, 30, 3)
     """
-    # ImageJ files without declared axes call the slices of a stack channels.
-    is_colour = "C" in axes and array.shape[axes.index("C")] in (1, 3)
-    channel = "S" if "S" in axes else "C" if is_colour else "none"
-    order = [axes.index(axis) for axis in axes if axis not in ("Y", "X", channel)]
-    order += [axes.index("Y"), axes.index("X")] + ([axes.index(channel)] if channel in axes else [])
-    array = array.transpose(order)
-    array = array if channel in axes else array[..., np.newaxis]
-    pages = array.reshape(-1, *array.shape[-3:])
-    return pages[..., :3] if channel == "S" and pages.shape[-1] == 4 else pages
+    channel = channel_axis(axes, array.shape)
+    pages = [number for number, axis in enumerate(axes) if axis not in ("Y", "X", channel)]
+    array = array.transpose([*pages, *(axes.index(axis) for axis in ("Y", "X", *channel))])
+    array = array if channel else array[..., np.newaxis]
+    array = array.reshape(-1, *array.shape[-3:])
+    return array[..., :3] if channel == "S" and array.shape[-1] == 4 else array
 
 
 def pages_shape(shape, axes):
@@ -58,32 +126,32 @@ def pages_shape(shape, axes):
     return stacked_pages(np.broadcast_to(np.uint8(0), shape), axes).shape
 
 
-def check_axes_of_volume(series):
-    """Check that there is one series whose axes are z, y, x and perhaps channels, by whatever name.
+def check_axes_of_volume(axes, shape):
+    """Check that axes are z, y, x and perhaps channels, whatever z is called.
 
     Parameters
     ----------
-    series : list of (str, tuple of int)
-        Axes and shape of each series of a file.
+    axes : str
+        Of an array.
+    shape : tuple of int
+        Its shape.
 
     Raises
     ------
     ValueError
-        If it is not so.
+        If a second axis beside y, x and channels is longer than 1, or y or x is missing.
     """
-    if len(series) > 1:
-        raise ValueError(f"its pages have {len(series)} different sizes; the slices of a volume must have one")
-    for axes, shape in series:
-        along_z = [
-            f"{axis} {size}"
-            for axis, size in zip(axes, shape, strict=True)
-            if axis not in "YXS" and size > 1 and not (axis == "C" and size == 3)
-        ]
-        if len(along_z) > 1:
-            raise ValueError(
-                f"it has more axes than z, y, x and channels: {', '.join(along_z)} beside y and x. "
-                "Save each volume in a file of its own"
-            )
+    channel = channel_axis(axes, shape)
+    along_z = [
+        f"{axis} {size}" for axis, size in zip(axes, shape, strict=True) if axis not in ("Y", "X", channel) and size > 1
+    ]
+    if len(along_z) > 1:
+        raise UnusableImage(
+            f"it has more axes than z, y, x and channels: {', '.join(along_z)} beside y and x. "
+            "Save each volume in a file of its own"
+        )
+    if not {"Y", "X"} <= set(axes):
+        raise UnusableImage(f"it has the axes {axes} {tuple(shape)}; wanted z, y, x and perhaps channels")
 
 
 def axes_of_volume(axes):
@@ -102,8 +170,25 @@ def axes_of_volume(axes):
     return "ZYX" if axes in ("SYX", "CYX") else axes
 
 
+def plain_values(image):
+    """Make 0 and 255 of one-bit images, and the byte order of this machine.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Of any shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        C-contiguous.
+    """
+    image = image * np.uint8(255) if image.dtype == bool else image
+    return np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("="))
+
+
 def plain_channels(image, name, *, keep_colour=False):
-    """Make one channel of three equal ones, 0 and 255 of one-bit images, and the byte order of this machine.
+    """Make one channel of three equal ones.
 
     Parameters
     ----------
@@ -124,9 +209,8 @@ def plain_channels(image, name, *, keep_colour=False):
     ValueError
         If there are not 1 or 3 channels.
     """
-    if image.shape[-1] not in (1, 3):
+    if image.shape[-1] not in CHANNELS:
         raise ValueError(f"{name} has the shape {image.shape}; wanted (y, x) with 1 or 3 channels, or pages of it")
     if image.shape[-1] == 3 and not keep_colour and (image == image[..., :1]).all():
         image = image[..., :1]
-    image = image * np.uint8(255) if image.dtype == bool else image
-    return np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("="))
+    return np.ascontiguousarray(image)

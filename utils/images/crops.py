@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from utils.images.lazy_images import StoredCrop, StoredImage
+from utils.images.lazy_images import LazyImage
 from utils.images.padding import pad, pad_to, per_axis
 
 
@@ -78,7 +78,7 @@ def crop_images(images, crop_shape, *, overlap=0.0):
 
     Parameters
     ----------
-    images : iterable of numpy.ndarray or StoredImage
+    images : iterable of numpy.ndarray or LazyImage
         Each ``(y, x, c)`` or ``(z, y, x, c)``, sizes may differ.
     crop_shape : tuple of int
         Size of a crop, with or without channels.
@@ -87,16 +87,16 @@ def crop_images(images, crop_shape, *, overlap=0.0):
 
     Returns
     -------
-    list of numpy.ndarray or StoredCrop
+    list of numpy.ndarray or LazyImage
         Crops in the order of ``crop_grid``, image after image: views of the images where no padding was needed; of
         images on disk nothing is read.
     """
     crops = []
     for image in images:
-        if isinstance(image, StoredImage):
+        if isinstance(image, LazyImage):
             sizes = tuple(crop_shape[: image.ndim - 1])
             padded = image.padded_to(sizes)
-            crops += [StoredCrop(padded, corner, sizes) for corner in crop_grid(image.shape, sizes, overlap)]
+            crops += [padded.crop(corner, sizes) for corner in crop_grid(image.shape, sizes, overlap)]
         else:
             crops += iterate_crops(image, crop_shape, overlap=overlap)
     return crops
@@ -107,7 +107,7 @@ def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mi
 
     Parameters
     ----------
-    image : numpy.ndarray or StoredImage
+    image : numpy.ndarray or LazyImage
         ``(y, x, c)`` or ``(z, y, x, c)``; one on disk is read as a whole, once.
     crop_shape : tuple of int
         Size of a crop, with or without channels.

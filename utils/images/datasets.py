@@ -1,57 +1,100 @@
-"""Reading volumes from hdf5 and zarr files, which may hold several arrays under names."""
+"""Arrays in hdf5 and zarr files: which one is meant, its axes, and opening it."""
 
+import functools
 from pathlib import Path
 
-H5_SUFFIXES = (".h5", ".hdf5", ".hdf")
-ZARR_SUFFIX = ".zarr"
-VOLUME_SUFFIXES = (*H5_SUFFIXES, ZARR_SUFFIX)
+from utils.images.axes import UnusableImage, axes_of_shape
+from utils.images.image_files import is_zarr
 
 
-def split_address(path, dataset=None):
-    """Part ``file.h5:dataset`` into the file and the name of the array in it.
+# When each file that was opened had been written last.
+_last_changed = {}
+
+
+def import_zarr(name):
+    """Return the package zarr.
 
     Parameters
     ----------
-    path : str or Path
-        A file, or a file with a suffix of ``VOLUME_SUFFIXES``, a colon and a name.
-    dataset : str, optional
-        Name of the array where the path has none.
+    name : str
+        What needs it, for the error.
 
     Returns
     -------
-    path : Path
-    dataset : str or None
+    module
 
-    Examples
-    --------
-    >>> split_address("cells.h5:volumes/raw")[1], split_address("cells.h5", "raw")[1]
-    ('volumes/raw', 'raw')
+    Raises
+    ------
+    ImportError
+        If it is not installed.
     """
-    text = str(path)
-    for suffix in VOLUME_SUFFIXES:
-        file, colon, name = text.partition(f"{suffix}:")
-        if colon and name:
-            return Path(file + suffix), name
-    return Path(path), dataset
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImportError(
+            f"{name} needs the package zarr, which is not installed: pip install -r env/requirements-big.txt"
+        ) from error
+    return zarr
 
 
-def read_dataset(path, dataset=None):
-    """Read an image or volume out of an hdf5 or zarr file.
+def create_zarr(path, shape, *, chunks, dtype):
+    """Make a zarr array of zeros.
 
     Parameters
     ----------
-    path : str or Path
-        A file with one of ``VOLUME_SUFFIXES`` (zarr: a folder).
-    dataset : str, optional
-        Name of the array inside, e.g. ``volumes/raw``; may be left out where there is only one of two or more
-        dimensions.
+    path : Path
+        Folder to make.
+    shape, chunks : tuple of int
+        Of the array and of what is written at once.
+    dtype : str or numpy.dtype
+        Of the values.
+
+    Raises
+    ------
+    ImportError
+        If zarr is not installed.
+    """
+    zarr = import_zarr(path.name)
+    # lz4 with shuffled bytes: probabilities shrink little in any codec, so a fast one.
+    compressor = zarr.codecs.BloscCodec(cname="lz4", clevel=3, shuffle="shuffle")
+    zarr.create_array(str(path), shape=shape, chunks=chunks, dtype=dtype, compressors=compressor, fill_value=0)
+
+
+@functools.lru_cache(maxsize=16)
+def open_zarr(path, mode):
+    """Open a zarr array from `create_zarr`; within a process the same one is opened once.
+
+    Parameters
+    ----------
+    path : str
+        Its folder.
+    mode : str
+        ``r`` to read, ``r+`` to write too.
 
     Returns
     -------
-    array : numpy.ndarray
-        In its stored dtype.
+    zarr.Array
+    """
+    return import_zarr(Path(path).name).open_array(path, mode=mode)
+
+
+def open_array(path, dataset=None):
+    """Open an array for reading; the last few stay open.
+
+    Parameters
+    ----------
+    path : Path
+        An hdf5 file or a zarr folder.
+    dataset : str, optional
+        Name of the array inside, e.g. ``volumes/raw``. It may be left out where there is one array of two or more
+        dimensions, and of an OME-Zarr image, whose full resolution is then taken.
+
+    Returns
+    -------
+    array : h5py.Dataset or zarr.Array
+        Has ``shape``, ``dtype`` and ``chunks`` and is indexed by slices.
     axes : str
-        ``YX``, ``ZYX``, ``ZYXC`` or ``CZYX``, from the shape: 1 or 3 at one end are channels.
+        As `utils.images.axes.stacked_pages` takes them: those that the file names, otherwise guessed from the shape.
 
     Raises
     ------
@@ -60,75 +103,52 @@ def read_dataset(path, dataset=None):
     ImportError
         If zarr is needed and not installed.
     """
+    changed = Path(path).stat().st_mtime_ns
+    if _last_changed.get(path, changed) != changed:  # the hdf5 library gives a file that is open as it was
+        _open_array.cache_clear()
+    _last_changed[path] = changed
+    return _open_array(str(path), dataset, changed)
+
+
+@functools.lru_cache(maxsize=4)  # thousands of open hdf5 files would be too many
+def _open_array(path, dataset, changed):
     path = Path(path)
-    if path.suffix.lower() == ZARR_SUFFIX:
-        array = _read_zarr(path, dataset)
-    else:
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            found = {}
-            file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
-            array = _choose(found, dataset)[...]
-    array = array[(0,) * count_single(array.shape)]
-    return array, _axes_from_shape(array.shape)
-
-
-def count_single(shape):
-    """Count leading axes of a single time point or channel before a volume.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of an array in a file.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> count_single((1, 1, 30, 40, 50)), count_single((1, 40, 50, 3)), count_single((30, 40, 50))
-    (2, 0, 0)
-    """
-    count = 0
-    while len(shape) - count > 3 and shape[count] == 1 and not (len(shape) - count == 4 and shape[-1] in (1, 3)):
-        count += 1
-    return count
+    dataset = None if dataset is None else dataset.strip("/")
+    arrays, axes = _zarr_arrays(path) if is_zarr(path) else _h5_arrays(path)
+    if "" in arrays:  # a zarr folder that is the array itself
+        dataset = None
+    elif dataset is None and axes:
+        dataset = next(iter(axes))  # the full resolution of a pyramid
+    arrays = {name: array for name, array in arrays.items() if array.ndim >= 2}
+    names = ", ".join(f"{name} {tuple(array.shape)}" for name, array in arrays.items()) or "no array of an image"
+    if dataset is not None and dataset not in arrays:
+        raise UnusableImage(f"it has no dataset {dataset}; it holds {names}")
+    if dataset is None and len(arrays) != 1:
+        raise UnusableImage(f"it holds {names}; say which (IMAGE_DATASET, MASK_DATASET), or give files of one array")
+    name = next(iter(arrays)) if dataset is None else dataset
+    return arrays[name], axes.get(name) or axes_of_shape(arrays[name].shape)
 
 
-def _read_zarr(path, dataset):
-    try:
-        import zarr
-    except ImportError as error:
-        raise ImportError(
-            f"{path.name} cannot be read without the package zarr: pip install -r env/requirements-big.txt"
-        ) from error
+def _h5_arrays(path):
+    """Return the arrays of an hdf5 file by their names, and the axes of those that name them."""
+    import h5py
+
+    file, found = h5py.File(path, "r"), {}
+    file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+    return found, {}
+
+
+def _zarr_arrays(path):
+    """Return the arrays of a zarr folder by name, and the axes of each level of an OME-Zarr image, the finest first."""
+    zarr = import_zarr(path.name)
     root = zarr.open(path, mode="r")
     if isinstance(root, zarr.Array):
-        return root[...]
+        return {"": root}, {}
     arrays = {name: item for name, item in root.members(max_depth=None) if isinstance(item, zarr.Array)}
-    return _choose(arrays, dataset)[...]
-
-
-def _choose(found, dataset):
-    """Return the named array, or the only one that can be an image."""
-    images = {name: array for name, array in found.items() if array.ndim >= 2}
-    names = ", ".join(f"{name} {tuple(array.shape)}" for name, array in images.items()) or "no array of an image"
-    if dataset is not None and dataset.strip("/") not in images:
-        raise ValueError(f"it has no dataset {dataset}; it holds {names}")
-    if dataset is None and len(images) != 1:
-        raise ValueError(f"it holds {names}; say which (IMAGE_DATASET, MASK_DATASET), or give files of one array")
-    return images[dataset.strip("/")] if dataset is not None else next(iter(images.values()))
-
-
-def _axes_from_shape(shape):
-    if len(shape) in (2, 3):
-        return "YX" if len(shape) == 2 else "ZYX"
-    if len(shape) == 4 and shape[-1] in (1, 3):
-        return "ZYXC"
-    if len(shape) == 4 and shape[0] in (1, 3):
-        return "CZYX"
-    raise ValueError(
-        f"the axes of the shape {tuple(shape)} are unknown; wanted (z, y, x), (z, y, x, c) or (c, z, y, x)"
-    )
+    attributes = dict(root.attrs)
+    pyramids = attributes.get("ome", attributes).get("multiscales")
+    if not pyramids:
+        return arrays, {}
+    axes = pyramids[0].get("axes") or "tczyx"
+    letters = "".join((axis if isinstance(axis, str) else axis["name"]).upper() for axis in axes)
+    return arrays, {level["path"].strip("/"): letters for level in pyramids[0]["datasets"]}

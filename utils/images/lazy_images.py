@@ -71,42 +71,48 @@ class BlockCache:
         return block
 
 
-class StoredImage:
-    """An image ``(y, x, c)`` or volume ``(z, y, x, c)`` on disk.
+class LazyImage:
+    """An image ``(y, x, c)`` or volume ``(z, y, x, c)`` on disk, or a part of one.
 
     ``image[100:356, 40:296]`` reads that window, ``volume[7]`` is a slice of which nothing is read yet, and
     ``image[...]`` and ``numpy.asarray`` read everything. Other ways to index an array are not supported.
 
     Parameters
     ----------
-    parts : list of StoredPages
-        What holds the pages, in the order of z.
+    sources : list of Source
+        What holds the pages, in the order of z; of one size.
     finish : callable
-        Called with each block that was read and its file; returns it as it shall be used.
+        Called with stored pixels ``(n, y, x, c)`` and the `Source` they were read from; returns them as they are used.
     channels : int
-        Channels of a finished block.
+        Channels of what ``finish`` returns.
     dtype : numpy.dtype
-        Of a finished block.
-    cache : BlockCache
-        Where blocks are kept.
+        Of what ``finish`` returns.
+    cache : BlockCache, optional
+        Where the blocks that a window meets are kept. Without it exactly the window is read, each time anew.
     page : int, optional
         Only this page, as an image. Without it all of them are a volume.
     """
 
-    __slots__ = ("_parts", "_starts", "_finish", "_cache", "_page", "_sources", "shape", "dtype")
+    __slots__ = ("_sources", "_starts", "_finish", "_cache", "_places", "_channels", "dtype")
 
-    def __init__(self, parts, finish, *, channels, dtype, cache, page=None):
-        self._parts, self._finish, self._cache, self._page = parts, finish, cache, page
-        # The first page of each part, and the end.
-        self._starts = (0, *itertools.accumulate(part.shape[0] for part in parts))
-        sizes = parts[0].shape[1:3] if page is not None else (self._starts[-1], *parts[0].shape[1:3])
-        self.shape, self.dtype = (*sizes, channels), np.dtype(dtype)
-        self._sources = (None,) * len(sizes)
+    def __init__(self, sources, finish, *, channels, dtype, cache=None, page=None):
+        self._sources, self._finish, self._cache = sources, finish, cache
+        # The first page of each source, and the end.
+        self._starts = (0, *itertools.accumulate(source.shape[0] for source in sources))
+        # Which page, or range of pages, rows and columns stand here; an array of them where the image is padded.
+        pages = range(self._starts[-1]) if page is None else page
+        self._places = (pages, *map(range, sources[0].shape[1:3]))
+        self._channels, self.dtype = channels, np.dtype(dtype)
+
+    @property
+    def shape(self):
+        """``(y, x, c)`` or ``(z, y, x, c)``."""
+        return *(len(places) for places in self._own_places()), self._channels
 
     @property
     def ndim(self):
         """Number of axes, channels included."""
-        return len(self.shape)
+        return len(self._own_places()) + 1
 
     @property
     def size(self):
@@ -116,29 +122,35 @@ class StoredImage:
     @property
     def block_shape(self):
         """What is read at once, ``(y, x)`` or ``(z, y, x)``; windows that follow it are read fastest."""
-        return self._parts[0].block_shape[4 - self.ndim :]
+        return self._sources[0].block_shape[4 - self.ndim :]
 
     def __len__(self):
         return self.shape[0]
 
     def __getitem__(self, index):
         if self.ndim == 4 and isinstance(index, int | np.integer):
-            return self._slice(range(len(self))[index])
-        window = _window(index, self.shape[:-1])
-        if not any(source is not None for source in self._sources):
-            return self._read(window)
-        # What was padded is found by which row, column or slice stands there.
-        wanted = [
-            np.arange(part.start, part.stop) if source is None else source[part]
-            for part, source in zip(window, self._sources, strict=True)
-        ]
-        starts = [int(places.min()) for places in wanted]
-        found = self._read([slice(start, int(p.max()) + 1) for start, p in zip(starts, wanted, strict=True)])
-        return found[np.ix_(*(places - start for places, start in zip(wanted, starts, strict=True)))]
+            return self._moved_to((int(self._places[0][index]), *self._places[1:]))
+        return self._read(self._cut(index))
 
     def __array__(self, dtype=None, copy=None):
-        whole = self[(slice(None),) * (self.ndim - 1)]
+        whole = self._read(self._places)
         return np.array(whole, dtype) if copy else np.asarray(whole, dtype)
+
+    def crop(self, corner, shape):
+        """Return a part of the image, unread.
+
+        Parameters
+        ----------
+        corner : tuple of int
+            First corner ``(y, x)`` or ``(z, y, x)``.
+        shape : tuple of int
+            Size of the part.
+
+        Returns
+        -------
+        LazyImage
+        """
+        return self._moved_to(self._cut(tuple(slice(c, c + size) for c, size in zip(corner, shape, strict=False))))
 
     def padded_to(self, shape):
         """Return this image padded, still unread, as `utils.images.padding.pad_to` pads an array by mirroring.
@@ -150,121 +162,91 @@ class StoredImage:
 
         Returns
         -------
-        StoredImage
+        LazyImage
             The image itself when nothing is missing.
         """
         missing = [max(0, wanted - size) for wanted, size in zip(shape, self.shape[:-1], strict=True)]
         if not any(missing):
             return self
-        padded = copy.copy(self)
-        padded.shape = (*(size + more for size, more in zip(self.shape, missing, strict=False)), self.shape[-1])
-        padded._sources = tuple(
-            np.pad(np.arange(size), (more // 2, more - more // 2), "symmetric") if more else None
-            for size, more in zip(self.shape, missing, strict=False)
-        )
-        return padded
+        padded = [
+            np.pad(np.asarray(places), (more // 2, more - more // 2), "symmetric") if more else places
+            for places, more in zip(self._own_places(), missing, strict=True)
+        ]
+        return self._moved_to((*self._places[: 3 - len(padded)], *padded))
 
-    def _slice(self, number):
-        """Return a slice of a volume as an image, unread."""
-        along_z, *others = self._sources
-        image = copy.copy(self)
-        image._page = number if along_z is None else int(along_z[number])
-        image.shape, image._sources = self.shape[1:], tuple(others)
-        return image
+    def _own_places(self):
+        """Return the places along the axes of this image, which has none along z if it is a single page."""
+        return self._places[1:] if isinstance(self._places[0], int) else self._places
 
-    def _read(self, window):
-        """Read a window ``(y, x)`` or ``(z, y, x)`` that lies inside."""
-        if self._page is not None:
-            window = [slice(self._page, self._page + 1), *window]
+    def _moved_to(self, places):
+        moved = copy.copy(self)
+        moved._places = places
+        return moved
+
+    def _cut(self, index):
+        """Return the places that an index of slices asks for."""
+        index = () if index is Ellipsis else index if isinstance(index, tuple) else (index,)
+        own = self._own_places()
+        if len(index) > len(own) or not all(isinstance(part, slice) and part.step in (None, 1) for part in index):
+            raise IndexError(f"an image on disk is indexed by slices of its {len(own)} axes, not by {index}")
+        cut = [places[part] for places, part in itertools.zip_longest(own, index, fillvalue=slice(None))]
+        if not all(len(places) for places in cut):
+            raise IndexError(f"{index} of an image of {self.shape[:-1]} on disk is empty")
+        return (*self._places[: 3 - len(own)], *cut)
+
+    def _read(self, places):
+        """Read what stands at places; mirrored ones are picked out of the window that holds them."""
+        is_page = isinstance(places[0], int)
+        places = [range(places[0], places[0] + 1), *places[1:]] if is_page else places
+        window = [_bounds(at) for at in places]
+        found = self._read_window(window)
+        for axis, (at, part) in enumerate(zip(places, window, strict=True)):
+            if isinstance(at, np.ndarray):
+                found = found.take(at - part.start, axis)
+        return found[0] if is_page else found
+
+    def _read_window(self, window):
+        """Read a window ``(n, y, x)`` of all sources one behind the other."""
         first, last = window[0].start, window[0].stop
         pieces, number = [], bisect.bisect_right(self._starts, first) - 1
-        while self._starts[number] < last:
-            start, part = self._starts[number], self._parts[number]
-            along_z = slice(max(first - start, 0), min(last - start, part.shape[0]))
-            pieces.append(self._read_part(part, [along_z, *window[1:]]))
+        while number < len(self._sources) and self._starts[number] < last:
+            start, source = self._starts[number], self._sources[number]
+            along_n = slice(max(first - start, 0), min(last - start, source.shape[0]))
+            read = self._read_directly if self._cache is None else self._read_blocks
+            pieces.append(read(source, [along_n, *window[1:]]))
             number += 1
-        found = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        return found if self._page is None else found[0]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _read_part(self, part, window):
+    def _read_directly(self, source, window):
+        return self._finish(source.read(window), source)
+
+    def _read_blocks(self, source, window):
         """Put a window together from blocks; a view of the block where it is only one."""
         numbers = [
             range(wanted.start // step, (wanted.stop - 1) // step + 1)
-            for wanted, step in zip(window, part.block_shape, strict=True)
+            for wanted, step in zip(window, source.block_shape, strict=True)
         ]
         is_one = all(len(along) == 1 for along in numbers)
-        shape = *(wanted.stop - wanted.start for wanted in window), self.shape[-1]
+        shape = *(wanted.stop - wanted.start for wanted in window), self._channels
         found = None if is_one else np.empty(shape, self.dtype)
         for number in itertools.product(*numbers):
-            block = self._cache.get((part, number), lambda n=number: self._finish(part.read_block(n), part.path))
-            inside = part.block_window(number)
+            inside = source.block_window(number)
+            block = self._cache.get((source, number), lambda part=inside: self._read_directly(source, part))
             common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(window, inside, strict=True)]
-            piece = block[_moved(common, inside)]
+            piece = block[_seen_from(inside, common)]
             if is_one:
                 return piece
-            found[_moved(common, window)] = piece
+            found[_seen_from(window, common)] = piece
         return found
 
 
-class StoredCrop:
-    """A crop of an image or volume on disk, of which nothing is read yet; indexed as it.
-
-    Parameters
-    ----------
-    image : StoredImage
-        At least as large as the crop.
-    corner : tuple of int
-        First corner ``(y, x)`` or ``(z, y, x)``.
-    shape : tuple of int
-        Of the crop, without channels.
-    """
-
-    __slots__ = ("_image", "_corner", "shape")
-
-    def __init__(self, image, corner, shape):
-        self._image, self._corner, self.shape = image, corner, (*shape, image.shape[-1])
-
-    @property
-    def dtype(self):
-        """Of what is read."""
-        return self._image.dtype
-
-    @property
-    def ndim(self):
-        """Number of axes, channels included."""
-        return len(self.shape)
-
-    @property
-    def size(self):
-        """Number of values."""
-        return math.prod(self.shape)
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, index):
-        if self.ndim == 4 and isinstance(index, int | np.integer):
-            image = self._image[self._corner[0] + range(len(self))[index]]
-            return StoredCrop(image, self._corner[1:], self.shape[1:-1])
-        window = _window(index, self.shape[:-1])
-        return self._image[tuple(slice(c + w.start, c + w.stop) for c, w in zip(self._corner, window, strict=True))]
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self[...], dtype) if copy else np.asarray(self[...], dtype)
+def _bounds(places):
+    """Return the slice that holds a range or array of places."""
+    if isinstance(places, range):
+        return slice(places.start, places.stop)
+    return slice(int(places.min()), int(places.max()) + 1)
 
 
-def _window(index, sizes):
-    """Return the slices, one for each axis of the given size, that an index asks for."""
-    index = () if index is Ellipsis else index if isinstance(index, tuple) else (index,)
-    if len(index) > len(sizes) or not all(isinstance(part, slice) and part.step in (None, 1) for part in index):
-        raise IndexError(f"an image on disk is indexed by slices of its {len(sizes)} axes, not by {index}")
-    whole = (slice(None),) * (len(sizes) - len(index))
-    window = [slice(*part.indices(size)[:2]) for part, size in zip((*index, *whole), sizes, strict=True)]
-    if any(part.start >= part.stop for part in window):
-        raise IndexError(f"{index} of an image of {sizes} on disk is empty")
-    return window
-
-
-def _moved(window, reference):
+def _seen_from(reference, window):
     """Return a window as seen from the first corner of another."""
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, reference, strict=True))

@@ -1,6 +1,9 @@
-"""What an image file holds, told from its header, and reading a part of it: a page, a tile or a chunk at a time."""
+"""What image files hold, told from their headers, and reading any part of it. Every image is read here."""
 
+import functools
+import importlib.util
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,18 +12,32 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageMode
 
-from utils.images.axes import axes_of_volume, check_axes_of_volume, pages_shape, plain_channels, stacked_pages
-from utils.images.datasets import VOLUME_SUFFIXES, ZARR_SUFFIX, _axes_from_shape, _choose, count_single, split_address
-from utils.images.image_files import PLAIN_MODES, TIF_SUFFIXES, read_images, reading
+from utils.images.axes import (
+    UnusableImage,
+    axes_of_shape,
+    axes_of_volume,
+    channel_axis,
+    check_axes_of_volume,
+    pages_shape,
+    plain_channels,
+    plain_values,
+    stacked_pages,
+)
+from utils.images.datasets import open_array
+from utils.images.image_files import H5_SUFFIXES, NPY_SUFFIX, TIF_SUFFIXES, is_zarr, split_address
 
-IF_BROKEN = " (if the file is broken, copy it again or take it and its partner away)"
+# What pillow's modes become: without alpha channel, palette and single bits.
+PLAIN_MODES = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "CMYK": "RGB"}
+# EM slices are large on purpose; pillow would take them for an attack.
+Image.MAX_IMAGE_PIXELS = None
+IF_BROKEN = "if the file is broken, copy it again or take it and its partner away"
 # Height and width of what is read at once where any part of a page can be.
 TILE = 1024
 
 
 @dataclass(eq=False, slots=True)
-class StoredPages:
-    """Pages of one file that have one size and dtype, which are read block by block.
+class Source:
+    """Something on disk that holds pages of one size: an image, several images, or a volume.
 
     Attributes
     ----------
@@ -29,21 +46,26 @@ class StoredPages:
     shape : tuple of int
         ``(n, y, x, c)``, as stored: three channels that are equal count as three.
     dtype : numpy.dtype
-        As `read_images` returns them: uint8 for single bits, in the byte order of this machine.
+        Of what `read` returns: uint8 for single bits, in the byte order of this machine.
     block_shape : tuple of int
         ``(n, y, x)`` of what the format reads at once; the blocks begin at the first corner.
-    read : callable
-        Called with a tuple of three slices, which are those of a block; returns its pixels ``(n, y, x, c)``.
+    read_stored : callable
+        Called with three slices ``(n, y, x)``; returns the stored pixels ``(n, y, x, c)``.
     """
 
     path: Path
     shape: tuple
     dtype: np.dtype
     block_shape: tuple
-    read: callable
+    read_stored: callable
 
     def __post_init__(self):
         self.dtype = np.dtype(np.uint8) if self.dtype == bool else self.dtype.newbyteorder("=")
+
+    @property
+    def name(self):
+        """Name of the file."""
+        return self.path.name
 
     @property
     def n_bytes(self):
@@ -74,13 +96,13 @@ class StoredPages:
         corners = zip(number, self.block_shape, self.shape[:3], strict=True)
         return tuple(slice(i * step, min((i + 1) * step, length)) for i, step, length in corners)
 
-    def read_block(self, number):
-        """Read a block.
+    def read(self, window=None):
+        """Read a part of the pages, or all.
 
         Parameters
         ----------
-        number : tuple of int
-            As ``block_window``.
+        window : sequence of slice, optional
+            ``(n, y, x)``, with start and stop.
 
         Returns
         -------
@@ -92,21 +114,19 @@ class StoredPages:
         ValueError
             If the file is broken or has changed since its header was read.
         """
-        window = self.block_window(number)
-        try:
-            block = plain_channels(self.read(window), self.path.name, keep_colour=True)
-        except ValueError as error:
-            raise ValueError(f"{error}{IF_BROKEN}.") from error
+        window = tuple(map(slice, (0, 0, 0), self.shape[:3])) if window is None else tuple(window)
+        with reading(self.path):
+            pixels = plain_values(self.read_stored(window))
         wanted = (*(part.stop - part.start for part in window), self.shape[3])
-        if (block.shape, block.dtype) != (wanted, self.dtype):
+        if (pixels.shape, pixels.dtype) != (wanted, self.dtype):
             raise ValueError(
-                f"{self.path.name} has changed since its header was read, from {wanted} {self.dtype} to {block.shape} "
-                f"{block.dtype} (n, y, x, c). Start again."
+                f"{self.name} has changed since its header was read, from {wanted} {self.dtype} to {pixels.shape} "
+                f"{pixels.dtype} (n, y, x, c). Start again."
             )
-        return block
+        return pixels
 
 
-def stored_pages(path, *, dataset=None, one_volume=False):
+def open_sources(path, *, dataset=None, one_volume=False):
     """Read the header of an image file.
 
     Parameters
@@ -116,131 +136,209 @@ def stored_pages(path, *, dataset=None, one_volume=False):
     dataset : str, optional
         Name of the array in an hdf5 or zarr file that holds several.
     one_volume : bool
-        The pages must be the slices of a single volume.
+        The pages must be the slices of a single volume: axes z, y, x and perhaps channels.
 
     Returns
     -------
-    list of StoredPages
-        One, unless the pages differ in size; together the pages that `utils.images.image_files.read_images` returns.
+    list of Source
+        One, unless the pages of a tif differ in size; then one for each page.
 
     Raises
     ------
     ValueError
-        As `utils.images.image_files.read_images`, as far as the header tells.
+        If the file is truncated, is no image, or has axes that are not pages, y, x and channels.
+    ImportError
+        If the format needs a package that is not installed.
     """
     path, dataset = split_address(path, dataset)
     suffix = path.suffix.lower()
     with reading(path):
         if suffix in TIF_SUFFIXES:
-            found = _of_tif(path, one_volume)
-        elif suffix in VOLUME_SUFFIXES:
-            found = [_of_dataset(path, dataset)]
+            found = _open_tif(path, one_volume)
+        elif suffix in H5_SUFFIXES or is_zarr(path):
+            found = [_open_dataset(path, dataset)]
+        elif suffix == NPY_SUFFIX:
+            found = [_open_npy(path)]
         else:
-            found = [_of_image(path)]
-    for pages in found:
-        if pages.shape[-1] not in (1, 3):
-            raise ValueError(f"{path.name} has {pages.shape[-1]} channels; wanted 1 or 3. Save it in grey")
+            found = [_open_picture(path)]
     return found
 
 
-def _of_image(path):
-    """Read the header of a png, jpeg or bmp."""
+def read_images(path, *, keep_colour=False, dataset=None, one_volume=False):
+    """Read every page of an image file, or every slice of a volume, in its stored dtype.
+
+    An RGB image whose three channels are equal is read as grey. One-bit images become 0 and 255.
+
+    Parameters
+    ----------
+    path, dataset, one_volume
+        As `open_sources`.
+    keep_colour : bool
+        Leave RGB images as they are, even if all their pixels are grey.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Each ``(y, x, c)`` with c 1 or 3.
+
+    Raises
+    ------
+    ValueError
+        As `open_sources`; or if there are other than 1 or 3 channels.
+    """
+    sources = open_sources(path, dataset=dataset, one_volume=one_volume)
+    pages = [page for source in sources for page in source.read()]
+    return [plain_channels(page, sources[0].name, keep_colour=keep_colour) for page in pages]
+
+
+@contextmanager
+def reading(path):
+    """Turn whatever is raised for a broken file into a ``ValueError`` that names the file.
+
+    Parameters
+    ----------
+    path : Path
+        What is read inside of the ``with`` block.
+
+    Raises
+    ------
+    ValueError
+        Whatever the reader raised, but for an ``ImportError``.
+    """
+    try:
+        yield
+    except ImportError:
+        raise
+    except UnusableImage as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
+    except Exception as error:  # the readers raise some twenty different types for broken files
+        reason = str(error).replace(str(path), path.name).splitlines() or [type(error).__name__]
+        remedy = "install imagecodecs, or save it uncompressed" if "imagecodecs" in reason[0] else IF_BROKEN
+        raise ValueError(f"{path.name} cannot be read: {reason[0]} ({remedy})") from error
+
+
+def _open_picture(path):
+    """Read the header of a png, jpeg or bmp, which is read as a whole."""
     with Image.open(path) as image:
         mode = ImageMode.getmode(PLAIN_MODES.get(image.mode, image.mode))
         width, height = image.size
     shape = 1, height, width, len(mode.bands)
-    return StoredPages(path, shape, np.dtype(mode.typestr), shape[:3], partial(_read_all, path))
+    return Source(path, shape, np.dtype(mode.typestr), shape[:3], partial(_read_picture, path))
 
 
-def _of_tif(path, one_volume):
-    """Read the header of a tif, of which a part is read where it is not compressed, otherwise page by page."""
+def _read_picture(path, window):
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert(PLAIN_MODES[image.mode]) if image.mode in PLAIN_MODES else image)
+    return pixels.reshape(1, *pixels.shape[:2], -1)[window]
+
+
+def _open_tif(path, one_volume):
+    """Read the header of a tif, of which any part is read where it is not compressed, otherwise page by page."""
     with tifffile.TiffFile(path) as tif:
-        if one_volume:
-            check_axes_of_volume([(series.axes, series.shape) for series in tif.series])
         if not tif.series:
-            raise ValueError("it holds no image")
+            raise UnusableImage("it holds no image")
+        if len(tif.series) > 1 and one_volume:
+            raise UnusableImage(
+                f"its pages have {len(tif.series)} different sizes; the slices of a volume must have one"
+            )
         if len(tif.series) > 1:  # pages of different sizes, which tifffile groups by size
             return [
-                StoredPages(path, shape, page.dtype, shape[:3], partial(_read_tif_page, path, [number]))
+                Source(path, shape, page.dtype, shape[:3], partial(_read_tif_pages, path, [number]))
                 for number, page in enumerate(tif.pages)
                 for shape in [pages_shape(page.shape, page.axes)]
             ]
-        series, byteorder = tif.series[0], tif.byteorder
+        series = tif.series[0]
         axes = axes_of_volume(series.axes) if one_volume else series.axes
-        shape = pages_shape(series.shape, axes)
-        count, height, width, _ = shape
+        if one_volume:
+            check_axes_of_volume(axes, series.shape)
+        shape = count, height, width, _ = pages_shape(series.shape, axes)
         numbers = [None if page is None else page.index for page in series.pages]
         if series.dataoffset is not None:
-            block = 1, min(height, TILE), min(width, TILE)
-            stored = np.dtype(byteorder + series.dtype.char), series.dataoffset, series.shape
-            read = partial(_read_mapped, path, *stored, axes)
+            stored = np.dtype(tif.byteorder + series.dtype.char), series.dataoffset, series.shape
+            block, read = (1, min(height, TILE), min(width, TILE)), partial(_read_mapped, path, *stored, axes)
         elif len(numbers) == count and None not in numbers:
-            block, read = (1, height, width), partial(_read_tif_page, path, numbers)
+            block, read = (1, height, width), partial(_read_tif_pages, path, numbers)
+            if one_volume and len(series.pages[0].dataoffsets) > 1:
+                read = partial(_read_tif_segments, path, numbers, axes, (height, width))
         else:  # a page is scattered over several: channels apart, or pages that are missing
-            block, read = shape[:3], partial(_read_all, path)
-        return [StoredPages(path, shape, series.dtype, block, read)]
-
-
-def _of_dataset(path, dataset):
-    """Read the header of an hdf5 or zarr file, of which chunks are read."""
-    array = _open_dataset(path, dataset)
-    n_single = count_single(array.shape)
-    shape = array.shape[n_single:]
-    axes = _axes_from_shape(shape)
-    sizes = dict(zip(axes, shape, strict=True))
-    if array.chunks is None:
-        block = dict(sizes) | {"Z": 1, "Y": min(sizes["Y"], TILE), "X": min(sizes["X"], TILE)}
-    else:
-        block = dict(zip(axes, array.chunks[n_single:], strict=True))
-    dtype = np.dtype(array.dtype)
-    # A zarr array keeps no file open; thousands of hdf5 files would be too many.
-    opened = array if path.suffix.lower() == ZARR_SUFFIX else None
-    read = partial(_read_chunk, path, dataset, opened, n_single, axes)
-    return StoredPages(path, pages_shape(shape, axes), dtype, (block.get("Z", 1), block["Y"], block["X"]), read)
-
-
-def _open_dataset(path, dataset):
-    """Return the hdf5 dataset, which is closed when nobody holds it any more, or zarr array."""
-    if path.suffix.lower() == ZARR_SUFFIX:
-        try:
-            import zarr
-        except ImportError as error:
-            raise ImportError(
-                f"{path.name} cannot be read without the package zarr: pip install -r env/requirements-big.txt"
-            ) from error
-        root = zarr.open(path, mode="r")
-        if isinstance(root, zarr.Array):
-            return root
-        found = {name: item for name, item in root.members(max_depth=None) if isinstance(item, zarr.Array)}
-    else:
-        import h5py
-
-        file, found = h5py.File(path, "r"), {}
-        file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
-    return _choose(found, dataset)
-
-
-def _read_all(path, window):
-    """Read all pages of a file, which are one block."""
-    return np.stack(read_images(path, keep_colour=True))
-
-
-def _read_tif_page(path, numbers, window):
-    with reading(path), tifffile.TiffFile(path) as tif:
-        page = tif.pages[numbers[window[0].start]]
-        return stacked_pages(page.asarray(), page.axes)
+            block, read = shape[:3], partial(_read_whole_tif, path, axes)
+        return [Source(path, shape, series.dtype, block, read)]
 
 
 def _read_mapped(path, dtype, offset, shape, axes, window):
     """Read a part of what lies in a file as in memory."""
-    with reading(path):
-        mapped = np.memmap(path, dtype, "r", offset=offset, shape=shape)
-        return np.array(stacked_pages(mapped, axes)[window])
+    mapped = np.memmap(path, dtype, "r", offset=offset, shape=shape)
+    return np.array(stacked_pages(mapped, axes)[window])
 
 
-def _read_chunk(path, dataset, opened, n_single, axes, window):
-    along = dict(zip("ZYX", window, strict=True))
-    index = (0,) * n_single + tuple(along.get(axis, slice(None)) for axis in axes)
-    with reading(path):
-        array = _open_dataset(path, dataset) if opened is None else opened
-        return stacked_pages(array[index], axes)
+def _read_tif_pages(path, numbers, window):
+    """Read pages of a tif, each as a whole, and cut the window out."""
+    numbers = numbers[window[0]]
+    with tifffile.TiffFile(path) as tif:
+        axes = tif.pages[numbers[0]].axes
+        pixels = tif.asarray(key=numbers)
+    return stacked_pages(pixels, axes if len(numbers) == 1 else f"Q{axes}")[:, *window[1:]]
+
+
+def _read_tif_segments(path, numbers, axes, shape, window):
+    """Read only the tiles or strips in which a part of pages lies, where zarr is installed; otherwise whole pages."""
+    is_part = [part.stop - part.start for part in window[1:]] != list(shape)
+    if is_part and importlib.util.find_spec("zarr") is not None:
+        return _read_part(_tif_as_array(str(path), path.stat().st_mtime_ns), axes, window)
+    return _read_tif_pages(path, numbers, window)
+
+
+@functools.lru_cache(maxsize=4)
+def _tif_as_array(path, changed):
+    """Return the pages of a tif as a zarr array; ``changed`` tells files of one name apart."""
+    import zarr
+
+    return zarr.open(tifffile.TiffFile(path).series[0].aszarr(), mode="r")
+
+
+def _read_whole_tif(path, axes, window):
+    with tifffile.TiffFile(path) as tif:
+        return stacked_pages(tif.series[0].asarray(), axes)[window]
+
+
+def _open_dataset(path, dataset):
+    """Read the header of an hdf5 or zarr file, of which chunks are read."""
+    array, axes = open_array(path, dataset)
+    check_axes_of_volume(axes, array.shape)
+    along = dict(zip(axes, array.chunks or array.shape, strict=True))
+    if array.chunks is None:
+        along = {axis: min(size, TILE) if axis in "YX" else 1 for axis, size in along.items()}
+    block = along.get(_page_axis(axes, array.shape), 1), along["Y"], along["X"]
+    return Source(
+        path, pages_shape(array.shape, axes), np.dtype(array.dtype), block, partial(_read_dataset, path, dataset)
+    )
+
+
+def _read_dataset(path, dataset, window):
+    return _read_part(*open_array(path, dataset), window)
+
+
+def _read_part(array, axes, window):
+    """Read a window ``(n, y, x)`` of an array that has at most one axis of pages."""
+    index = dict(zip((_page_axis(axes, array.shape), "Y", "X"), window, strict=True))
+    return stacked_pages(np.asarray(array[tuple(index.get(axis, slice(None)) for axis in axes)]), axes)
+
+
+def _page_axis(axes, shape):
+    """Return the axis of the pages; the other axes beside y, x and channels are single."""
+    channel = channel_axis(axes, shape)
+    pages = [(size, axis) for axis, size in zip(axes, shape, strict=True) if axis not in ("Y", "X", channel)]
+    return max(pages, default=(1, ""))[1]
+
+
+def _open_npy(path):
+    """Read the header of a NumPy file, of which any part is read."""
+    array = np.load(path, mmap_mode="r")
+    axes = axes_of_shape(array.shape)
+    shape = pages_shape(array.shape, axes)
+    block = 1, min(shape[1], TILE), min(shape[2], TILE)
+    return Source(path, shape, array.dtype, block, partial(_read_npy, path, axes))
+
+
+def _read_npy(path, axes, window):
+    return np.array(stacked_pages(np.load(path, mmap_mode="r"), axes)[window])

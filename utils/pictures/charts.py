@@ -3,9 +3,9 @@
 import numpy as np
 
 from utils.images.crops import crop_grid
-from utils.images.image_files import write_pairs
 from utils.images.intensity import from_network_input, to_unit_range
 from utils.images.padding import per_axis
+from utils.images.writing import write_pairs
 from utils.pictures.figures import new_figure, save_figure
 
 # Pixels along the longer side of an image in a picture; of larger images every second, third ... pixel is drawn.

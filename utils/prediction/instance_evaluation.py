@@ -3,7 +3,7 @@
 import numpy as np
 
 from utils.files import write_csv
-from utils.images.image_files import ImageWriter, SavedImages
+from utils.images.writing import ImageWriter, SavedImages
 from utils.metrics.components import connected_components, without_channel
 from utils.metrics.det_measure import det_measure
 from utils.metrics.instances import instance_scores
@@ -43,11 +43,11 @@ def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_
     """
     folder = run.images / protocol / post / "labels"
     rows, count = [], 0
-    with ImageWriter([folder], images.sources) as writer:
+    with ImageWriter([folder], images.names) as writer:
         for count, found in enumerate(labels, start=1):
             if count > len(images) or found.shape[:-1] != images.x[count - 1].shape[:-1]:
                 raise ValueError(f"{post}: labels {count} do not belong to the {len(images)} images.")
-            name = images.sources[count - 1].file
+            name = images.names[count - 1].file
             rows += [{"image": name} | row for row in measure_instances(found, voxel_size_nm=voxel_size_nm)]
             for _, place in images.pieces(count - 1):
                 writer.write(np.asarray(found[place], np.int32))
@@ -55,7 +55,7 @@ def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_
         raise ValueError(f"{post}: labels of {count} images for {len(images)}. Give those of each image.")
     table = run.folder / f"{post}.csv"
     write_csv(table, rows)
-    saved = SavedImages(folder, images.sources)
+    saved = SavedImages(folder, images.names)
     print(f"{len(rows)} instances in {len(images)} images or volumes, measured in {table}")
     if images.y is not None:
         scores = instance_scores(_true_instances(images), saved) | det_measure(_true_instances(images), saved)

@@ -25,7 +25,7 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     ----------
     model : keras.Model
         One output, ``(n, y, x, classes)`` or ``(n, z, y, x, classes)``.
-    images : iterable of numpy.ndarray or StoredImage
+    images : iterable of numpy.ndarray or LazyImage
         ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide. Those on disk are read one by
         one, here as in all functions below.
     ensemble : bool

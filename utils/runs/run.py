@@ -10,7 +10,7 @@ import numpy as np
 
 from utils.command_line import this_machine
 from utils.files import read_json, write_csv, write_json
-from utils.images.image_files import ImageWriter, SavedImages
+from utils.images.writing import ImageWriter, SavedImages
 from utils.metrics.pixels import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
 from utils.pictures.charts import draw_overlays, middle_slice
 from utils.runs.environment import describe_environment, peak_memory_gib
@@ -241,7 +241,7 @@ class Run:
         pieces = [(index, *piece) for index in range(len(images)) for piece in images.pieces(index)]
         samples = sorted({0, len(pieces) // 2, len(pieces) - 1})
         n_classes, matrices, losses, shown, count, position = 2, [], [], [], 0, 0
-        with ImageWriter(folders, images.sources) as writer:
+        with ImageWriter(folders, images.names) as writer:
             for count, probability in enumerate(predictions, start=1):
                 if count > len(images) or probability.shape[:-1] != images.x[count - 1].shape[:-1]:
                     raise ValueError(
@@ -274,7 +274,7 @@ class Run:
             return None
         self._overlays[protocol, post] = folder / "overlay.png"
         self._draw(folder / "overlay.png", images, [pieces[number] for number in samples], shown)
-        return SavedImages(folders[0], images.sources)
+        return SavedImages(folders[0], images.names)
 
     def _draw(self, path, images, pieces, shown):
         """Draw samples of the prediction over the images; of volumes the middle slice."""

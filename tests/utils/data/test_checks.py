@@ -11,7 +11,7 @@ from utils.data.checks import (
 )
 from utils.data.image_set import ImageSet
 from utils.errors import check_choice, raise_problems
-from utils.images.image_files import Source
+from utils.images.image_files import ImageName
 
 
 def test_a_crop_that_the_poolings_divide_passes():
@@ -46,7 +46,7 @@ def test_a_crop_that_is_no_shape_is_refused(shape):
 
 def test_images_of_different_sizes_are_no_volume():
     images = [np.zeros((8, 8, 1)), np.zeros((8, 9, 1))]
-    mixed = ImageSet(images, None, [Source("a.png"), Source("b.png")], ())
+    mixed = ImageSet(images, None, [ImageName("a.png"), ImageName("b.png")], ())
     with pytest.raises(ValueError, match=r"b\.png is 8x9 and a\.png 8x8, but a reason\. A remedy"):
         check_same_size(mixed, why="a reason", remedy="A remedy")
     check_same_size(mixed.subset([0, 0]), why="", remedy="")

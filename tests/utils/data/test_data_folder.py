@@ -9,8 +9,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from utils.data.data_folder import load_image_set, load_train_and_test, load_train_and_test_volumes, pair_by_name
-from utils.images.image_files import Source, VolumeSource
+from utils.data.data_folder import load_image_set, load_image_sets
+from utils.data.pairing import pair_by_name
+from utils.images.image_files import ImageName
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(6, 8)
 MASK = np.zeros((6, 8), np.uint8)
@@ -94,7 +95,7 @@ def test_toy_data_is_read(toy_data):
     assert {image.dtype for image in train.x + train.y} == {np.dtype(np.uint8)}
     assert train.mask_values == (0, 255)
     assert set(np.unique(train.y)) == {0, 1}
-    assert train.sources[3] == Source("x_0003.png")
+    assert train.names[3] == ImageName("x_0003.png")
     assert np.array_equal(train.x[3][..., 0], np.asarray(Image.open(toy_data / "train/x/x_0003.png")))
     assert np.array_equal(train.y[3][..., 0] * 255, np.asarray(Image.open(toy_data / "train/y/y_0003.png")))
 
@@ -131,7 +132,7 @@ def write_parts(folder, train_mask, test_mask):
 def test_mask_values_of_both_parts_decide_together(tmp_path, low, high, only):
     both, single = np.where(MASK, high, low).astype(np.uint8), np.full_like(MASK, {"low": low, "high": high}[only])
     for name, masks in (("first", (both, single)), ("second", (single, both))):
-        parts = load_train_and_test(write_parts(tmp_path / name, *masks))
+        parts = load_image_sets(write_parts(tmp_path / name, *masks))
         for part, mask in zip(parts, masks, strict=True):
             assert part.mask_values == (low, high)
             assert np.array_equal(part.y[0][..., 0], mask == high)
@@ -149,39 +150,39 @@ def test_class_missing_from_training_does_not_change_what_the_others_mean(tmp_pa
     sparse = np.array(values, np.uint8)[classes]
     full = sparse.copy()
     full[0, 0] = values[1]
-    train, test = load_train_and_test(write_parts(tmp_path, sparse, full), n_classes=3)
+    train, test = load_image_sets(write_parts(tmp_path, sparse, full), n_classes=3)
     assert np.array_equal(train.y[0][..., 0], classes)
     assert test.y[0][0, 0, 0] == 1
     assert test.y[0].max() == 2
 
 
 def test_train_and_test_are_read_together(toy_data):
-    train, test = load_train_and_test(toy_data)
+    train, test = load_image_sets(toy_data)
     assert (len(train), len(test)) == (8, 4)
     assert train.mask_values == test.mask_values == (0, 255)
-    assert [source.file for source in test.sources] == [f"x_000{number}.png" for number in range(4)]
+    assert [source.file for source in test.names] == [f"x_000{number}.png" for number in range(4)]
 
 
 def test_test_folder_may_lack_masks_and_the_training_folder_may_not(tmp_path):
     write_set(tmp_path / "train", {"a.png": IMAGE}, {"a.png": MASK})
     write_set(tmp_path / "test", {"a.png": IMAGE})
-    assert load_train_and_test(tmp_path)[1].y is None
+    assert load_image_sets(tmp_path)[1].y is None
     (tmp_path / "train" / "y").rename(tmp_path / "test" / "y")
     with pytest.raises(ValueError, match="train/: the folder .*train/y does not exist"):
-        load_train_and_test(tmp_path)
+        load_image_sets(tmp_path)
 
 
 def test_problems_of_train_and_test_are_said_together(tmp_path):
     write_set(tmp_path / "data" / "train", {"a.png": IMAGE}, {"a.png": MASK[:5]})
     write_set(tmp_path / "data" / "test", {"b.png": COLOUR}, {"b.png": MASK})
     with pytest.raises(ValueError, match="^2 problems in .*data: train/: a.png is 6x8.*; test/: b.png has 3 channels"):
-        load_train_and_test(tmp_path / "data")
+        load_image_sets(tmp_path / "data")
 
 
 def test_values_that_differ_between_train_and_test_are_refused(tmp_path):
     folder = write_parts(tmp_path, MASK, MASK // 255 * 7)
     with pytest.raises(ValueError, match="test/: mask of b.png holds the values 0 7, expected 2 in all"):
-        load_train_and_test(folder)
+        load_image_sets(folder)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
@@ -194,7 +195,7 @@ def test_pages_become_images_with_named_sources(tmp_path):
     stack = np.stack([IMAGE, IMAGE + 1])
     folder = write_set(tmp_path, {"v.tif": stack, "w.tif": IMAGE}, {"v.tif": np.stack([MASK] * 2), "w.tif": MASK})
     loaded = load_image_set(folder)
-    assert loaded.sources == [Source("v.tif", 0), Source("v.tif", 1), Source("w.tif", None)]
+    assert loaded.names == [ImageName("v.tif", 0), ImageName("v.tif", 1), ImageName("w.tif", None)]
     assert np.array_equal(loaded.x[1][..., 0], IMAGE + 1)
 
 
@@ -225,7 +226,7 @@ def test_missing_folder(tmp_path):
 def test_empty_folder(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "y").mkdir()
-    with pytest.raises(ValueError, match=r"x holds no images \(png, tif, hdf5, zarr\)"):
+    with pytest.raises(ValueError, match=r"x holds no images \(png, tif, npy, hdf5, zarr\)"):
         load_image_set(tmp_path)
 
 
@@ -297,7 +298,7 @@ def test_all_problems_are_said_at_once(tmp_path):
     folder = write_set(tmp_path / "train", images, masks)
     (folder / "x" / "im_2.png").write_text("no image")
     write(folder / "x" / "im_3.png", COLOUR)
-    with pytest.raises(ValueError, match="^6 problems in .*train: train/: ") as error:
+    with pytest.raises(ValueError, match="^6 problems in .*: train/: ") as error:
         load_image_set(folder)
     message = str(error.value)
     for part in (
@@ -353,27 +354,27 @@ def write_volumes(folder, train=None, test=None):
 
 
 def test_slices_of_a_folder_are_one_volume(toy_data):
-    train, test = load_train_and_test_volumes(toy_data)
-    pages, _ = load_train_and_test(toy_data)
+    train, test = load_image_sets(toy_data, volumes=True)
+    pages, _ = load_image_sets(toy_data)
     assert (len(train), len(test)) == (1, 1)
     assert np.array_equal(train.x[0], np.stack(pages.x)) and np.array_equal(train.y[0], np.stack(pages.y))
-    assert train.sources[0].slices == tuple(pages.sources)
-    assert str(train.sources[0]) == f"{pages.sources[0].file} to {pages.sources[-1].file}"
+    assert train.names[0].slices == tuple(pages.names)
+    assert str(train.names[0]) == f"{pages.names[0].file} to {pages.names[-1].file}"
 
 
 def test_every_file_of_several_slices_is_a_volume(tmp_path):
     masks = np.stack([MASK, 0 * MASK, MASK, MASK])
     volumes = {"b.tif": (volume_of(4), masks), "a.tif": (volume_of(3, 7), masks[:3])}
-    train, test = load_train_and_test_volumes(write_volumes(tmp_path, volumes))
+    train, test = load_image_sets(write_volumes(tmp_path, volumes), volumes=True)
     assert [volume.shape for volume in train.x] == [(3, 6, 8, 1), (4, 6, 8, 1)]
-    assert train.sources == [VolumeSource("a.tif"), VolumeSource("b.tif")]
+    assert train.names == [ImageName("a.tif", slices=()), ImageName("b.tif", slices=())]
     assert np.array_equal(train.y[1][..., 0], masks > 0) and train.y[0].dtype == np.uint8
     assert test.x[0][0, 0, 0, 0] == 7
 
 
 def test_volumes_of_different_sizes_may_stand_in_one_folder(tmp_path):
     volumes = {"a.tif": (volume_of(3), np.stack([MASK] * 3)), "b.tif": (np.zeros((5, 9, 4), np.uint8),) * 2}
-    train, _ = load_train_and_test_volumes(write_volumes(tmp_path, volumes))
+    train, _ = load_image_sets(write_volumes(tmp_path, volumes), volumes=True)
     assert [volume.shape[:3] for volume in train.x] == [(3, 6, 8), (5, 9, 4)]
 
 
@@ -384,16 +385,16 @@ def test_images_and_masks_may_be_two_arrays_of_one_hdf5_file(tmp_path):
             with h5py.File(tmp_path / part / kind / "sample.h5", "w") as file:
                 file["volumes/raw"], file["volumes/labels"] = volume_of(), np.stack([MASK] * 3)
     names = {"image_dataset": "volumes/raw", "mask_dataset": "volumes/labels"}
-    train, _ = load_train_and_test_volumes(tmp_path, **names)
+    train, _ = load_image_sets(tmp_path, volumes=True, **names)
     assert np.array_equal(train.x[0][..., 0], volume_of()) and train.y[0].sum() == 3 * (MASK > 0).sum()
     with pytest.raises(ValueError, match=r"4 problems .*train/: sample\.h5 cannot be read: .*IMAGE_DATASET|say which"):
-        load_train_and_test_volumes(tmp_path)
+        load_image_sets(tmp_path, volumes=True)
 
 
 def test_volumes_without_test_masks(tmp_path):
     data = write_volumes(tmp_path, {"a.tif": (volume_of(), np.stack([MASK] * 3))})
     shutil.rmtree(data / "test" / "y")
-    train, test = load_train_and_test_volumes(data)
+    train, test = load_image_sets(data, volumes=True)
     assert test.y is None and train.y is not None
 
 
@@ -404,7 +405,7 @@ def test_problems_of_volumes_are_said_together(tmp_path):
         {"c.tif": (np.zeros((2, 3, 6, 8), np.uint8), np.zeros((2, 3, 6, 8), np.uint8))},
     )
     with pytest.raises(ValueError) as error:
-        load_train_and_test_volumes(data)
+        load_image_sets(data, volumes=True)
     for part in (
         "train/: a.tif has 4 pages, its mask a.tif 3",
         "train/: b.tif is 6x8, its mask b.tif 6x7",
@@ -417,12 +418,14 @@ def test_a_volume_with_another_mask_is_one_problem(tmp_path):
     pair = (volume_of(5), np.zeros((5, 6, 7), np.uint8))
     data = write_volumes(tmp_path, {"a.tif": pair}, {"b.tif": pair})
     with pytest.raises(ValueError, match=r"^2 problems in .*a\.tif is 6x8, its mask a\.tif 6x7.*b\.tif is 6x8"):
-        load_train_and_test_volumes(data)
+        load_image_sets(data, volumes=True)
 
 
 def test_slices_of_different_sizes_are_no_volume(tmp_path):
     for part in ("train", "test"):
         write_set(tmp_path / part, numbered("{}.png", IMAGE), numbered("{}.png", MASK))
     write_set(tmp_path / "train", {"3.png": IMAGE[:4]}, {"3.png": MASK[:4]})
-    with pytest.raises(ValueError, match=r"train/: 3\.png is 4x8, 0\.png 6x8 .* slices of a volume must have one size"):
-        load_train_and_test_volumes(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"train/: 3\.png is 4x8 uint8 and 0\.png is 6x8 .* slices of a volume must have one size"
+    ):
+        load_image_sets(tmp_path, volumes=True)

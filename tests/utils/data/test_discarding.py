@@ -6,18 +6,18 @@ import pytest
 from utils.data.discarding import discard_crops, foreground_share
 from utils.data.image_set import ImageSet, crop_image_set
 from utils.files import read_json, write_json
-from utils.images.image_files import Source
+from utils.images.image_files import ImageName
 
 
 def crops_with(*counts, shape=(10, 10, 1)):
     """Return crops of 100 pixels with so many pixels of foreground each."""
     masks = [(np.arange(np.prod(shape)) < count).astype(np.uint8).reshape(shape) for count in counts]
     images = [np.full(shape, number, np.uint8) for number in range(len(counts))]
-    return ImageSet(images, masks, [Source(f"{number}.png") for number in range(len(counts))], (0, 1))
+    return ImageSet(images, masks, [ImageName(f"{number}.png") for number in range(len(counts))], (0, 1))
 
 
 def names(crops):
-    return [source.file for source in crops.sources]
+    return [source.file for source in crops.names]
 
 
 def cached_files(folder):
@@ -103,7 +103,7 @@ def test_another_choice_is_made_for_anything_else(changed, share, expected, tmp_
 def test_crops_of_another_size_of_the_same_images_are_another_choice(tmp_path):
     mask = np.zeros((32, 32, 1), np.uint8)
     mask[:8, :8] = 1
-    images = ImageSet([mask], [mask], [Source("a.png")], (0, 1))
+    images = ImageSet([mask], [mask], [ImageName("a.png")], (0, 1))
     kept = [
         names(discard_crops(crop_image_set(images, shape), min_foreground=0.2, cache_dir=tmp_path))
         for shape in ((16, 16, 1), (8, 8, 1), (8, 16, 1))

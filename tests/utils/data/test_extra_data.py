@@ -9,7 +9,7 @@ import tifffile
 from utils.data.experiment_data import load_images, load_volumes
 from utils.data.extra_data import join_extra_data
 from utils.data.image_set import ImageSet, crop_image_set
-from utils.images.image_files import Source
+from utils.images.image_files import ImageName
 
 CROP = (8, 8, 1)
 
@@ -37,7 +37,7 @@ def half(shape, value=255):
 @pytest.fixture
 def main():
     image = grey((16, 16, 1), seed=9)
-    return crop_image_set(ImageSet([image], [image // 128], [Source("im_0.tif")], (0, 255)), CROP)
+    return crop_image_set(ImageSet([image], [image // 128], [ImageName("im_0.tif")], (0, 255)), CROP)
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def joined(main, extra_sets, **options):
 
 
 def names(images):
-    return [source.file for source in images.sources]
+    return [source.file for source in images.names]
 
 
 def test_crops_of_other_sets_follow_those_of_the_main_one(main, other, capsys):
     found = joined(main, [other])
-    assert len(found) == len(found.y) == len(found.sources) == 4 + 6 + 1
+    assert len(found) == len(found.y) == len(found.names) == 4 + 6 + 1
     assert all(found.x[number] is main.x[number] for number in range(4))
     assert {crop.shape for crop in found.x + found.y} == {CROP}
     assert np.array_equal(found.x[4][..., 0], grey((16, 24))[:8, :8])
@@ -152,7 +152,7 @@ def test_for_random_crops_images_stay_whole(main, other):
 def with_dtype(dtype, top, shape=(8, 8)):
     image = np.linspace(0, top, 64).reshape(*shape, 1)
     image = image.astype(dtype) if np.dtype(dtype).kind == "f" else np.rint(image).astype(dtype)
-    return ImageSet([image], [np.zeros((*shape, 1), np.uint8)], [Source("main.tif")], (0, 1))
+    return ImageSet([image], [np.zeros((*shape, 1), np.uint8)], [ImageName("main.tif")], (0, 1))
 
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
@@ -218,7 +218,7 @@ def test_images_are_stretched_by_their_own_percentiles_if_those_of_the_main_set_
 def test_volumes_of_slices_and_of_files(main, tmp_path):
     shape = (4, 8, 8, 1)
     volumes = crop_image_set(
-        ImageSet([np.zeros(shape, np.uint8)], [np.zeros(shape, np.uint8)], [Source("v")], (0, 1)), shape
+        ImageSet([np.zeros(shape, np.uint8)], [np.zeros(shape, np.uint8)], [ImageName("v")], (0, 1)), shape
     )
     slices = write_set(tmp_path / "slices", [grey((8, 16), seed=n) for n in range(8)], [half((8, 16))] * 8)
     files = write_set(tmp_path / "files", [grey((6, 8, 8), np.uint16, top=65535)], [half((6, 8, 8))])
@@ -229,7 +229,7 @@ def test_volumes_of_slices_and_of_files(main, tmp_path):
     assert names(found)[1] == "slices/im_0.tif to im_7_z00000_y00000_x00000.tif"
     whole = joined(volumes, [slices], crop_shape=shape, random_crops=1)
     assert whole.x[1].shape == (8, 8, 16, 1)
-    assert [str(part) for part in whole.sources[1].slices[:2]] == ["slices/im_0.tif", "slices/im_1.tif"]
+    assert [str(part) for part in whole.names[1].slices[:2]] == ["slices/im_0.tif", "slices/im_1.tif"]
 
 
 # --- mistakes

@@ -9,13 +9,13 @@ from generators.image_data_generator import ImageDataGenerator
 from generators.voxel_data_generator import VoxelDataGenerator
 from utils.data.image_set import ImageSet, crop_image_set, replicate, split_validation, split_validation_z
 from utils.data.weight_maps import cached_weight_maps
-from utils.images.image_files import Source, VolumeSource
+from utils.images.image_files import ImageName
 
 
 def image_set(count, shape=(4, 6, 1)):
     x = [np.full(shape, number, np.uint8) for number in range(count)]
     y = [np.full((*shape[:2], 1), number % 2, np.uint8) for number in range(count)]
-    return ImageSet(x, y, [Source(f"{number}.png") for number in range(count)], (0, 255))
+    return ImageSet(x, y, [ImageName(f"{number}.png") for number in range(count)], (0, 255))
 
 
 # --- splitting
@@ -40,14 +40,14 @@ def test_split_parts_whole_images_with_their_masks_and_names():
     images = image_set(20)
     training, validation = split_validation(images, 0.3, seed=1)
     for part in (training, validation):
-        for image, mask, source in zip(part.x, part.y, part.sources, strict=True):
+        for image, mask, source in zip(part.x, part.y, part.names, strict=True):
             number = int(image.max())
             assert (mask.max(), source.file) == (number % 2, f"{number}.png")
         assert part.mask_values == images.mask_values
         numbers = [int(image.max()) for image in part.x]
         assert numbers == sorted(numbers), "each part keeps the order, which is that of the slices of a volume"
-    names = [source.file for source in training.sources + validation.sources]
-    assert sorted(names) == sorted(source.file for source in images.sources)
+    names = [source.file for source in training.names + validation.names]
+    assert sorted(names) == sorted(source.file for source in images.names)
 
 
 def test_split_without_shuffling_takes_the_last():
@@ -58,7 +58,7 @@ def test_split_without_shuffling_takes_the_last():
 
 def test_seed_decides_the_split():
     def chosen(seed):
-        return [source.file for source in split_validation(image_set(30), 0.3, seed=seed)[1].sources]
+        return [source.file for source in split_validation(image_set(30), 0.3, seed=seed)[1].names]
 
     assert chosen(1) == chosen(1)
     assert chosen(1) != chosen(2)
@@ -72,9 +72,9 @@ def test_impossible_split_is_refused(count, fraction):
 
 
 def test_subset_of_a_set_without_masks():
-    images = ImageSet([np.zeros((2, 2, 1))] * 3, None, [Source(str(n)) for n in range(3)], ())
+    images = ImageSet([np.zeros((2, 2, 1))] * 3, None, [ImageName(str(n)) for n in range(3)], ())
     assert images.subset([2, 0]).y is None
-    assert [source.file for source in images.subset([2, 0]).sources] == ["2", "0"]
+    assert [source.file for source in images.subset([2, 0]).names] == ["2", "0"]
 
 
 # --- cropping
@@ -82,9 +82,9 @@ def test_subset_of_a_set_without_masks():
 
 def test_crops_of_images_and_masks_agree_and_are_views():
     image = np.random.default_rng(0).integers(0, 255, (20, 30, 1), np.uint8)
-    whole = ImageSet([image], [image // 128], [Source("v.tif", 2)], (0, 255))
+    whole = ImageSet([image], [image // 128], [ImageName("v.tif", 2)], (0, 255))
     crops = crop_image_set(whole, (8, 8, 1), overlap=0.25)
-    assert len(crops) == len(crops.y) == len(crops.sources) == 3 * 5
+    assert len(crops) == len(crops.y) == len(crops.names) == 3 * 5
     for crop, mask in zip(crops.x, crops.y, strict=True):
         assert crop.shape == mask.shape == (8, 8, 1)
         assert np.array_equal(mask, crop // 128)
@@ -93,8 +93,8 @@ def test_crops_of_images_and_masks_agree_and_are_views():
 
 
 def test_crops_are_named_after_image_page_and_corner():
-    whole = ImageSet([np.zeros((8, 16, 1))] * 2, None, [Source("v.tif", 2), Source("a.b.png")], ())
-    names = [str(source) for source in crop_image_set(whole, (8, 8)).sources]
+    whole = ImageSet([np.zeros((8, 16, 1))] * 2, None, [ImageName("v.tif", 2), ImageName("a.b.png")], ())
+    names = [str(source) for source in crop_image_set(whole, (8, 8)).names]
     assert names == [
         "v_p0002_y00000_x00000.tif",
         "v_p0002_y00000_x00008.tif",
@@ -115,7 +115,10 @@ def volume_set():
     """Return a volume that came as ten slices and one of five slices that came as a file."""
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (count, 6, 8, 1), np.uint8) for count in (10, 5)]
-    sources = [VolumeSource("0 to 9", tuple(Source(f"{n}.png") for n in range(10))), VolumeSource("b.tif")]
+    sources = [
+        ImageName("0 to 9", slices=tuple(ImageName(f"{n}.png") for n in range(10))),
+        ImageName("b.tif", slices=()),
+    ]
     return ImageSet(images, [image // 128 for image in images], sources, (0, 255))
 
 
@@ -129,8 +132,8 @@ def test_the_last_slices_of_every_volume_are_for_validation():
             assert np.array_equal(part.x[number], volumes.x[number][place])
             assert np.array_equal(part.y[number], volumes.y[number][place])
             assert np.shares_memory(part.x[number], volumes.x[number])
-    assert [source.file for source in validation.sources[0].slices] == ["8.png", "9.png"]
-    assert training.sources[1] == VolumeSource("b.tif")
+    assert [source.file for source in validation.names[0].slices] == ["8.png", "9.png"]
+    assert training.names[1] == ImageName("b.tif", slices=())
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 0.99])
@@ -145,12 +148,12 @@ def test_volumes_of_slices_fall_into_slices_and_others_stay_whole():
     assert [str(source) for source, _ in pieces] == [f"{n}.png" for n in range(10)]
     assert all(np.array_equal(volumes.x[0][place], volumes.x[0][n]) for n, (_, place) in enumerate(pieces))
     ((source, place),) = volumes.pieces(1)
-    assert source == VolumeSource("b.tif") and volumes.x[1][place].shape == (5, 6, 8, 1)
+    assert source == ImageName("b.tif", slices=()) and volumes.x[1][place].shape == (5, 6, 8, 1)
 
 
 def test_subvolumes_are_named_after_their_corner():
     crops = crop_image_set(volume_set(), (5, 6, 8, 1))
-    assert [str(source) for source in crops.sources] == [
+    assert [str(source) for source in crops.names] == [
         "0 to 9_z00000_y00000_x00000",
         "0 to 9_z00005_y00000_x00000",
         "b_z00000_y00000_x00000.tif",
@@ -165,15 +168,15 @@ def test_joined_sets_keep_images_masks_and_names_together():
     first, second = image_set(2), image_set(3, shape=(8, 8, 1)).renamed("other")
     joined = first.joined_with(second)
     assert joined.x == [*first.x, *second.x] and joined.y == [*first.y, *second.y]
-    assert [str(source) for source in joined.sources] == ["0.png", "1.png", "other/0.png", "other/1.png", "other/2.png"]
-    without = ImageSet(first.x, None, first.sources, ()).joined_with(second)
+    assert [str(source) for source in joined.names] == ["0.png", "1.png", "other/0.png", "other/1.png", "other/2.png"]
+    without = ImageSet(first.x, None, first.names, ()).joined_with(second)
     assert without.y is None and len(without) == 5
 
 
 def test_names_of_slices_are_prefixed_too():
-    first, second = volume_set().renamed("v").sources
+    first, second = volume_set().renamed("v").names
     assert first.file == "v/0 to 9" and [part.file for part in first.slices[:2]] == ["v/0.png", "v/1.png"]
-    assert second == VolumeSource("v/b.tif")
+    assert second == ImageName("v/b.tif", slices=())
 
 
 @pytest.mark.parametrize(("factor", "count"), [(1, 10), (2, 20), (3.0, 30), (1.5, 15), (0.5, 5), (2.25, 22), (0.06, 1)])
@@ -188,7 +191,7 @@ def test_replicated_images_are_taken_equally_often(factor, count):
 
 def test_seed_decides_which_images_are_taken_once_more():
     def names(seed):
-        return [source.file for source in replicate(image_set(20), 1.5, seed=seed).sources[20:]]
+        return [source.file for source in replicate(image_set(20), 1.5, seed=seed).names[20:]]
 
     assert names(0) == names(0) and names(0) != names(1)
     assert len({name for seed in range(9) for name in names(seed)}) == 20
@@ -218,7 +221,7 @@ def test_weight_maps_of_whole_images_know_what_a_crop_does_not_show(depth, tmp_p
     mask = np.zeros((16, 32, 1), np.uint8)
     mask[4:12, 4:15] = mask[4:12, 17:28] = 1  # the border of the crops, at 16, lies in the gap
     mask = np.stack([mask] * depth) if depth else mask
-    images = ImageSet([mask], [mask], [Source("a.png")], (0, 1))
+    images = ImageSet([mask], [mask], [ImageName("a.png")], (0, 1))
     weighed = replace(images, weights=cached_weight_maps(images.y, tmp_path))
     for crop_shape in ((2, 16, 16, 1)[0 if depth else 1 :], (2, 8, 40, 1)[0 if depth else 1 :]):
         crops = crop_image_set(weighed, crop_shape)

@@ -15,7 +15,8 @@ from PIL import Image
 from utils.data.experiment_data import load_images
 from utils.data.image_set import crop_image_set
 from utils.data.stored_experiment import open_images, read_samples
-from utils.images.lazy_images import StoredCrop, StoredImage
+from utils.images import sources
+from utils.images.lazy_images import LazyImage
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.protocols import predict_blended, predict_crops, predict_each, predict_full_images
 from utils.runs.run import Run
@@ -75,7 +76,7 @@ def make_run(tmp_path):
 
 
 def assert_same_sets(stored, loaded):
-    assert stored.sources == loaded.sources and stored.mask_values == loaded.mask_values
+    assert stored.names == loaded.names and stored.mask_values == loaded.mask_values
     for ours, theirs in ((stored.x, loaded.x), (stored.y, loaded.y)):
         assert [(a.shape, a.dtype, a.ndim, a.size, len(a)) for a in ours] == [
             (a.shape, a.dtype, a.ndim, a.size, len(a)) for a in theirs
@@ -92,7 +93,7 @@ def test_without_a_validation_folder_all_is_as_if_it_were_loaded(folder):
     stored, loaded = open_images(folder, CROP, **options), load_images(folder, CROP, random_crops=1, **options)
     for name in ("train", "validation", "test", "train_crops", "validation_crops", "test_crops"):
         assert_same_sets(getattr(stored, name), getattr(loaded, name))
-    assert {type(crop) for crop in stored.test_crops.x + stored.validation_crops.y} == {StoredCrop}
+    assert {type(crop) for crop in stored.test_crops.x + stored.validation_crops.y} == {LazyImage}
 
 
 def test_a_validation_folder_takes_no_training_images(folder, capsys):
@@ -109,10 +110,8 @@ def test_test_masks_may_be_missing(folder):
 
 
 def test_opening_decodes_one_image_and_mask_of_each_folder(folder, monkeypatch):
-    decoded, read = [], __import__("utils.images.sources").stored_pages.read_images
-    monkeypatch.setattr(
-        "utils.images.sources.read_images", lambda path, **options: decoded.append(path) or read(path, **options)
-    )
+    decoded, read = [], sources._read_picture
+    monkeypatch.setattr(sources, "_read_picture", lambda path, window: decoded.append(path) or read(path, window))
     open_images(folder, CROP, seed=0)
     assert {path.name for path in decoded} == {"im_000.png"} and len(decoded) <= 7
 
@@ -124,7 +123,7 @@ def test_crops_on_disk_are_indexed_like_arrays(folder, index):
     stored = crop_image_set(replace(images, y=None), CROP, overlap=0.4)
     for ours, theirs in zip(stored.x, loaded.x, strict=True):
         assert np.array_equal(ours[index], theirs[index])
-    assert all(isinstance(image, StoredImage) for image in images.x)
+    assert all(isinstance(image, LazyImage) for image in images.x)
     with pytest.raises(IndexError, match="on disk is indexed by slices"):
         stored.x[0][0]
     with pytest.raises(IndexError, match="is empty"):
@@ -142,7 +141,7 @@ def test_samples_for_pictures_are_read(folder):
     samples = read_samples(data, CROP, count=5)
     assert len(samples.train_crops) == 5 and {crop.shape for crop in samples.train_crops.y} == {CROP}
     assert all(isinstance(array, np.ndarray) for array in samples.train.x + samples.train_crops.x)
-    assert samples.train.x[0].shape == (40, 52, 1) and samples.train_crops.sources[0].file.startswith("im_000")
+    assert samples.train.x[0].shape == (40, 52, 1) and samples.train_crops.names[0].file.startswith("im_000")
 
 
 # --- mistakes

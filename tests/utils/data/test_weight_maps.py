@@ -8,9 +8,9 @@ import pytest
 from scipy import ndimage
 
 import utils.data.weight_maps
-from utils.data.stored_data_folder import open_image_set
+from utils.data.data_folder import open_image_set
 from utils.data.weight_maps import cached_weight_maps, unet_weight_map
-from utils.images.lazy_images import StoredImage
+from utils.images.lazy_images import LazyImage
 
 W0 = 10.0
 
@@ -92,7 +92,7 @@ def test_maps_are_computed_once_and_the_same_when_read(tmp_path, monkeypatch):
         assert_same(weights, unet_weight_map(mask, sigma=3))
     monkeypatch.setattr(utils.data.weight_maps, "unet_weight_map", lambda *_, **__: pytest.fail("computed again"))
     for before, after in zip(first, cached_weight_maps(masks, tmp_path, sigma=3), strict=True):
-        assert isinstance(after, StoredImage) and after.shape == before.shape
+        assert isinstance(after, LazyImage) and after.shape == before.shape
         np.testing.assert_array_equal(before, after)
     assert [weights.shape for weights in cached_weight_maps(masks[1:2], tmp_path, sigma=3)] == [masks[1].shape]
 

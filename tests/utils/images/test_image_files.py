@@ -9,15 +9,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from utils.images.image_files import (
-    ImageWriter,
-    SavedImages,
-    Source,
-    list_images,
-    natural_key,
-    output_name,
-    read_images,
-)
+from utils.images.image_files import ImageName, list_images, natural_key
+from utils.images.sources import read_images
+from utils.images.writing import ImageWriter, SavedImages
 
 
 def grey(dtype=np.uint8, shape=(5, 7), seed=0):
@@ -335,7 +329,7 @@ def files(folder):
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_saved_images_read_back_what_was_written(folders, channels, stack, dtype):
     images = [grey(dtype, (6, 9, channels), seed) for seed in range(3)]
-    names = [Source("a.tif", page) for page in range(3)] if stack else [Source(f"{n}.png") for n in range(3)]
+    names = [ImageName("a.tif", page) for page in range(3)] if stack else [ImageName(f"{n}.png") for n in range(3)]
     write_all(folders[:1], names, images)
     saved = SavedImages(folders[0], names)
     assert len(saved) == 3
@@ -346,7 +340,13 @@ def test_saved_images_read_back_what_was_written(folders, channels, stack, dtype
 
 
 def test_files_and_stacks_may_alternate_and_pages_may_differ_in_size(folders):
-    names = [Source("a.tif", 0), Source("a.tif", 1), Source("b.png"), Source("c.tif", 0), Source("c.tif", 1)]
+    names = [
+        ImageName("a.tif", 0),
+        ImageName("a.tif", 1),
+        ImageName("b.png"),
+        ImageName("c.tif", 0),
+        ImageName("c.tif", 1),
+    ]
     images = [grey(shape=(4, 5 + n, 1), seed=n) for n in range(5)]
     write_all(folders, names, images, [255 - image for image in images])
     for folder, invert in zip(folders, (False, True), strict=True):
@@ -356,7 +356,7 @@ def test_files_and_stacks_may_alternate_and_pages_may_differ_in_size(folders):
 
 
 def test_saved_images_behave_like_a_list(folders):
-    names = [Source(f"{n}.png") for n in range(4)]
+    names = [ImageName(f"{n}.png") for n in range(4)]
     images = [np.full((2, 2, 1), n, np.uint8) for n in range(4)]
     write_all(folders[:1], names, images)
     saved = SavedImages(folders[0], names)
@@ -367,21 +367,21 @@ def test_saved_images_behave_like_a_list(folders):
 
 
 def test_written_files_are_compressed(folders):
-    write_all(folders[:1], [Source("a.png")], [np.zeros((256, 256, 1), np.float32)])
+    write_all(folders[:1], [ImageName("a.png")], [np.zeros((256, 256, 1), np.float32)])
     assert (folders[0] / "a.tif").stat().st_size < 256 * 256
 
 
 def test_written_stack_can_be_read_as_input(folders):
     images = [grey(shape=(6, 9, 1), seed=seed) for seed in range(3)]
-    write_all(folders[:1], [Source("a.tif", page) for page in range(3)], images)
+    write_all(folders[:1], [ImageName("a.tif", page) for page in range(3)], images)
     assert np.array_equal(read_images(folders[0] / "a.tif"), images)
 
 
 @pytest.mark.parametrize(("limit", "is_big"), [(600, False), (400, True)])
 def test_what_may_not_fit_into_a_classic_tif_becomes_a_bigtiff(folders, limit, is_big, monkeypatch):
-    monkeypatch.setattr("utils.images.image_files.CLASSIC_TIF_BYTES", limit)
+    monkeypatch.setattr("utils.images.writing.CLASSIC_TIF_BYTES", limit)
     images = [grey(shape=(10, 10, 1), seed=seed) for seed in range(6)]
-    sources = [Source("a.tif", page) for page in range(5)] + [Source("b.tif")]
+    sources = [ImageName("a.tif", page) for page in range(5)] + [ImageName("b.tif")]
     write_all(folders[:1], sources, images)
     for name, expected in (("a.tif", is_big), ("b.tif", False)):
         with tifffile.TiffFile(folders[0] / name) as tif:
@@ -391,7 +391,7 @@ def test_what_may_not_fit_into_a_classic_tif_becomes_a_bigtiff(folders, limit, i
 
 
 def write_a_file_and_then_half_a_stack(folders, error=None):
-    with ImageWriter(folders, [Source("a.png"), Source("b.tif", 0), Source("b.tif", 1)]) as writer:
+    with ImageWriter(folders, [ImageName("a.png"), ImageName("b.tif", 0), ImageName("b.tif", 1)]) as writer:
         for _ in range(2):
             writer.write(grey(shape=(4, 4, 1)), grey(shape=(4, 4, 1)))
         if error is not None:
@@ -410,7 +410,7 @@ def test_stack_that_is_never_finished_does_not_appear(folders):
 
 
 def test_stack_in_the_writing_has_no_final_name(folders):
-    with ImageWriter(folders, [Source("a.tif", 0), Source("a.tif", 1)]) as writer:
+    with ImageWriter(folders, [ImageName("a.tif", 0), ImageName("a.tif", 1)]) as writer:
         writer.write(grey(shape=(4, 4, 1)), grey(shape=(4, 4, 1)))
         assert not (folders[0] / "a.tif").exists()
         writer.write(grey(shape=(4, 4, 1)), grey(shape=(4, 4, 1)))
@@ -422,9 +422,9 @@ def test_stack_in_the_writing_has_no_final_name(folders):
     [("a.png", "a.tif"), ("a.b.png", "a.b.tif"), ("s.TIFF", "s.tif"), ("x_y00016.jpg", "x_y00016.tif")],
 )
 def test_output_name_is_the_input_name_as_tif(name, expected):
-    assert output_name(Source(name, 3)) == expected
+    assert ImageName(name, 3).output == expected
 
 
 def test_source_names_its_page():
-    assert str(Source("a.png")) == "a.png"
-    assert str(Source("a.tif", 0)) == "a.tif page 0"
+    assert str(ImageName("a.png")) == "a.png"
+    assert str(ImageName("a.tif", 0)) == "a.tif page 0"

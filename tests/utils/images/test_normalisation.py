@@ -6,7 +6,7 @@ import pytest
 from utils.data.image_set import ImageSet
 from utils.files import write_json
 from utils.images import normalisation
-from utils.images.image_files import Source
+from utils.images.image_files import ImageName
 from utils.images.intensity import ZScore, to_network_input
 from utils.images.normalisation import (
     ANY_GREY_VALUES,
@@ -174,7 +174,7 @@ def test_a_stated_range_and_a_measured_one_exclude_each_other(name):
 
 
 def image_set(*images):
-    return ImageSet(list(images), None, [Source(f"{number}.tif") for number in range(len(images))], ())
+    return ImageSet(list(images), None, [ImageName(f"{number}.tif") for number in range(len(images))], ())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])

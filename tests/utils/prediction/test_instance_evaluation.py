@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from utils.data.image_set import ImageSet
-from utils.images.image_files import Source
+from utils.images.image_files import ImageName
 from utils.prediction.instance_evaluation import evaluate_instances, label_instances
 from utils.runs.run import Run
 
@@ -35,7 +35,7 @@ def two_images():
     labels = [mask.astype(np.int32) for mask in masks]
     labels[0][8:11, 10:18] = 0
     labels[1] *= 300
-    images = ImageSet([mask * 100 for mask in masks], masks, [Source("a.png"), Source("b.tif")], (0, 255))
+    images = ImageSet([mask * 100 for mask in masks], masks, [ImageName("a.png"), ImageName("b.tif")], (0, 255))
     return images, labels
 
 
@@ -60,7 +60,7 @@ def test_labels_are_saved_measured_and_scored(run, two_images, capsys):
 
 def test_without_truth_instances_are_saved_and_measured(run, two_images):
     images, labels = two_images
-    evaluate_instances(run, ImageSet(images.x, None, images.sources, ()), labels)
+    evaluate_instances(run, ImageSet(images.x, None, images.names, ()), labels)
     assert not (run.folder / "scores.json").exists()
     assert len((run.folder / "instances.csv").read_text().splitlines()) == 3
 

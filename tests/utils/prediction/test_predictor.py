@@ -27,8 +27,8 @@ from sota_implementations.casser_2018.casser_unet import Casser_U_Net_2D
 from sota_implementations.cheng_2017.asymmetric_network import asymmetric_3D_network, asymmetric_network
 from sota_implementations.oztel_2017.patch_classifier import create_oztel_model
 from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
+from utils.data.data_folder import load_new_images
 from utils.data.image_set import ImageSet
-from utils.data.new_images import load_new_images
 from utils.images.intensity import ZScore
 from utils.images.normalisation import stretch_each
 from utils.prediction.predictor import TrainedNetwork, load_trained
@@ -331,7 +331,7 @@ def test_images_are_found_wherever_they_lie(flat, place, tmp_path):
     tifffile.imwrite(tmp_path / place / "b.tif", grey_image((2, 9, 8)), photometric="minisblack")
     tifffile.imwrite(tmp_path / place / "a.tif", grey_image((7, 8)))
     images = load_new_images(tmp_path, load_trained(flat[1]))
-    assert [str(source) for source in images.sources] == ["a.tif", "b.tif page 0", "b.tif page 1"]
+    assert [str(source) for source in images.names] == ["a.tif", "b.tif page 0", "b.tif page 1"]
     assert [image.shape for image in images.x] == [(7, 8, 1), (9, 8, 1), (9, 8, 1)] and images.y is None
 
 
@@ -340,7 +340,7 @@ def test_slices_are_one_volume_and_files_one_each(deep, tmp_path):
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", grey_image((9, 8), seed=number))
     images = load_new_images(tmp_path, trained)
-    assert [image.shape for image in images.x] == [(3, 9, 8, 1)] and len(images.sources[0].slices) == 3
+    assert [image.shape for image in images.x] == [(3, 9, 8, 1)] and len(images.names[0].slices) == 3
     tifffile.imwrite(tmp_path / "1.tif", grey_image((9, 9)))
     with pytest.raises(ValueError, match="must have one size"):
         load_new_images(tmp_path, trained)

@@ -201,12 +201,12 @@ def test_settings_are_those_of_the_file(folder):
 
 def test_every_run_ends_with_its_page(tmp_path, capsys):
     from utils.data.image_set import ImageSet
-    from utils.images.image_files import Source
+    from utils.images.image_files import ImageName
     from utils.runs.run import Run
 
     masks = [np.zeros((8, 12, 1), np.uint8) for _ in range(2)]
     masks[0][:, :6] = 1
-    images = ImageSet([mask * 200 for mask in masks], masks, [Source("a.png"), Source("b.png")], (0, 255))
+    images = ImageSet([mask * 200 for mask in masks], masks, [ImageName("a.png"), ImageName("b.png")], (0, 255))
     args = {
         "id": "400",
         "rid": 0,

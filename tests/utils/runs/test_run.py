@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from utils.data.image_set import ImageSet
-from utils.images.image_files import Source, VolumeSource
+from utils.images.image_files import ImageName
 from utils.post_processing.z_filter import z_filter
 from utils.runs.run import Run
 
@@ -36,7 +36,7 @@ def images():
     masks = [np.zeros((8, 12, 1), np.uint8) for _ in range(3)]
     for mask in masks[:2]:
         mask[:, :6] = 1
-    return ImageSet([mask * 200 for mask in masks], masks, [Source(f"im_{n}.png") for n in range(3)], (0, 255))
+    return ImageSet([mask * 200 for mask in masks], masks, [ImageName(f"im_{n}.png") for n in range(3)], (0, 255))
 
 
 def perfect(images):
@@ -97,7 +97,7 @@ def test_a_start_anew_keeps_nothing_of_the_results_of_the_one_that_failed(argume
     assert (failed.folder / "scores.csv").exists()
     run = Run(arguments(), {"EPOCHS": 4})
     assert not run.images.exists() and not list(run.folder.glob("*.csv")) and (run.folder / "mine.txt").exists()
-    run.evaluate("full_image", ImageSet(images.x[:1], None, images.sources[:1], (0, 255)), [next(perfect(images))])
+    run.evaluate("full_image", ImageSet(images.x[:1], None, images.names[:1], (0, 255)), [next(perfect(images))])
     assert [path.name for path in run.images.iterdir()] == ["full_image"] and not list(run.folder.glob("scores*"))
     assert "EPOCHS = 3" in (run.folder / "log.txt").read_text()
 
@@ -237,7 +237,7 @@ def test_what_is_scored_is_what_is_saved(arguments, images):
 
 def test_without_truth_it_only_saves(arguments, images):
     run = Run(arguments(), {})
-    blind = ImageSet(images.x, None, images.sources, ())
+    blind = ImageSet(images.x, None, images.names, ())
     run.evaluate("per_image", blind, perfect(images))
     run.finish()
     assert (run.folder / "images/per_image/none/binary/im_2.tif").exists()
@@ -246,7 +246,7 @@ def test_without_truth_it_only_saves(arguments, images):
 
 def test_a_stack_comes_back_as_a_stack(arguments, images):
     run = Run(arguments(), {})
-    stack = ImageSet(images.x, images.y, [Source("stack.tif", page) for page in range(3)], (0, 1))
+    stack = ImageSet(images.x, images.y, [ImageName("stack.tif", page) for page in range(3)], (0, 1))
     saved = run.evaluate("per_image", stack, perfect(images))
     assert tifffile.imread(run.folder / "images/per_image/none/binary/stack.tif").shape == (3, 8, 12)
     assert np.array_equal(saved[1], images.y[1])
@@ -292,7 +292,10 @@ def volumes():
     masks = [np.zeros((count, 8, 12, 1), np.uint8) for count in (3, 4)]
     for mask in masks:
         mask[:2, :, :6] = 1
-    sources = [VolumeSource("a to c", tuple(Source(f"{name}.png") for name in "abc")), VolumeSource("d.h5")]
+    sources = [
+        ImageName("a to c", slices=tuple(ImageName(f"{name}.png") for name in "abc")),
+        ImageName("d.h5", slices=()),
+    ]
     return ImageSet([mask * 200 for mask in masks], masks, sources, (0, 255))
 
 

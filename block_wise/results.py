@@ -1,7 +1,6 @@
 """Results in zarr arrays of which any box is written and read by itself; a block is a chunk, so writers never meet."""
 
 import errno
-import functools
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from utils.files import atomic_path
+from utils.images.datasets import create_zarr, open_zarr
 
 
 class UnreadableBlock(ValueError):
@@ -17,32 +17,6 @@ class UnreadableBlock(ValueError):
 
 class DamagedResult(UnreadableBlock):
     """A part of a result of the run itself; whoever raises it sees to it that it counts as not done."""
-
-
-def import_zarr(name):
-    """Return the package zarr.
-
-    Parameters
-    ----------
-    name : str
-        What needs it, for the error.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import zarr
-    except ImportError as error:
-        raise ImportError(
-            f"{name} needs the package zarr, which is not installed: pip install -r env/requirements-big.txt"
-        ) from error
-    return zarr
 
 
 def describe_unreadable(box, error):
@@ -60,8 +34,27 @@ def describe_unreadable(box, error):
     str
     """
     reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-    where = ", ".join(f"{axis} {part.start} to {part.stop}" for axis, part in zip("zyx", box, strict=True))
-    return f"cannot be read at {where}: {reason}"
+    return f"cannot be read at {describe_box(box)}: {reason}"
+
+
+def describe_box(box):
+    """Say where a box is.
+
+    Parameters
+    ----------
+    box : tuple of slice
+        ``(z, y, x)``.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_box((slice(2, 5), slice(0, 8), slice(0, 9)))
+    'z 2 to 5, y 0 to 8, x 0 to 9'
+    """
+    return ", ".join(f"{axis} {part.start} to {part.stop}" for axis, part in zip("zyx", box, strict=True))
 
 
 def create_volume(path, shape, *, chunks, dtype):
@@ -83,15 +76,12 @@ def create_volume(path, shape, *, chunks, dtype):
     ImportError
         If zarr is not installed.
     """
-    zarr, path = import_zarr(Path(path).name), Path(path)
+    path = Path(path)
     if is_empty_file(path / "zarr.json"):
         (path / "zarr.json").unlink()
     if not (path / "zarr.json").exists():
-        # lz4 with shuffled bytes: probabilities shrink little in any codec, so a fast one.
-        compressor = zarr.codecs.BloscCodec(cname="lz4", clevel=3, shuffle="shuffle")
-        options = {"chunks": (*chunks, *shape[3:]), "dtype": np.dtype(dtype), "compressors": compressor}
-        with said_if_full(path):
-            zarr.create_array(str(path), shape=tuple(shape), fill_value=0, **options)
+        with explain_write_errors(path):
+            create_zarr(path, tuple(shape), chunks=(*chunks, *shape[3:]), dtype=np.dtype(dtype))
 
 
 def read_box(path, box):
@@ -114,16 +104,11 @@ def read_box(path, box):
     UnreadableBlock
         If a chunk is damaged.
     """
-    array = _array(str(path), "r")
+    array = open_zarr(str(path), "r")
     try:
         return array[box]
     except Exception as error:
         raise UnreadableBlock(f"{Path(path).name} {describe_unreadable(box, error)}") from error
-
-
-@functools.lru_cache(maxsize=16)
-def _array(path, mode):
-    return import_zarr(Path(path).name).open_array(path, mode=mode)
 
 
 def write_box(path, box, values):
@@ -143,8 +128,8 @@ def write_box(path, box, values):
     OSError
         If the disk is full, or it cannot be written for another reason; the message says which.
     """
-    with said_if_full(path):
-        _array(str(path), "r+")[box] = values
+    with explain_write_errors(path):
+        open_zarr(str(path), "r+")[box] = values
 
 
 def is_empty_file(path):
@@ -195,7 +180,7 @@ def save_arrays(path, content):
     OSError
         As `write_box`.
     """
-    with said_if_full(path), atomic_path(path) as temporary, temporary.open("wb") as file:
+    with explain_write_errors(path), atomic_path(path) as temporary, temporary.open("wb") as file:
         if isinstance(content, dict):
             np.savez(file, **content)
         else:  # what is not quite a file, because NumPy hides why it cannot write to one
@@ -203,8 +188,8 @@ def save_arrays(path, content):
 
 
 @contextmanager
-def said_if_full(path):
-    """Say of an error in writing why it is, and that block-wise runs go on by the same command.
+def explain_write_errors(path):
+    """Explain why something cannot be written, and that the same command continues a block-wise run.
 
     Parameters
     ----------

@@ -1,0 +1,126 @@
+"""Which stored value of a mask is which class: decided once for all masks of a data set."""
+
+from collections import Counter
+
+import numpy as np
+
+# More different values than any mask has classes: enough to tell that a file is a picture and not a mask.
+MANY_VALUES = 256
+# In the place of the value of class 1: every value but 0, such as the ids of objects.
+OTHERS = "others"
+
+
+def values_in(mask):
+    """List the different values of a mask.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Of any shape.
+
+    Returns
+    -------
+    list of int or float
+        Sorted.
+    """
+    is_byte = mask.dtype == np.uint8  # for which counting takes a tenth of the time of sorting
+    return (np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if is_byte else np.unique(mask)).tolist()
+
+
+def class_values(found, n_classes, *, ids=False):
+    """Decide which stored value is which class, and say which masks do not fit.
+
+    Parameters
+    ----------
+    found : dict of str to iterable
+        The values in each mask, by what it is called in messages.
+    n_classes : int
+        Classes; 1 and 2 both mean background and foreground.
+    ids : bool
+        True: every value but 0 is foreground, such as the ids of objects.
+
+    Returns
+    -------
+    values : tuple
+        The stored values of the classes 0, 1, ...: these numbers themselves if no other value occurs, otherwise as many
+        values as there are classes, the smallest first. With ``ids`` it is ``(0, OTHERS)``.
+    problems : list of str
+        A clause for each mask with other values than most.
+
+    Examples
+    --------
+    >>> class_values({"a": [0, 255], "b": [0]}, 1)
+    ((0, 255), [])
+    >>> class_values({"a": [0, 1], "b": [0, 1, 7, 9]}, 1)
+    ((0, 1), ['b holds the values 0 1 7 9, expected 2 in all'])
+    """
+    n_values = max(n_classes, 2)
+    if ids:
+        return (0, OTHERS), []
+    union = {value for values in found.values() for value in values}
+    if union <= set(range(n_values)):  # classes already, even when some do not occur
+        return tuple(range(n_values)), []
+    if len(union) <= n_values:
+        return tuple(sorted(union)), []
+    # The masks to blame are those with values beyond the most common ones.
+    counts = Counter(value for values in found.values() for value in values)
+    expected = {value for value, _ in counts.most_common(n_values)}
+    problems = [
+        f"{name} holds the values {shown_values(values)}, expected {n_values} in all"
+        for name, values in found.items()
+        if not set(values) <= expected
+    ]
+    return tuple(sorted(expected)), problems
+
+
+def to_classes(mask, values, name):
+    """Turn the stored values of a mask into classes.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Of any shape.
+    values : tuple
+        From `class_values`. A single value that is not 0 is foreground everywhere.
+    name : str
+        Of the mask, for the message.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape, uint8.
+
+    Raises
+    ------
+    ValueError
+        If the mask holds another value.
+    """
+    if values[-1] == OTHERS:
+        return (mask != 0).astype(np.uint8)
+    classes, known = np.zeros(mask.shape, np.uint8), 0
+    for number, value in enumerate(values):
+        here = mask == value
+        known += np.count_nonzero(here)
+        classes |= here.view(np.uint8) * np.uint8(1 if len(values) == 1 else number)
+    if known < mask.size:
+        found, expected = shown_values(values_in(mask)), shown_values(values)
+        raise ValueError(
+            f"mask {name} holds the values {found}, expected {expected} as in the masks before it. "
+            "Correct the mask, or give N_CLASSES or mask_values that fit all masks."
+        )
+    return classes
+
+
+def shown_values(values):
+    """Return the first values of a mask as text.
+
+    Parameters
+    ----------
+    values : sequence of int or float
+        All of them.
+
+    Returns
+    -------
+    str
+    """
+    return " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)

@@ -1,0 +1,252 @@
+"""Opening the files of a data folder: headers of images and masks are read, paired, and checked against each other."""
+
+from typing import NamedTuple
+
+from utils.data.pairing import equal_name_problems, pair_by_name
+from utils.errors import raise_problems
+from utils.images.axes import CHANNELS
+from utils.images.image_files import FORMATS, IMAGE_SUFFIXES, ImageName, is_zarr, list_images, split_address
+from utils.images.intensity import dtype_range
+from utils.images.sources import open_sources
+
+
+class ReadingOptions(NamedTuple):
+    """What images and masks must be like, and where in a file they are.
+
+    Attributes
+    ----------
+    channels : int
+        Channels that every image must have; three equal ones count as one.
+    n_classes : int
+        Classes; 1 and 2 both mean background and foreground.
+    intensity_range : tuple of float or ZScore, optional
+        Stated grey value range, checked against the dtype (see `utils.images.intensity.to_unit_range`).
+    volumes : bool
+        Read volumes: a folder of slices (one image a file) is one, in the natural order of the names, and so is each
+        file of several slices (multi-page tif, npy, hdf5, zarr).
+    image_dataset, mask_dataset : str, optional
+        Names of the arrays in hdf5 and zarr files that hold several.
+    """
+
+    channels: int = 1
+    n_classes: int = 1
+    intensity_range: tuple | None = None
+    volumes: bool = False
+    image_dataset: str | None = None
+    mask_dataset: str | None = None
+
+
+class Pair(NamedTuple):
+    """The sources (`utils.images.sources.Source`) of an image file, or of all slices of a volume, and of its mask.
+
+    Attributes
+    ----------
+    images : list of Source
+        One, unless the pages of a file differ in size or a volume consists of several files.
+    masks : list of Source or None
+        The same of the mask; None without ground truth.
+    """
+
+    images: list
+    masks: list | None
+
+
+def open_pairs(folder, options, masks_optional, problems):
+    """Open the headers of ``folder/x`` and ``folder/y``, pair them by name and check them against each other.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``x/`` (or ``x/x/``) and ``y/`` (or ``y/y/``).
+    options : ReadingOptions
+        What the files must be like.
+    masks_optional : bool
+        Whether ``y/`` may be missing.
+    problems : list of str
+        Gets a clause for everything that is wrong.
+
+    Returns
+    -------
+    list of Pair
+        One for each image file or, with ``options.volumes``, for each volume.
+    """
+    has_masks = not masks_optional or (folder / "y").is_dir()
+    try:
+        image_paths, mask_paths = (list_images(folder / part) if part == "x" or has_masks else [] for part in "xy")
+    except FileNotFoundError as error:
+        problems.append(f"{error}: images belong into x/, masks of the same names into y/")
+        return []
+    if not image_paths:
+        problems.append(f"{folder / 'x'} holds no images ({FORMATS})")
+    problems += equal_name_problems(image_paths)
+    paths, unpaired = [(path, None) for path in image_paths], []
+    if has_masks:
+        paths, unpaired = pair_by_name(image_paths, mask_paths)
+    if unpaired:
+        problems += [*unpaired[:-1], f"{unpaired[-1]} (add what is missing, or take away what has no partner)"]
+    pairs = open_files(paths, options, problems)
+    wrong = [problem for pair in pairs for problem in _header_problems(pair, options)]
+    problems += wrong
+    return pairs if wrong else as_volumes(pairs, options, problems)
+
+
+def open_files(paths, options, problems):
+    """Open the headers of image files and of their masks.
+
+    Parameters
+    ----------
+    paths : list of (Path, Path or None)
+        Each image with its mask.
+    options, problems
+        As `open_pairs`.
+
+    Returns
+    -------
+    list of Pair
+        Without what cannot be read.
+    """
+    pairs, datasets = [], (options.image_dataset, options.mask_dataset)
+    for paths_of_pair in paths:
+        try:
+            opened = [
+                path and open_sources(path, dataset=dataset, one_volume=options.volumes)
+                for path, dataset in zip(paths_of_pair, datasets, strict=True)
+            ]
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        pairs.append(Pair(*opened))
+    return pairs
+
+
+def _header_problems(pair, options):
+    """Say what the headers of an image file and of its mask, if there is one, tell."""
+    image, stored = pair.images[0].name, pair.images[0].shape[3]
+    problems = []
+    if stored < options.channels or stored not in CHANNELS:
+        problems.append(channel_problem(image, stored, options.channels))
+    dtype = pair.images[0].dtype
+    if options.intensity_range is None and dtype_range(dtype) is None:
+        problems.append(f"{image}: has the dtype {dtype}; give INTENSITY_RANGE=(low, high)")
+    if pair.masks is None:
+        return problems
+    mask = pair.masks[0].name
+    counts = [sum(source.shape[0] for source in sources) for sources in pair]
+    if counts[0] != counts[1]:
+        return [*problems, f"{image} has {counts[0]} pages, its mask {mask} {counts[1]}"]
+    sizes = [[source.shape[1:3] for source in sources for _ in range(source.shape[0])] for sources in pair]
+    other = next((sizes for sizes in zip(*sizes, strict=True) if sizes[0] != sizes[1]), None)
+    if other:
+        (height, width), (mask_height, mask_width) = other
+        problems.append(
+            f"{image} is {height}x{width}, its mask {mask} {mask_height}x{mask_width} (y x x): save both in one size"
+        )
+    return problems
+
+
+def channel_problem(name, found, wanted):
+    """Say that an image has other channels than wanted.
+
+    Parameters
+    ----------
+    name : str
+        Of the image.
+    found, wanted : int
+        Numbers of channels.
+
+    Returns
+    -------
+    str
+    """
+    if found not in CHANNELS:
+        return f"{name} has {found} channels; wanted 1 or 3. Save it in grey"
+    remedy = f"end CROP_SHAPE with {found}" + ", or save it in grey" * (found > wanted)
+    return f"{name} has {found} channel{'s' * (found > 1)}, the crop shape {wanted} ({remedy})"
+
+
+def as_volumes(pairs, options, problems):
+    """Return the sources of each volume: all files together if each holds a single slice.
+
+    Parameters
+    ----------
+    pairs : list of Pair
+        From `open_files`.
+    options, problems
+        As `open_pairs`.
+
+    Returns
+    -------
+    list of Pair
+        The same without ``options.volumes``.
+    """
+    if not options.volumes or not pairs or any(sum(s.shape[0] for s in pair.images) > 1 for pair in pairs):
+        return pairs
+    images = [pair.images[0] for pair in pairs]
+    for source in images:
+        if (source.shape[1:3], source.dtype) != (images[0].shape[1:3], images[0].dtype):
+            words = [f"{s.name} is {s.shape[1]}x{s.shape[2]} {s.dtype}" for s in (source, images[0])]
+            problems.append(f"{' and '.join(words)} (y x x): the slices of a volume must have one size and dtype")
+            return pairs
+    has_masks = pairs[0].masks is not None
+    return [Pair(images, [pair.masks[0] for pair in pairs] if has_masks else None)]
+
+
+def names_of(sources, volumes):
+    """Return the names of the images, or of the volume, that sources hold.
+
+    Parameters
+    ----------
+    sources : list of Source
+        Of a `Pair`.
+    volumes : bool
+        Whether they are one volume.
+
+    Returns
+    -------
+    list of ImageName
+    """
+    count, file = sum(source.shape[0] for source in sources), sources[0].name
+    if not volumes:
+        return [ImageName(file, page if count > 1 else None) for page in range(count)]
+    if len(sources) == 1 and count > 1:
+        return [ImageName(file, slices=())]
+    together = f"{file} to {sources[-1].name}" if count > 1 else file
+    return [ImageName(together, slices=tuple(ImageName(source.name) for source in sources))]
+
+
+def open_volume_sources(path, *, dataset=None):
+    """Open the headers of one volume.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file of several slices, or a folder of slices; ``file.h5:dataset`` too.
+    dataset : str, optional
+        Name of the array in an hdf5 or zarr file that holds several.
+
+    Returns
+    -------
+    list of Source
+        What holds the slices, in the order of z.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        If it is no volume, or a folder of several.
+    """
+    path, dataset = split_address(path, dataset)
+    if not path.exists():
+        raise FileNotFoundError(f"the volume {path} does not exist")
+    if not path.is_dir() or is_zarr(path):
+        if path.suffix.lower() not in IMAGE_SUFFIXES and not is_zarr(path):
+            raise ValueError(f"{path} is no volume. Give a file ({FORMATS}) of several slices, or a folder of slices.")
+        return open_sources(path, dataset=dataset, one_volume=True)
+    problems, options = [], ReadingOptions(volumes=True, image_dataset=dataset)
+    pairs = open_files([(file, None) for file in list_images(path)], options, problems)
+    volumes = as_volumes(pairs, options, problems)
+    if not problems and len(volumes) != 1:
+        problems.append(f"it holds {len(volumes)} volumes; wanted one, or the slices of one")
+    raise_problems(str(path), problems)
+    return volumes[0].images
