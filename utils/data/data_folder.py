@@ -54,7 +54,7 @@ def load_image_sets(data_dir, parts=TRAIN_AND_TEST, **reading):
         loaded.append(_read_pairs(pairs, options, in_part))
         for mask_name, mask in zip(loaded[-1].names, loaded[-1].y or (), strict=False):
             found[f"{name}/: mask of {mask_name}"] = tuple(values_in(mask)[:MANY_VALUES])
-        problems += [f"{name}/: {problem}" for problem in in_part]
+        problems += [f"{name}/: {problem}" for problem in dict.fromkeys(in_part)]  # headers and pixels may say the same
     values, wrong = class_values(found, options.n_classes)
     raise_problems(str(data_dir), problems + wrong)
     return [images.with_classes(values) for images in loaded]
@@ -291,7 +291,7 @@ def _finish_image(pixels, source, *, channels, intensity_range):
         raise ValueError(f"{channel_problem(source.name, pixels.shape[-1], channels)}.")
     problem = intensity_problem(pixels, intensity_range)
     if problem:
-        raise ValueError(f"{source.name}: {problem}.")
+        raise ValueError(f"{source.name} {problem}.")
     return pixels
 
 

@@ -127,7 +127,7 @@ def _header_problems(pair, options):
         problems.append(channel_problem(image, stored, options.channels))
     dtype = pair.images[0].dtype
     if options.intensity_range is None and dtype_range(dtype) is None:
-        problems.append(f"{image}: has the dtype {dtype}; give INTENSITY_RANGE=(low, high)")
+        problems.append(f"{image} has the dtype {dtype}; give INTENSITY_RANGE=(low, high)")
     if pair.masks is None:
         return problems
     mask = pair.masks[0].name

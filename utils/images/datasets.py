@@ -6,7 +6,6 @@ from pathlib import Path
 from utils.images.axes import UnusableImage, axes_of_shape
 from utils.images.image_files import is_zarr
 
-
 # When each file that was opened had been written last.
 _last_changed = {}
 
@@ -119,7 +118,7 @@ def _open_array(path, dataset, changed):
         dataset = None
     elif dataset is None and axes:
         dataset = next(iter(axes))  # the full resolution of a pyramid
-    arrays = {name: array for name, array in arrays.items() if array.ndim >= 2}
+    arrays = {name: array for name, array in sorted(arrays.items()) if array.ndim >= 2}
     names = ", ".join(f"{name} {tuple(array.shape)}" for name, array in arrays.items()) or "no array of an image"
     if dataset is not None and dataset not in arrays:
         raise UnusableImage(f"it has no dataset {dataset}; it holds {names}")

@@ -252,18 +252,18 @@ PROBLEMS = {
         {"a.png": IMAGE}, {"a.png": COLOUR}, {}, "mask a.png is in colour; wanted one grey value per class",
     ),
     "colour image": (
-        {"a.png": COLOUR}, {"a.png": MASK}, {}, r"a.png has 3 channels, the crop shape 1 \(end CROP_SHAPE with 3\)",
+        {"a.png": COLOUR}, {"a.png": MASK}, {}, r"a.png has 3 channels, the crop shape 1 \(end CROP_SHAPE with 3, or",
     ),
     "grey image": (
         {"a.png": IMAGE}, {"a.png": MASK}, {"channels": 3},
         r"a.png has 1 channel, the crop shape 3 \(end CROP_SHAPE with 1\)",
     ),
     "int32": (
-        {"a.tif": IMAGE.astype(np.int32)}, {"a.png": MASK}, {}, "a.tif: has the dtype int32; give INTENSITY_RANGE",
+        {"a.tif": IMAGE.astype(np.int32)}, {"a.png": MASK}, {}, "a.tif has the dtype int32; give INTENSITY_RANGE",
     ),
     "float": (
         {"a.tif": IMAGE.astype(np.float32)}, {"a.png": MASK}, {},
-        "a.tif: holds float values 0 to 47, .*give INTENSITY_RANGE",
+        "a.tif holds float values 0 to 47, .*give INTENSITY_RANGE",
     ),
     "pages": (
         {"a.tif": np.stack([IMAGE] * 2)}, {"a.tif": np.stack([MASK] * 4)}, {}, "a.tif has 2 pages, its mask a.tif 4",
