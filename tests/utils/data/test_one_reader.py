@@ -1,4 +1,4 @@
-"""Every entry point reads a file alike (at once, lazily, block by block, as labels) and refuses it with one sentence."""
+"""Every entry point reads a file alike, at once, lazily, by blocks or as labels, and refuses it with one sentence."""
 
 import h5py
 import numpy as np
