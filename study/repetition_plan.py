@@ -1,4 +1,4 @@
-"""What is to be run when a template is repeated over ``--rid`` numbers and grids of variables."""
+"""The runs that repeat a template over ``--rid`` numbers and grids of variables."""
 
 import ast
 import itertools
@@ -10,17 +10,15 @@ from typing import NamedTuple
 
 from utils.command_line import VARIABLES_CELL, apply_overrides, template_variables
 from utils.errors import raise_problems
-from utils.files import read_json
-from utils.runs.record import changes_since, describe_origin, run_state
+from utils.runs.record import RunRecord, describe_origin
 
-# What stands for the number of the repetition in NAME=VALUE.
-RID = "rid"
+KEEP_SEED = "--keep-seed"
 LOG_FOLDER = "repeat_logs"
 SHOWN_CHANGES = 5
 
 
 class PlannedRun(NamedTuple):
-    """One run that is to be there: its id and rid, its folder, its log, and what starts it."""
+    """One run to make: its id and rid, its folder, its log, the command that starts it, and its variables."""
 
     id: str
     rid: int
@@ -34,8 +32,13 @@ class PlannedRun(NamedTuple):
         """Name of the run's folder."""
         return self.folder.name
 
+    @property
+    def record(self):
+        """What the folder holds now."""
+        return RunRecord(self.folder)
 
-def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
+
+def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed=False):
     """List the runs of a repeated experiment: every point of the grid, with every ``rid``.
 
     Parameters
@@ -49,9 +52,11 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     rids : str
         Numbers of the repetitions, as `parse_numbers`.
     assignments : sequence of str
-        ``NAME=VALUE`` as for ``--set``; the value ``rid`` stands for the number of the repetition.
+        ``NAME=VALUE``, as for ``--set``.
     grid : sequence of str
         ``NAME=VALUE,VALUE,...``, as `parse_grid`; several make a grid of all combinations.
+    keep_seed : bool
+        Whether all repetitions have the same seed, as with ``--keep-seed``.
 
     Returns
     -------
@@ -62,7 +67,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     ------
     ValueError
         If a file or folder is missing, a name, type or number is wrong, two points of the grid share their values or a
-        name, or a run of that name was made with other settings, another template or other data; all of them at once.
+        name, or a run of that name was made with other settings, another template or other data. All are named at once.
     """
     template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} is no name of a folder"]
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
@@ -80,9 +85,9 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     runs = []
     for rid, point in itertools.product(numbers, itertools.product(*axes)):
         name = "-".join([id, *(part for assignment in point for part in _name_parts(assignment))])
-        overrides = [_with_number(text, rid) for text in (*assignments, *point)]
+        overrides = [*assignments, *point]
         command = [sys.executable, "-u", template, code_dir, data_dir, job_dir, "--id", name, "--rid", rid]
-        command += [part for text in overrides for part in ("--set", text)]
+        command += [KEEP_SEED] * keep_seed + [part for text in overrides for part in ("--set", text)]
         folder, log = job_dir / "results" / f"{name}_{rid}", job_dir / LOG_FOLDER / f"{name}_{rid}.txt"
         settings = json.loads(json.dumps(apply_overrides(dict(defaults), overrides)))
         runs.append(PlannedRun(name, rid, folder, log, tuple(str(part) for part in command), settings))
@@ -191,7 +196,7 @@ def parse_grid(text):
 
 
 def _tried(problems, read, text):
-    """Return what ``read`` makes of a text; its complaint goes to the problems."""
+    """Return what ``read`` makes of a text, or None and its complaint among the problems."""
     try:
         return read(text)
     except ValueError as error:
@@ -200,7 +205,7 @@ def _tried(problems, read, text):
 
 
 def _template_defaults(template, problems):
-    """Return the variables of a template; None, and a problem, if it is none."""
+    """Return the variables of a template, or None and a problem if it is no template."""
     if not template.is_file():
         problems.append(f"template {template} does not exist")
         return None
@@ -216,7 +221,7 @@ def _assignment_problems(defaults, assignments, axes):
     problems = []
     for assignment in dict.fromkeys([*assignments, *itertools.chain(*axes)]):
         try:
-            apply_overrides(dict(defaults), [_with_number(assignment, 0)])
+            apply_overrides(dict(defaults), [assignment])
         except ValueError as error:
             problems.append(str(error).removeprefix("--set: ").rstrip("."))
     names = [text.partition("=")[0].strip().upper() for text in (*assignments, *(axis[0] for axis in axes))]
@@ -229,15 +234,10 @@ def _is_name(text):
 
 
 def _equal_points(runs):
-    """Say which points of the grid are the same experiment, whose values are only written differently."""
+    """Return the points of the grid that have the same values, only written differently, as problems."""
     points = [run for run in runs if run.rid == runs[0].rid]
     pairs = itertools.combinations(points, 2)
     return [f"{a.id} and {b.id} have the same values" for a, b in pairs if a.settings == b.settings and a.id != b.id]
-
-
-def _with_number(assignment, rid):
-    name, equals, value = assignment.partition("=")
-    return f"{name}={rid}" if equals and value.strip() == RID else assignment
 
 
 def _name_parts(assignment):
@@ -247,12 +247,14 @@ def _name_parts(assignment):
 
 
 def _other_settings(run):
-    """Return, as a problem, in what an earlier run of the same name differs from the planned one."""
-    settings_file = run.folder / "settings.json"
-    if run_state(run.folder) == "new" or not settings_file.is_file():
+    """Return in what an earlier run of the same name differs from the planned one, as a problem."""
+    record = run.record
+    if record.state == "new":
         return []
-    planned = {"settings": run.settings} | describe_origin(run.command[2], run.command[4])
-    changed = changes_since(read_json(settings_file), planned)
+    changed = record.changes({"settings": run.settings} | describe_origin(run.command[2], run.command[4]))
+    kept, keeps = (KEEP_SEED in command for command in (record.command, run.command))
+    if kept != keeps and run.rid:  # repetition 0 has the same seed either way
+        changed.append(f"{KEEP_SEED} was {'' if kept else 'not '}given")
     more = len(changed) - SHOWN_CHANGES
     shown = "; ".join(changed[:SHOWN_CHANGES]) + f"; and {more} more" * (more > 0)
     return [f"{run.name} is another run ({shown}): choose another --id"] if changed else []

@@ -26,7 +26,7 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     ----------
     folder : str or Path
         Where they go.
-    runs : list of StudyRun
+    runs : list of RunRecord
         From `study.study_runs.read_runs`.
     metrics : sequence of str
         What ``summary.md`` and the box plots show; the csv files have all.
@@ -66,7 +66,7 @@ def study_page(runs, rows, *, metrics=METRICS, notes=()):
 
     Parameters
     ----------
-    runs : list of StudyRun
+    runs : list of RunRecord
         From `study.study_runs.read_runs`.
     rows : list of dict
         From `study.study_runs.summarise`.
@@ -143,7 +143,7 @@ def _experiments(runs):
         memory = [value for value in memory if value is not None]
         mean, std = mean_and_std(minutes) if minutes else (None, None)
         took = "" if mean is None else f"{mean:.1f}" + ("" if std is None else f" ± {std:.1f}")
-        seeds = ", ".join(str(run.settings.get("SEED", "")) for run in own)
+        seeds = ", ".join(str(run.seed) for run in own if run.seed is not None)
         texts = ", ".join(f"{key}={_as_set(value)}" for key, value in settings.items())
         rids = ", ".join(str(run.rid) for run in own)
         lines.append([name, own[0].template, rids, seeds, texts, took, f"{max(memory):.2f}" if memory else ""])
