@@ -61,7 +61,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed
     Returns
     -------
     list of PlannedRun
-        Repetition 0 of every point first, so that an early look compares all of them.
+        The first repetition of every point comes first, so that you can compare all points early.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed
         If a file or folder is missing, a name, type or number is wrong, two points of the grid share their values or a
         name, or a run of that name was made with other settings, another template or other data. All are named at once.
     """
-    template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} is no name of a folder"]
+    template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} cannot name a folder"]
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
     if not (code_dir / "utils" / "command_line.py").is_file():
         problems.append(f"code_dir {code_dir} is not a copy of this repository")
@@ -104,7 +104,7 @@ def parse_numbers(text):
     Parameters
     ----------
     text : str
-        Numbers and ranges with both ends, separated by commas.
+        Numbers and ranges, both ends included, separated by commas.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def parse_numbers(text):
     Raises
     ------
     ValueError
-        If it is no such list, or a number comes twice.
+        If the text is not such a list, or a number comes twice.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def parse_numbers(text):
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError(f"--rids {text}: {part!r} is no number and no range. Give them as 0-4 or 0,1,7.")
+            raise ValueError(f"--rids {text}: {part!r} is neither a number nor a range. Give them as 0-4 or 0,1,7.")
         numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"--rids {text}: a number comes twice. Give each once.")
@@ -146,7 +146,7 @@ def parse_gpus(text):
     Raises
     ------
     ValueError
-        If it is no such list.
+        If the text is not such a list.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def parse_gpus(text):
     """
     gpus = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(r"\d+|-1", gpu) for gpu in gpus):
-        raise ValueError(f"--gpus {text}: wanted GPU numbers as 0 or 0,1, one for each run at a time, or -1 for none.")
+        raise ValueError(f"--gpus {text}: wanted GPU numbers such as 0 or 0,1, or -1 for the CPU.")
     return gpus
 
 
@@ -170,12 +170,12 @@ def parse_grid(text):
     Returns
     -------
     list of str
-        ``NAME=VALUE`` for each value, the name in upper case.
+        ``NAME=VALUE`` for each value, with the name in upper case.
 
     Raises
     ------
     ValueError
-        If there is no name, or a value is empty.
+        If the name or a value is empty.
 
     Examples
     --------
@@ -205,19 +205,19 @@ def _tried(problems, read, text):
 
 
 def _template_defaults(template, problems):
-    """Return the variables of a template, or None and a problem if it is no template."""
+    """Return the variables of a template, or None and a problem if it is not a template."""
     if not template.is_file():
         problems.append(f"template {template} does not exist")
         return None
     source = template.read_text(encoding="utf-8")
     if VARIABLES_CELL not in source:
-        problems.append(f"{template} is no template: it has no cell {VARIABLES_CELL!r}")
+        problems.append(f"{template} is not a template: it has no cell {VARIABLES_CELL!r}")
         return None
     return {name: ast.literal_eval(value) for name, value, _ in template_variables(source)}
 
 
 def _assignment_problems(defaults, assignments, axes):
-    """Return what is wrong with names and types of ``--set`` and ``--grid``."""
+    """Return what is wrong with the names and types of ``--set`` and ``--grid``."""
     problems = []
     for assignment in dict.fromkeys([*assignments, *itertools.chain(*axes)]):
         try:

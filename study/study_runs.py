@@ -16,7 +16,7 @@ def read_runs(results, ids=("*",), *, unfinished=False):
     Parameters
     ----------
     results : str or Path
-        ``job_dir/results``, with a folder ``<id>_<rid>`` a run.
+        ``job_dir/results``, with a folder ``<id>_<rid>`` for each run.
     ids : sequence of str
         Names of experiments, in the order wanted; ``*`` stands for anything, so ``400*`` is 400 and its grid.
     unfinished : bool
@@ -75,7 +75,7 @@ def mean_and_std(values):
     Parameters
     ----------
     values : sequence of float
-        One value a run.
+        One value for each run.
 
     Returns
     -------
@@ -117,13 +117,13 @@ def summarise(runs, published=()):
     runs : list of RunRecord
         From `read_runs`.
     published : sequence of dict
-        From `read_published`; put beside the rows of the same template, protocol, post-processing and metric.
+        From `read_published`; added if a run has the same template.
 
     Returns
     -------
     list of dict
-        ``id, protocol, post, metric, n_runs, mean, std, min, max, values``: scores that are None are left out and not
-        counted; ``std`` as `mean_and_std`. Rows of published methods have their name as ``id``, and ``source``.
+        ``id, protocol, post, metric, n_runs, mean, std, min, max, values``: scores that are None do not
+        count; ``std`` as `mean_and_std`. Rows of published methods have their name as ``id``, and a ``source``.
     """
     groups = {}
     for row in long_table(runs):
@@ -163,12 +163,12 @@ def read_published(path, data):
     Returns
     -------
     list of dict
-        With ``values`` (list of float) and ``std`` (float or None).
+        With ``values`` (list of float) and ``std`` (float or None) as numbers.
 
     Raises
     ------
     ValueError
-        If there is nothing about the data set.
+        If the file has no scores on the data set.
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

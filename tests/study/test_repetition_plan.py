@@ -64,7 +64,7 @@ def test_all_problems_are_named_at_once(folders, tmp_path):
     for part in (
         f"code_dir {tmp_path} is not a copy of this repository",
         f"data_dir {tmp_path / 'nowhere'} does not exist",
-        "--rids 3-1: '3-1' is no number and no range. Give them as 0-4 or 0,1,7",
+        "--rids 3-1: '3-1' is neither a number nor a range. Give them as 0-4 or 0,1,7",
         "--grid LEARNING_RATE=0.1,,1: wanted NAME=VALUE,VALUE,... without empty values",
         "there is no variable SEEDS; did you mean 'SEED'?",
         "'LOSS' is not NAME=VALUE",
@@ -82,7 +82,9 @@ def test_a_variable_in_set_and_grid_is_refused(folders):
 @pytest.mark.parametrize("text", ["nothing.py", "no_template.py"])
 def test_a_missing_template_or_another_script_is_refused(text, folders, tmp_path):
     (tmp_path / "no_template.py").write_text("EPOCHS = 3\n")
-    with pytest.raises(ValueError, match="nothing.py does not exist|no template: it has no cell '# %% Experiment var"):
+    with pytest.raises(
+        ValueError, match="nothing.py does not exist|not a template: it has no cell '# %% Experiment var"
+    ):
         plan_runs(tmp_path / text, folders, id="400", rids="0")
 
 
@@ -107,7 +109,7 @@ def test_points_of_a_grid_with_the_same_values_are_refused(grid, twins, folders)
 
 @pytest.mark.parametrize("name", ["", "  ", "..", "a/b", "/tmp/a", "a\\b"])
 def test_an_id_that_is_no_name_of_a_folder_is_refused(name, folders):
-    with pytest.raises(ValueError, match="--id .* is no name of a folder"):
+    with pytest.raises(ValueError, match="--id .* cannot name a folder"):
         plan_runs(TEMPLATE, folders, id=name, rids="0")
 
 
@@ -166,7 +168,7 @@ def test_runs_of_another_template_or_data_are_not_taken_for_the_own(end, folders
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "2-1", "-1", "1,,2", "1.5"])
 def test_what_is_no_list_of_numbers_is_refused(text):
-    with pytest.raises(ValueError, match=f"--rids {text}: '.*' is no number and no range"):
+    with pytest.raises(ValueError, match=f"--rids {text}: '.*' is neither a number nor a range"):
         parse_numbers(text)
 
 

@@ -84,7 +84,7 @@ def test_mistakes_are_one_sentence(places, tmp_path):
     assert all(answer.returncode == 1 for answer in answers) and not any("Traceback" in text for text in said)
     assert said[0] == "ValueError: the repetition: there is no variable SEEDS; did you mean 'SEED'?"
     assert "nowhere does not exist. Give job_dir/results." in said[1]
-    assert said[4].startswith("ValueError: --gpus 0;1: wanted GPU numbers as 0 or 0,1")
+    assert said[4].startswith("ValueError: --gpus 0;1: wanted GPU numbers such as 0 or 0,1")
     assert "did you mean 'Lucchi'" in said[2] and "not the folder of a run" in said[3]
 
 

@@ -84,22 +84,22 @@ class RunRecord:
 
     @property
     def template(self):
-        """Template, as `describe_origin`."""
-        return self.facts.get("template")
+        """Template, as `describe_origin`; empty if it is not known."""
+        return self.facts.get("template", "")
 
     @property
     def data_dir(self):
-        """Data folder, as `describe_origin`."""
+        """Data folder, as `describe_origin`; None if it is not known."""
         return self.facts.get("data_dir")
 
     @property
     def seed(self):
-        """Seed of everything random in this repetition."""
+        """Seed of everything random in this repetition; None if nothing is."""
         return self.facts.get("seed")
 
     @property
     def command(self):
-        """Command line that started the run last, a list of str."""
+        """Command of the last start, a list of str."""
         return self.facts.get("command", [])
 
     @cached_property
@@ -114,7 +114,7 @@ class RunRecord:
 
     @cached_property
     def history(self):
-        """Rows of ``history.csv``, one an epoch; all values are text."""
+        """Rows of ``history.csv``, one for each epoch; all values are text."""
         path = self.folder / HISTORY_NAME
         if not path.is_file():
             return []
@@ -123,7 +123,7 @@ class RunRecord:
 
     @cached_property
     def training_state(self):
-        """What the training saved after its last epoch, to be resumed from."""
+        """What the training saved after its last finished epoch, see `utils.training.callbacks.Checkpoints`."""
         return self._read(f"{CHECKPOINTS_NAME}/{STATE_NAME}", {})
 
     @property
@@ -135,7 +135,7 @@ class RunRecord:
 
     @property
     def minutes(self):
-        """Duration of a finished run, with the training of earlier starts."""
+        """Duration of a finished run, including the training of earlier starts; None if it is not finished."""
         if "seconds" not in self.environment:
             return None
         return (self.environment["seconds"] + self.environment.get("earlier_seconds", 0)) / 60

@@ -88,7 +88,7 @@ def _order_of_scores(scores):
 
 def _heading(record):
     state = "Finished" if record.state == "finished" else "Not finished"
-    facts = [Path(record.template or "").name, record.environment.get("device"), record.environment.get("start"), state]
+    facts = [Path(record.template).name, record.environment.get("device"), record.environment.get("start"), state]
     text = " · ".join(fact for fact in facts if fact)
     return f'<h1>Run {escape(record.name)}</h1>\n<p class="faint">{escape(text)}</p>'
 

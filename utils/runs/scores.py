@@ -39,7 +39,7 @@ METRIC_LABELS = {
     "adapted_rand_error": "Adapted Rand Error",
     "det": "DET",
 }
-# Of the scores of pixels these are printed, and shown in the closing table.
+# Scores of pixels that are printed and shown in the closing table.
 HEADLINE_METRICS = ("foreground_iou", "overall_iou")
 
 
@@ -53,15 +53,10 @@ class ScoreTable:
     ----------
     folder : Path
         Gets ``scores.json`` and ``scores.csv``, and ``scores_per_image.csv`` with the scores of pixels.
-
-    Attributes
-    ----------
-    rows : list of dict
-        Of ``scores.json`` and ``scores.csv``.
     """
 
     def __init__(self, folder):
-        self.folder, self.rows, self._image_rows = folder, [], []
+        self.folder, self._rows, self._image_rows = folder, [], []
 
     def add(self, protocol, post, scores, *, n):
         """Add scores that were computed elsewhere, and print them.
@@ -107,9 +102,9 @@ class ScoreTable:
 
     def print_headlines(self):
         """Print the headline metrics of every protocol and post-processing, and where all scores are."""
-        if not self.rows:
+        if not self._rows:
             return
-        values = {(row["protocol"], row["post"], row["metric"]): row["value"] for row in self.rows}
+        values = {(row["protocol"], row["post"], row["metric"]): row["value"] for row in self._rows}
         print(f"\n{'protocol':<12}{'post-processing':<20}{'foreground IoU':>15}{'overall IoU':>13}")
         for key in dict.fromkeys(key[:2] for key in values if key[2] in HEADLINE_METRICS):
             foreground, overall = (values.get((*key, metric), np.nan) for metric in HEADLINE_METRICS)
@@ -119,13 +114,13 @@ class ScoreTable:
     def _add(self, protocol, post, metric, value, n, more=None, *, show=True):
         label = _label(protocol, post, metric)
         row = {"protocol": protocol, "post": post, "metric": metric, "value": value, "n": n, "label": label}
-        self.rows.append(row | (more or {}))
+        self._rows.append(row | (more or {}))
         if show:
             print(f"{label}: {value:.4f}", flush=True)
 
     def _write(self):
-        write_json(self.folder / SCORES_NAME, self.rows)
-        write_csv(self.folder / TABLE_NAME, self.rows)
+        write_json(self.folder / SCORES_NAME, self._rows)
+        write_csv(self.folder / TABLE_NAME, self._rows)
 
 
 def _label(protocol, post, metric):
