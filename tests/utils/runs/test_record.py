@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,4 +87,4 @@ def test_a_broken_file_is_named(folder):
 
 def test_a_record_is_read_without_keras():
     code = "import sys; import utils.runs.record; assert not {'keras', 'tensorflow'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
