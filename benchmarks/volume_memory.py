@@ -56,7 +56,16 @@ def measure(protocol, quick):
         predictions = predict_crops(model, images.x, crop_shape, batch_size=1, **options)
     with tempfile.TemporaryDirectory() as folder:
         args = SimpleNamespace(
-            job_dir=folder, code_dir=folder, data_dir=folder, id="memory", rid=0, set=[], dry_run=False, resume=False
+            job_dir=folder,
+            code_dir=folder,
+            data_dir=folder,
+            id="memory",
+            rid=0,
+            set=[],
+            dry_run=False,
+            resume=False,
+            precision="auto",
+            deterministic=False,
         )
         terminal = sys.stdout
         sys.stdout = sys.stderr  # the answer alone goes to standard output

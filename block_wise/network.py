@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from block_wise.manifest import hash_file
 from utils.errors import check_choice
-from utils.runs.finished_run import NETWORK_NAME, PRECISIONS, find_network, stored_range
+from utils.runs.record import NETWORK_NAME, RunRecord
 
 
 class Network(NamedTuple):
@@ -71,8 +71,9 @@ def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=Fal
         If the run is not finished or lacks a file, its network takes images, or it normalised images one by one, which
         blocks cannot be.
     """
-    check_choice("PRECISION", precision, PRECISIONS)
-    weights, content = find_network(run)
+    check_choice("PRECISION", precision, ("trained", "float32"))
+    record = RunRecord(run)
+    content, weights = record.network(), record.weights_file()
     trained, targets = tuple(content["crop_shape"]), content["instance_targets"]
     if len(trained) != 4:
         raise ValueError(
@@ -88,7 +89,7 @@ def network_of_run(run, *, crop_shape=(), precision="trained", deterministic=Fal
     key = "-".join(hash_file(path) for path in (weights, weights.with_name(NETWORK_NAME)))
     make = partial(_load_network, weights, crop_shape, precision, deterministic, channel)
     classes = 1 if targets else content["n_classes"]
-    return NetworkOfRun(Network(key, make), crop_shape, classes, content["batch_size"], stored_range(content))
+    return NetworkOfRun(Network(key, make), crop_shape, classes, content["batch_size"], content["intensity_range"])
 
 
 def _load_network(weights, crop_shape, precision, deterministic, channel):

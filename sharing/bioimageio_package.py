@@ -1,4 +1,4 @@
-"""The package of a network for bioimage.io, which its own libraries check before it is kept."""
+"""The package of a network for bioimage.io, checked by the libraries of bioimage.io."""
 
 import contextlib
 import importlib.metadata
@@ -7,12 +7,12 @@ import io
 from utils.errors import raise_problems
 
 UNIT = "nanometer"
-# What is cut off at the border of each tile, as a share of the crop.
+# Share of the crop that is cut off at each border of a tile.
 HALO = 1 / 8
 
 
 def write_package(path, description, *, weights, tensors, documentation, keras_is_plain, sides):
-    """Write the zip of a package, and have it checked: format, test prediction, other sizes and batches.
+    """Write the zip of a package and check it: format, test prediction, other sizes and batches.
 
     Parameters
     ----------
@@ -25,21 +25,21 @@ def write_package(path, description, *, weights, tensors, documentation, keras_i
     tensors : tuple of Path
         ``.npy`` files of a test image in stored grey values and its prediction, ``(1, ..., c)``.
     documentation : Path
-        README.md with a section on validation.
+        ``README.md`` with a section on validation.
     keras_is_plain : bool
-        False leaves the ``.keras`` file out, because it has layers that others do not have.
+        False leaves the ``.keras`` file out, because it has layers that only this repository has.
     sides : tuple of int or None
-        Sizes of the images that the network takes, None for any that is divisible.
+        Sizes of the images that the network takes; None: any divisible size.
 
     Returns
     -------
     list of str
-        What was checked, a line each.
+        The checks that passed.
 
     Raises
     ------
     ValueError
-        If the package is not accepted; with the words of the checker.
+        If the checker refuses the package, with its message.
     """
     from bioimageio.core import test_description
     from bioimageio.spec import InvalidDescr, load_description, save_bioimageio_package
@@ -71,7 +71,7 @@ def write_package(path, description, *, weights, tensors, documentation, keras_i
 
 
 def description_problems(description):
-    """Say what bioimage.io would not take, in the words of the command line.
+    """Say what bioimage.io would refuse, in terms of the command line.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def description_problems(description):
 
     problems = []
     if not description["authors"]:
-        problems.append("bioimage.io wants authors: give --author NAME, once for each")
+        problems.append("bioimage.io wants authors: give --author NAME, repeatedly for several")
     problems += [f"the author {name!r} has a slash" for name in description["authors"] if set(name) & set("/\\")]
     name = description["name"]
     if not 5 <= len(name) <= 128 or not all((sign.isascii() and sign.isalnum()) or sign in "_+- ()" for sign in name):
@@ -149,7 +149,7 @@ def _input(v0_5, description, sides, data_type, test_tensor):
 
 
 def _over_each_image(steps, description):
-    """Complete percentiles with the axes they are taken over: all but those between images."""
+    """Add the axes to percentiles: all of an image, so that each image has its own."""
     axes = [*description["input"]["divisible_by"], "channel"]
     return [
         {**step, "kwargs": step["kwargs"] | {"axes": axes}} if step["id"] == "scale_range" else step for step in steps
@@ -176,7 +176,7 @@ def _weights(v0_5, description, weights, keras_is_plain):
     import keras
     import onnx
 
-    # Without Keras' own file ONNX counts as the original, since a parent must be in the package.
+    # A parent must be in the package: without the Keras file, ONNX counts as the original.
     opset = next(part.version for part in onnx.load(weights["onnx"]).opset_import if not part.domain)
     parent = {"parent": "keras_v3"} if keras_is_plain else {}
     entries = {"onnx": v0_5.OnnxWeightsDescr(source=weights["onnx"], opset_version=opset, **parent)}
@@ -193,7 +193,7 @@ def _tensorflow_version():
 
 
 def _failures(summary):
-    """Return what the checker says about each check that failed."""
+    """Return the message of the checker for each check that failed."""
     return "\n".join(
         f"{detail.name}: {'; '.join(error.msg for error in detail.errors)}"
         for detail in summary.details

@@ -3,7 +3,7 @@ r"""Export the network of a finished run for other programs, each format checked
     python sharing/export.py JOB_DIR/results/400_0 exported --as keras --as savedmodel --as onnx
     python sharing/export.py JOB_DIR/results/400_0 exported --as bioimageio --author "Ada Lovelace" --license MIT
 
-The folder appears complete, or not at all. README.md and description.json in it tell what the network must be fed with.
+The folder appears complete or not at all. Its README.md and description.json tell what the network must be fed.
 ONNX and bioimage.io need: pip install -r env/requirements-sharing.txt
 """
 
@@ -17,7 +17,7 @@ from sharing.formats import FORMATS
 from utils.command_line import choose_gpus
 from utils.errors import say_error
 from utils.files import check_free
-from utils.runs.finished_run import find_network
+from utils.runs.record import RunRecord
 
 
 def parse_arguments():
@@ -26,11 +26,17 @@ def parse_arguments():
     parser.add_argument("run", help="folder of the run, job_dir/results/<id>_<rid>")
     parser.add_argument("target", type=Path, help="folder to make")
     parser.add_argument(
-        "--as", dest="formats", action="append", required=True, choices=FORMATS, help="format, once for each"
+        "--as", dest="formats", action="append", required=True, choices=FORMATS, help="format; repeat for several"
     )
-    parser.add_argument("--image", help="image file whose middle is written as the test image (default: noise)")
+    parser.add_argument("--image", help="image file whose middle becomes the test image (default: noise)")
     parser.add_argument("--dataset", metavar="NAME", help="array of the image in hdf5 and zarr files")
-    parser.add_argument("--author", action="append", default=[], metavar="NAME", help="bioimage.io wants at least one")
+    parser.add_argument(
+        "--author",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="repeat for several; bioimage.io wants at least one",
+    )
     parser.add_argument("--license", default="CC-BY-4.0", help="of the weights, as SPDX calls it (default CC-BY-4.0)")
     parser.add_argument("--name", default="", help="name of the network (default: from the run)")
     parser.add_argument("--description", default="", help="a sentence on what it does (default: from the run)")
@@ -38,13 +44,13 @@ def parse_arguments():
 
 
 def main():
-    """Export the network and print what was checked."""
+    """Export the network and print the checks."""
     sys.excepthook = say_error
     args = parse_arguments()
-    # Before Keras is loaded, which takes its time.
-    find_network(args.run)
+    # Mistakes are found before Keras is loaded, which takes seconds.
+    RunRecord(args.run).network()
     check_free(args.target)
-    choose_gpus("-1")  # Graphics cards multiply with fewer digits than the comparison asks for.
+    choose_gpus("-1")  # GPUs multiply with fewer digits than the comparison needs.
     from sharing.run_export import export_run
 
     about = {"name": args.name, "description": args.description, "authors": args.author, "license": args.license}

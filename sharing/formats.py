@@ -1,4 +1,4 @@
-"""The formats in which a network is shared, and what each needs; known without loading Keras."""
+"""The formats in which a network can be shared, and what each needs; imports no Keras."""
 
 import importlib.util
 from typing import NamedTuple
@@ -10,7 +10,7 @@ ONNX_PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
 class Format(NamedTuple):
-    """A format: the file or folder it is written to, what that is, and the packages it needs in addition."""
+    """A format: the file or folder to write, what it is, and the additional packages it needs."""
 
     file: str
     what: str
@@ -28,14 +28,14 @@ FORMATS = {
 
 
 def format_problems(formats, *, backend):
-    """Say what hinders the writing of formats.
+    """Say why formats cannot be written.
 
     Parameters
     ----------
     formats : sequence of str
         Of ``FORMATS``.
     backend : str
-        Of Keras; TensorFlow writes all, the others ``.keras`` alone.
+        Backend of Keras; TensorFlow writes all formats, the others only ``keras``.
 
     Returns
     -------
@@ -68,5 +68,5 @@ def format_problems(formats, *, backend):
 def _is_there(package):
     try:
         return importlib.util.find_spec(package) is not None
-    except ImportError:  # of what it is a part of
+    except ImportError:  # the package that it is a part of is missing
         return False

@@ -1,54 +1,48 @@
-"""What someone who uses an exported network must know: axes, sizes, grey values, channels, whom to cite."""
+"""What a user of an exported network must know: axes, sizes, grey values, channels, whom to cite."""
 
 import json
 
-from utils.files import read_json
 from utils.images.intensity import ZScore, black_and_white
-from utils.runs.finished_run import find_network, stored_range
+from utils.runs.record import RunRecord
 
 CITATION = {
     "text": "Franco-Barranco D, Muñoz-Barrutia A, Arganda-Carreras I. Stable deep neural network architectures for "
     "mitochondria segmentation on electron microscopy volumes. Neuroinformatics 2022, arXiv 2104.03577.",
     "doi": "10.48550/arXiv.2104.03577",
 }
-# What of a voxel size says that it is not known: the default of the templates.
-UNKNOWN_SIZE = 1.0
 MIXED = ("mixed_bfloat16", "mixed_float16")
 README_NAME, DESCRIPTION_NAME = "README.md", "description.json"
 
 
 def describe_run(run, *, strides, name="", description="", authors=(), license="CC-BY-4.0"):
-    """Describe the network of a finished run for those who will use it elsewhere.
+    """Describe the network of a finished run for users of other programs.
 
     Parameters
     ----------
     run : str or Path
         As `utils.prediction.predictor.load_trained`.
     strides : tuple of int
-        What the network's poolings divide, ``(y, x)`` or ``(z, y, x)``.
+        What the sides of images must be divisible by, ``(y, x)`` or ``(z, y, x)``.
     name, description : str
-        In the words of the user; without them the template and what it predicts.
+        Empty: made from the name of the network and what it predicts.
     authors : sequence of str
         Names.
     license : str
-        Identifier of SPDX.
+        SPDX identifier.
 
     Returns
     -------
     dict
-        Made of what JSON knows.
+        Content of ``description.json``.
 
     Raises
     ------
     ValueError
-        As `utils.runs.finished_run.find_network`.
+        As `utils.runs.record.RunRecord.network`.
     """
-    weights, content = find_network(run)
-    folder = weights.resolve().parents[1]
-    is_3d, settings = len(content["crop_shape"]) == 4, content["settings"]
-    axes = "zyx" if is_3d else "yx"
-    dtype = content["dtype"] or "uint8"
-    channels = output_channels(content)
+    record = RunRecord(run)
+    content = record.network()
+    axes, channels = "zyx"[-len(strides) :], output_channels(content)
     title = content["network"]["config"].get("name", "network").replace("_", " ")
     return {
         "name": name or f"{title} for electron microscopy",
@@ -57,46 +51,46 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
         "authors": list(authors),
         "license": license,
         "cite": [CITATION],
-        "run": folder.name,
+        "run": record.name,
         "template": content["template"],
         "versions": content["versions"],
         "input": {
             "axes": f"n{axes}c",
             "channels": content["crop_shape"][-1],
-            "dtype": dtype,
+            "dtype": content["dtype"] or "uint8",
             "crop_shape": content["crop_shape"],
             "divisible_by": dict(zip(axes, strides, strict=True)),
-            "voxel_size_nm": voxel_size(settings, len(axes)),
+            "voxel_size_nm": voxel_size(content.get("voxel_size_nm"), len(axes)),
             "preprocessing": preprocessing(content),
         },
         "output": {"axes": f"n{axes}c", "channels": channels, "dtype": "float32", "range": [0, 1]},
         "precision": "float32",
         "trained_in": next((policy for policy in MIXED if policy in json.dumps(content["network"])), "float32"),
-        "scores": _scores(folder / "scores.json"),
+        "scores": _scores(record.scores),
     }
 
 
 def preprocessing(content):
-    """Return the steps from stored grey values to what the network sees, under the names that bioimage.io has for them.
+    """Return the steps from stored grey values to the input of the network, as bioimage.io names them.
 
     Parameters
     ----------
     content : dict
-        What ``network.json`` holds.
+        From `utils.runs.record.RunRecord.network`.
 
     Returns
     -------
     list of dict
-        ``{"id": ..., "kwargs": {...}}`` each; empty where floats 0 .. 1 are taken as they are.
+        ``{"id": ..., "kwargs": {...}}`` each; none if the network takes floats 0 .. 1 as they are.
 
     Examples
     --------
     >>> common = {"normalisation": "dtype", "dtype": "uint8"}
-    >>> preprocessing(common | {"intensity_range": [50, 250]})  # doctest: +NORMALIZE_WHITESPACE
+    >>> preprocessing(common | {"intensity_range": (50, 250)})  # doctest: +NORMALIZE_WHITESPACE
     [{'id': 'scale_linear', 'kwargs': {'gain': 0.005, 'offset': -0.25}},
      {'id': 'clip', 'kwargs': {'min': 0.0, 'max': 1.0}}]
     """
-    grey, clip = stored_range(content), {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}}
+    grey, clip = content["intensity_range"], {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}}
     if content["normalisation"] == "percentile_per_image":
         low, high = content["percentiles"]
         kwargs = {"min_percentile": low, "max_percentile": high, "eps": 1e-6}
@@ -110,17 +104,16 @@ def preprocessing(content):
 
 
 def output_channels(content):
-    """Return the names of what a network predicts.
+    """Return what each channel of a prediction is.
 
     Parameters
     ----------
     content : dict
-        What ``network.json`` holds.
+        As `preprocessing`.
 
     Returns
     -------
     list of str
-        One for each channel.
 
     Examples
     --------
@@ -134,42 +127,41 @@ def output_channels(content):
     return ["background", *(f"class {number}" for number in range(1, content["n_classes"]))]
 
 
-def voxel_size(settings, n_axes):
-    """Return the voxel size that a run was told.
+def voxel_size(size, n_axes):
+    """Return the voxel size of a run along each axis.
 
     Parameters
     ----------
-    settings : dict
-        Variables of the run.
+    size : float, list of float or None
+        Nanometres as recorded: one for all axes, or one for each of ``(y, x)`` or ``(z, y, x)``; None: not known.
     n_axes : int
-        2 or 3.
+        2 or 3. Of a third axis that is not recorded, the size is taken to be that along y.
 
     Returns
     -------
     list of float or None
-        Nanometres along ``(y, x)`` or ``(z, y, x)``; None where the run knows none, or has the default 1.
+        Along ``(y, x)`` or ``(z, y, x)``.
 
     Examples
     --------
-    >>> voxel_size({"VOXEL_SIZE_NM": [30, 3, 3]}, 3), voxel_size({"VOXEL_SIZE_NM": 5}, 2), voxel_size({}, 3)
+    >>> voxel_size([30, 3, 3], 3), voxel_size(5, 2), voxel_size(None, 3)
     ([30.0, 3.0, 3.0], [5.0, 5.0], None)
     """
-    size = settings.get("VOXEL_SIZE_NM", UNKNOWN_SIZE)
-    if size == UNKNOWN_SIZE:
+    if size is None:
         return None
     sizes = [float(length) for length in (size if isinstance(size, list | tuple) else [size] * n_axes)]
     return sizes[-n_axes:] if len(sizes) >= n_axes else [sizes[0], *sizes]
 
 
 def readme(description, files):
-    """Write in Markdown what stands in a description.
+    """Return a description as Markdown.
 
     Parameters
     ----------
     description : dict
         From `describe_run`.
     files : dict of str to str
-        What each file is, by its name.
+        Explanation of each file, by its name.
 
     Returns
     -------
@@ -191,13 +183,13 @@ def readme(description, files):
 {rows}
 ## Input
 
-Axes `{given["axes"]}`, {given["channels"]} channel(s), float32 behind the preprocessing. Trained on crops of
-{tuple(given["crop_shape"])}; sides must be divisible: {sizes}.
+Axes `{given["axes"]}`, {given["channels"]} channel(s), float32 after the preprocessing. Trained on crops of
+{tuple(given["crop_shape"])}; sides must be divisible along {sizes}.
 {f"Voxel size of the training: {tuple(size)} nm." if size else "The voxel size of the training is not on record."}
 
 ## Preprocessing
 
-From stored grey values ({given["dtype"]}) to what the network sees:
+From stored grey values ({given["dtype"]}) to the input of the network:
 
 {steps}
 ## Output
@@ -243,19 +235,18 @@ def _step_in_words(step):
         return f"(grey value - {kwargs['mean']:.9g}) / {kwargs['std']:.9g}"
     if step["id"] == "scale_range":
         low, high = kwargs["min_percentile"], kwargs["max_percentile"]
-        return f"of each image or volume, its percentile {low:g} becomes 0 and its percentile {high:g} becomes 1"
-    return f"cut off below {kwargs['min']:g} and above {kwargs['max']:g}"
+        return f"in each image or volume, percentile {low:g} becomes 0 and percentile {high:g} becomes 1"
+    return f"clip to {kwargs['min']:g} .. {kwargs['max']:g}"
 
 
 def _mask_in_words(channels):
     if len(channels) > 1 and channels[0] == "background":
         return "The mask is the most probable class."
-    return "The mask is what lies above 0.5."
+    return "The mask is where the probability is above 0.5."
 
 
-def _scores(path):
-    """Return the scores of merged images, or whatever comes first, if the run was scored."""
-    scores = read_json(path) if path.is_file() else []
+def _scores(scores):
+    """Return some IoU of the run: of merged images without post-processing, or else those that come first."""
     scores = [row for row in scores if row["metric"].endswith("iou") and isinstance(row["value"], float)]
     merged = [row for row in scores if (row["protocol"], row["post"]) == ("per_image", "none")]
     return [{key: row[key] for key in ("label", "value", "n")} for row in (merged or scores)[:4]]

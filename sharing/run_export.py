@@ -18,7 +18,7 @@ from utils.images.normalisation import stretch_each
 from utils.images.padding import pad_to
 from utils.images.sources import read_images
 from utils.prediction.predictor import load_trained
-from utils.runs.finished_run import find_network, stored_range
+from utils.runs.record import RunRecord
 
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
 
@@ -64,7 +64,7 @@ def export_run(run, target, formats, *, image=None, dataset=None, **about):
         problems += description_problems(description)
     raise_problems("the export", problems)
     model = plain_network(trained.model)
-    content = find_network(run)[1]
+    content = RunRecord(run).network()
     test = read_test_image(image, trained, content, dataset=dataset) if image else make_test_image(content)
     inputs = _check_inputs(network_input(test, content), model, trained.strides)
     with atomic_folder(target) as folder, tempfile.TemporaryDirectory() as scratch:
@@ -114,7 +114,7 @@ def make_test_image(content):
     """
     shape, dtype = tuple(content["crop_shape"]), np.dtype(content["dtype"] or "uint8")
     noise = ndimage.gaussian_filter(np.random.default_rng(0).random(shape), [2.0] * (len(shape) - 1) + [0])
-    low, high = black_and_white(dtype, stored_range(content))
+    low, high = black_and_white(dtype, content["intensity_range"])
     noise = low + (high - low) * (noise - noise.min()) / np.ptp(noise)
     return (np.rint(noise) if dtype.kind in "iu" else noise).astype(dtype)
 
@@ -176,7 +176,7 @@ def network_input(image, content):
         float32, same shape.
     """
     if content["normalisation"] != "percentile_per_image":
-        return to_network_input(image, stored_range(content))
+        return to_network_input(image, content["intensity_range"])
     one = ImageSet([image.astype(np.float32)], None, [None], ())
     return stretch_each(one, content["normalisation"], percentiles=tuple(content["percentiles"])).x[0]
 

@@ -1,4 +1,4 @@
-"""What of a run can be looked at in a viewer: images, truth, probabilities, masks and instances, read page by page."""
+"""The layers of a run for a viewer: images, truth, probabilities, masks and instances, read page by page."""
 
 from functools import partial
 from pathlib import Path
@@ -8,32 +8,31 @@ import numpy as np
 from sharing.network_description import voxel_size
 from utils.data.pairing import pair_by_name
 from utils.errors import check_choice
-from utils.files import read_json
 from utils.images.image_files import list_images
 from utils.images.sources import open_sources
-from utils.runs.record import recorded_origin
+from utils.runs.record import RunRecord
 
-# Folders that a prediction of a run may have.
+# What a prediction may consist of: folders in images/<protocol>/<post>/.
 PREDICTIONS = ("probability", "binary", "labels")
-# Where the images of a data folder may lie, and the masks that belong to them.
+# Where images may lie in a data folder, and their masks.
 PLACES = (("test/x", "test/y"), ("x", "y"), (".", "."))
 FIRST_CHOICE = ("per_image", "none")
 
 
 def run_layers(run, *, protocol=None, post=None, data_dir=None):
-    """Collect the layers of a run; only headers of files are read.
+    """Collect the layers of a run, reading only the headers of files.
 
-    Files of one page and one size are stacked along z in the order of their names, other files are layers of their own.
+    Files of one page and one size are stacked along z in the order of their names; each other file is a layer.
 
     Parameters
     ----------
     run : str or Path
         ``job_dir/results/<id>_<rid>``.
     protocol, post : str, optional
-        Which prediction, as its folders in ``images/`` are called; without them ``per_image`` and ``none`` where they
-        are, otherwise the first. All instances of the protocol are shown besides, under the names of their folders.
+        Names of the prediction's folders in ``images/``; default ``per_image`` and ``none`` if they exist, else the
+        first. All instances of the protocol are shown too, under the names of their folders.
     data_dir : str or Path, optional
-        Folder of the images, and of the truth if there is one; without it the one that the run has on record.
+        Folder of the images and, if there is one, of the truth; default: the data folder of the run.
 
     Returns
     -------
@@ -41,28 +40,25 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
         ``name``; ``kind`` (``image`` or ``labels``); ``shape`` ``(z, y, x)``, of colour ``(z, y, x, 3)``; ``dtype``;
         ``pages``, functions that read a page each; ``options`` of the layer in napari.
     notes : list of str
-        What is not there.
+        What is missing.
 
     Raises
     ------
     ValueError
         If the folder is not that of a run, or has no such prediction.
     """
-    run = Path(run)
-    if not (run / "settings.json").is_file():
-        raise ValueError(f"{run} is not the folder of a run: it has no settings.json. Give job_dir/results/<id>_<rid>.")
-    written = read_json(run / "settings.json")
-    protocol, post = _choose(run, protocol, post)
-    chosen = run / "images" / protocol / post
+    record = RunRecord(run)
+    record.check()
+    saved = record.folder / "images"
+    protocol, post = _choose(saved, protocol, post)
+    chosen = saved / protocol / post
     found = {"probability": chosen / "probability", "mask": chosen / "binary"}
-    found |= {folder.parent.name: folder for folder in sorted((run / "images" / protocol).glob("*/labels"))}
+    found |= {folder.parent.name: folder for folder in sorted((saved / protocol).glob("*/labels"))}
     found = {part: _saved_files(folder) for part, folder in found.items() if folder.is_dir()}
     names = {path.stem for files in found.values() for path in files}
-    data_dir = recorded_origin(written).get("data_dir") if data_dir is None else data_dir
-    given, notes = _given_files(data_dir, names)
-    settings = written.get("settings", {})
-    size, layers = voxel_size(settings, 3), []
-    datasets = {"image": settings.get("IMAGE_DATASET"), "truth": settings.get("MASK_DATASET")}
+    given, notes = _given_files(data_dir or record.data_dir, names)
+    size, layers = voxel_size(record.facts.get("voxel_size_nm"), 3), []
+    datasets = {"image": record.facts.get("image_dataset"), "truth": record.facts.get("mask_dataset")}
     for part, files in (given | found).items():
         opened = [_opened(path, part, datasets.get(part)) for path in files]
         layers += _layers(part, opened, size)
@@ -70,7 +66,7 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
 
 
 def lazy_array(layer):
-    """Return the pages of a layer as one array, of which pages are read when they are looked at.
+    """Return the pages of a layer as one array that reads each page when it is looked at.
 
     Parameters
     ----------
@@ -99,12 +95,12 @@ def lazy_array(layer):
     return dask.array.stack(pages)
 
 
-def _choose(run, protocol, post):
+def _choose(saved, protocol, post):
     """Return protocol and post-processing: those asked for, the usual ones, or the first."""
-    kinds = [folder for part in PREDICTIONS for folder in (run / "images").glob(f"*/*/{part}")]
+    kinds = [folder for part in PREDICTIONS for folder in saved.glob(f"*/*/{part}")]
     there = sorted({folder.parts[-3:-1] for folder in kinds})
     if not there:
-        raise ValueError(f"{run} has saved no predictions (images/<protocol>/<post>/). Give a run that has.")
+        raise ValueError(f"{saved.parent} has saved no predictions (images/<protocol>/<post>/). Give a run that has.")
     protocols = tuple(dict.fromkeys(name for name, _ in there))
     if protocol is None:
         protocol = FIRST_CHOICE[0] if FIRST_CHOICE[0] in protocols else protocols[0]
@@ -121,10 +117,10 @@ def _saved_files(folder):
 
 
 def _given_files(data_dir, names):
-    """Return image and truth files of the names that were predicted, and what could not be found."""
-    data_dir = None if data_dir is None else Path(data_dir)
-    if data_dir is None or not data_dir.is_dir():
-        return {}, [f"The images are not shown: {data_dir} is not there. Give their folder: --data DATA_DIR."]
+    """Return the image and truth files of the names that were predicted, and what is missing."""
+    data_dir = Path(str(data_dir))
+    if not data_dir.is_dir():
+        return {}, [f"The images are not shown: there is no {data_dir}. Give their folder: --data DATA_DIR."]
     for images, masks in PLACES:
         there = _list(data_dir / images)
         files = [path for path in there if path.stem in names]

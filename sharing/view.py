@@ -1,4 +1,4 @@
-r"""Look at a run in napari: images, truth, probabilities, masks and instances as layers that are read when looked at.
+r"""Look at a run in napari: images, truth, probabilities, masks and instances, each page read when it is looked at.
 
     python sharing/view.py JOB_DIR/results/400_0
     python sharing/view.py JOB_DIR/results/400_0 --protocol per_image --post z_filter --data DATA_DIR
@@ -22,7 +22,7 @@ def parse_arguments():
     parser.add_argument("run", type=Path, help="folder of the run, job_dir/results/<id>_<rid>")
     parser.add_argument("--protocol", help="folder in images/ (default per_image)")
     parser.add_argument("--post", help="folder in images/<protocol>/ (default none)")
-    parser.add_argument("--data", type=Path, metavar="DATA_DIR", help="folder of the images (default: as in training)")
+    parser.add_argument("--data", type=Path, metavar="DATA_DIR", help="folder of the images (default: that of the run)")
     parser.add_argument("--list", action="store_true", help="only print the layers")
     return parser.parse_args()
 

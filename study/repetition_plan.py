@@ -1,4 +1,4 @@
-"""What is to be run when a template is repeated over ``--rid`` numbers and grids of variables."""
+"""The runs that repeat a template over ``--rid`` numbers and grids of variables."""
 
 import ast
 import itertools
@@ -10,17 +10,15 @@ from typing import NamedTuple
 
 from utils.command_line import VARIABLES_CELL, apply_overrides, template_variables
 from utils.errors import raise_problems
-from utils.files import read_json
-from utils.runs.record import changes_since, describe_origin, run_state
+from utils.runs.record import RunRecord, describe_origin
 
-# What stands for the number of the repetition in NAME=VALUE.
-RID = "rid"
+KEEP_SEED = "--keep-seed"
 LOG_FOLDER = "repeat_logs"
 SHOWN_CHANGES = 5
 
 
 class PlannedRun(NamedTuple):
-    """One run that is to be there: its id and rid, its folder, its log, and what starts it."""
+    """One run to make: its id and rid, its folder, its log, the command that starts it, and its variables."""
 
     id: str
     rid: int
@@ -34,8 +32,13 @@ class PlannedRun(NamedTuple):
         """Name of the run's folder."""
         return self.folder.name
 
+    @property
+    def record(self):
+        """What the folder holds now."""
+        return RunRecord(self.folder)
 
-def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
+
+def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed=False):
     """List the runs of a repeated experiment: every point of the grid, with every ``rid``.
 
     Parameters
@@ -49,22 +52,24 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     rids : str
         Numbers of the repetitions, as `parse_numbers`.
     assignments : sequence of str
-        ``NAME=VALUE`` as for ``--set``; the value ``rid`` stands for the number of the repetition.
+        ``NAME=VALUE``, as for ``--set``.
     grid : sequence of str
         ``NAME=VALUE,VALUE,...``, as `parse_grid`; several make a grid of all combinations.
+    keep_seed : bool
+        Whether all repetitions have the same seed, as with ``--keep-seed``.
 
     Returns
     -------
     list of PlannedRun
-        Repetition 0 of every point first, so that an early look compares all of them.
+        The first repetition of every point comes first, so that you can compare all points early.
 
     Raises
     ------
     ValueError
         If a file or folder is missing, a name, type or number is wrong, two points of the grid share their values or a
-        name, or a run of that name was made with other settings, another template or other data; all of them at once.
+        name, or a run of that name was made with other settings, another template or other data. All are named at once.
     """
-    template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} is no name of a folder"]
+    template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} cannot name a folder"]
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
     if not (code_dir / "utils" / "command_line.py").is_file():
         problems.append(f"code_dir {code_dir} is not a copy of this repository")
@@ -80,9 +85,9 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=()):
     runs = []
     for rid, point in itertools.product(numbers, itertools.product(*axes)):
         name = "-".join([id, *(part for assignment in point for part in _name_parts(assignment))])
-        overrides = [_with_number(text, rid) for text in (*assignments, *point)]
+        overrides = [*assignments, *point]
         command = [sys.executable, "-u", template, code_dir, data_dir, job_dir, "--id", name, "--rid", rid]
-        command += [part for text in overrides for part in ("--set", text)]
+        command += [KEEP_SEED] * keep_seed + [part for text in overrides for part in ("--set", text)]
         folder, log = job_dir / "results" / f"{name}_{rid}", job_dir / LOG_FOLDER / f"{name}_{rid}.txt"
         settings = json.loads(json.dumps(apply_overrides(dict(defaults), overrides)))
         runs.append(PlannedRun(name, rid, folder, log, tuple(str(part) for part in command), settings))
@@ -99,7 +104,7 @@ def parse_numbers(text):
     Parameters
     ----------
     text : str
-        Numbers and ranges with both ends, separated by commas.
+        Numbers and ranges, both ends included, separated by commas.
 
     Returns
     -------
@@ -108,7 +113,7 @@ def parse_numbers(text):
     Raises
     ------
     ValueError
-        If it is no such list, or a number comes twice.
+        If the text is not such a list, or a number comes twice.
 
     Examples
     --------
@@ -119,7 +124,7 @@ def parse_numbers(text):
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError(f"--rids {text}: {part!r} is no number and no range. Give them as 0-4 or 0,1,7.")
+            raise ValueError(f"--rids {text}: {part!r} is neither a number nor a range. Give them as 0-4 or 0,1,7.")
         numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"--rids {text}: a number comes twice. Give each once.")
@@ -141,7 +146,7 @@ def parse_gpus(text):
     Raises
     ------
     ValueError
-        If it is no such list.
+        If the text is not such a list.
 
     Examples
     --------
@@ -150,7 +155,7 @@ def parse_gpus(text):
     """
     gpus = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(r"\d+|-1", gpu) for gpu in gpus):
-        raise ValueError(f"--gpus {text}: wanted GPU numbers as 0 or 0,1, one for each run at a time, or -1 for none.")
+        raise ValueError(f"--gpus {text}: wanted GPU numbers such as 0 or 0,1, or -1 for the CPU.")
     return gpus
 
 
@@ -165,12 +170,12 @@ def parse_grid(text):
     Returns
     -------
     list of str
-        ``NAME=VALUE`` for each value, the name in upper case.
+        ``NAME=VALUE`` for each value, with the name in upper case.
 
     Raises
     ------
     ValueError
-        If there is no name, or a value is empty.
+        If the name or a value is empty.
 
     Examples
     --------
@@ -191,7 +196,7 @@ def parse_grid(text):
 
 
 def _tried(problems, read, text):
-    """Return what ``read`` makes of a text; its complaint goes to the problems."""
+    """Return what ``read`` makes of a text, or None and its complaint among the problems."""
     try:
         return read(text)
     except ValueError as error:
@@ -200,23 +205,23 @@ def _tried(problems, read, text):
 
 
 def _template_defaults(template, problems):
-    """Return the variables of a template; None, and a problem, if it is none."""
+    """Return the variables of a template, or None and a problem if it is not a template."""
     if not template.is_file():
         problems.append(f"template {template} does not exist")
         return None
     source = template.read_text(encoding="utf-8")
     if VARIABLES_CELL not in source:
-        problems.append(f"{template} is no template: it has no cell {VARIABLES_CELL!r}")
+        problems.append(f"{template} is not a template: it has no cell {VARIABLES_CELL!r}")
         return None
     return {name: ast.literal_eval(value) for name, value, _ in template_variables(source)}
 
 
 def _assignment_problems(defaults, assignments, axes):
-    """Return what is wrong with names and types of ``--set`` and ``--grid``."""
+    """Return what is wrong with the names and types of ``--set`` and ``--grid``."""
     problems = []
     for assignment in dict.fromkeys([*assignments, *itertools.chain(*axes)]):
         try:
-            apply_overrides(dict(defaults), [_with_number(assignment, 0)])
+            apply_overrides(dict(defaults), [assignment])
         except ValueError as error:
             problems.append(str(error).removeprefix("--set: ").rstrip("."))
     names = [text.partition("=")[0].strip().upper() for text in (*assignments, *(axis[0] for axis in axes))]
@@ -229,15 +234,10 @@ def _is_name(text):
 
 
 def _equal_points(runs):
-    """Say which points of the grid are the same experiment, whose values are only written differently."""
+    """Return the points of the grid that have the same values, only written differently, as problems."""
     points = [run for run in runs if run.rid == runs[0].rid]
     pairs = itertools.combinations(points, 2)
     return [f"{a.id} and {b.id} have the same values" for a, b in pairs if a.settings == b.settings and a.id != b.id]
-
-
-def _with_number(assignment, rid):
-    name, equals, value = assignment.partition("=")
-    return f"{name}={rid}" if equals and value.strip() == RID else assignment
 
 
 def _name_parts(assignment):
@@ -247,12 +247,14 @@ def _name_parts(assignment):
 
 
 def _other_settings(run):
-    """Return, as a problem, in what an earlier run of the same name differs from the planned one."""
-    settings_file = run.folder / "settings.json"
-    if run_state(run.folder) == "new" or not settings_file.is_file():
+    """Return in what an earlier run of the same name differs from the planned one, as a problem."""
+    record = run.record
+    if record.state == "new":
         return []
-    planned = {"settings": run.settings} | describe_origin(run.command[2], run.command[4])
-    changed = changes_since(read_json(settings_file), planned)
+    changed = record.changes({"settings": run.settings} | describe_origin(run.command[2], run.command[4]))
+    kept, keeps = (KEEP_SEED in command for command in (record.command, run.command))
+    if kept != keeps and run.rid:  # repetition 0 has the same seed either way
+        changed.append(f"{KEEP_SEED} was {'' if kept else 'not '}given")
     more = len(changed) - SHOWN_CHANGES
     shown = "; ".join(changed[:SHOWN_CHANGES]) + f"; and {more} more" * (more > 0)
     return [f"{run.name} is another run ({shown}): choose another --id"] if changed else []

@@ -1,22 +1,20 @@
-"""Carrying out planned runs, several at once: skip what is finished, resume what was cut off, start the rest."""
+"""Carry out planned runs, several at once: skip the finished ones, resume the interrupted ones, start the rest."""
 
 import subprocess
 import time
 from collections import deque
 
 from utils.files import lock_file
-from utils.runs.record import run_state
 
 POLL_SECONDS = 0.5
 
 
 def carry_out(runs, *, at_once=1, gpus=("0",)):
-    """Run what is not finished, several at once, and print what happens.
+    """Make the runs that are not finished, several at once, and print what happens.
 
-    A finished run is skipped, one that was cut off is resumed, one that failed before its first epoch starts anew. When
-    a run fails the others go on. Each prints into its log, which is locked meanwhile: a second repetition of the same
-    experiment, started beside this one, leaves that run alone. When this program is stopped, its runs are stopped too;
-    the same call goes on with them.
+    A finished run is skipped, an interrupted one is resumed, one that failed before its first epoch starts anew. A run
+    that fails does not stop the others. Each run prints into its log, which it locks: a second program that repeats the
+    same experiment leaves the run alone. When this program is stopped, it stops its runs; the same call resumes them.
 
     Parameters
     ----------
@@ -40,7 +38,7 @@ def carry_out(runs, *, at_once=1, gpus=("0",)):
     """
     if at_once < 1 or not gpus:
         raise ValueError(f"--at-once {at_once} with --gpus {','.join(gpus)}: at least 1 run and 1 GPU (or -1) needed.")
-    outcomes = {run.name: "skipped" if run_state(run.folder) == "finished" else None for run in runs}
+    outcomes = {run.name: "skipped" if run.record.state == "finished" else None for run in runs}
     waiting = deque(run for run in runs if outcomes[run.name] is None)
     print(f"{len(runs)} runs: {len(runs) - len(waiting)} are finished, {len(waiting)} to do, {at_once} at once.")
     free, running = deque(gpus[number % len(gpus)] for number in range(at_once)), []
@@ -62,29 +60,29 @@ def carry_out(runs, *, at_once=1, gpus=("0",)):
             process.terminate()
         for run, process, _, _ in running:
             process.wait()
-            print(f"{run.name}: stopped; the same command goes on with it.", flush=True)
+            print(f"{run.name}: stopped; the same command resumes it.", flush=True)
     return outcomes
 
 
 def _start(run, gpu):
-    """Start a run and return its process and None; or None and the outcome where another program was faster."""
+    """Start a run and return its process and None, or None and the outcome if another program was faster."""
     run.log.parent.mkdir(parents=True, exist_ok=True)
     with run.log.open("a", encoding="utf-8") as log:
         if not lock_file(log):
-            print(f"{run.name}: is running elsewhere, left alone.", flush=True)
+            print(f"{run.name}: another program runs it, left alone.", flush=True)
             return None, "busy"
-        state = run_state(run.folder)
+        state = run.record.state
         if state == "finished":
             return None, "skipped"
         command = [*run.command, "--gpu", gpu] + ["--resume"] * (state == "begun")
         print(f"{run.name}: {'resumed' if state == 'begun' else 'started'}, GPU {gpu}, log {run.log}", flush=True)
-        # The child inherits the open log and with it the lock, also when this program is killed.
+        # The run inherits the open log and keeps the lock even if this program is killed.
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT), None  # noqa: S603
 
 
 def _outcome(run, status, minutes):
-    """Print and return what became of a run."""
-    if status == 0 and run_state(run.folder) == "finished":
+    """Return the outcome of a run that has ended, and print it."""
+    if status == 0 and run.record.state == "finished":
         print(f"{run.name}: finished in {minutes:.1f} minutes.", flush=True)
         return "finished"
     said = [line for line in run.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Write the page of runs again, from the files in their folders: report.html, as every run writes at its end.
+"""Write report.html, the page that every run writes at its end, again from the files of its folder.
 
 python study/report.py JOB_DIR/results/400_0 [JOB_DIR/results/400_1 ...]
 """

@@ -1,60 +1,30 @@
-"""Reading the finished runs of experiments, mean and standard deviation of their scores, and published scores."""
+"""The runs of experiments: their scores, mean and standard deviation of these, and published scores."""
 
 import csv
 import re
 import statistics
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from utils.errors import check_choice, did_you_mean, raise_problems
-from utils.files import read_json
-from utils.runs.record import recorded_origin
-
-
-class StudyRun(NamedTuple):
-    """What is known of one run: its folder's name in two parts, and its files."""
-
-    id: str
-    rid: int
-    settings: dict
-    origin: dict
-    environment: dict
-    scores: list
-
-    @property
-    def name(self):
-        """Name of the run's folder."""
-        return f"{self.id}_{self.rid}"
-
-    @property
-    def template(self):
-        """Template, as `utils.runs.record.template_name`; empty if it is not known."""
-        return self.origin.get("template", "")
-
-    @property
-    def minutes(self):
-        """What the run took, with the training of starts before it was resumed; None if it is not known."""
-        if "seconds" not in self.environment:
-            return None
-        return (self.environment["seconds"] + self.environment.get("earlier_seconds", 0)) / 60
+from utils.runs.record import RunRecord
 
 
 def read_runs(results, ids=("*",), *, unfinished=False):
-    """Read what the runs of experiments have left.
+    """Find the runs of experiments that have scores.
 
     Parameters
     ----------
     results : str or Path
-        ``job_dir/results``, with a folder ``<id>_<rid>`` a run.
+        ``job_dir/results``, with a folder ``<id>_<rid>`` for each run.
     ids : sequence of str
-        Names of experiments; ``*`` stands for anything, so ``400*`` is 400 and its grid. Their order is kept.
+        Names of experiments, in the order wanted; ``*`` stands for anything, so ``400*`` is 400 and its grid.
     unfinished : bool
-        True takes runs too that have scores but did not come to their end.
+        True also takes unfinished runs that have scores.
 
     Returns
     -------
-    runs : list of StudyRun
+    runs : list of RunRecord
         By experiment and number.
     notes : list of str
         Which runs were left out and why.
@@ -77,30 +47,26 @@ def read_runs(results, ids=("*",), *, unfinished=False):
     runs, notes = [], []
     for name in chosen:
         for rid in (number for other, number in found if other == name):
-            run, problem = _read_run(results / f"{name}_{rid}", name, rid)
-            finished = "end" in run.environment
-            if run.scores and (finished or unfinished):
-                runs.append(run)
-            if problem or not run.scores or not finished:
-                why = problem or ("is not finished" if not finished else "has no scores")
-                notes.append(f"{run.name} {why}" + (", its scores are used" if runs and runs[-1] is run else ""))
+            run = RunRecord(results / f"{name}_{rid}")
+            problem, usable = _problem(run, unfinished=unfinished)
+            runs += [run] if usable else []
+            notes += [f"{run.name} {problem}"] if problem else []
     if not runs:
         raise ValueError(f"{results}: no run with scores among {', '.join(chosen)}: {'; '.join(notes)}.")
     return runs, notes
 
 
-def _read_run(folder, name, rid):
-    """Return a run with what can be read, and what could not be read."""
-    parts, problem = [], None
-    for file, empty in (("settings.json", {}), ("environment.json", {}), ("scores.json", [])):
-        try:
-            parts.append(read_json(folder / file) if (folder / file).exists() else empty)
-        except ValueError as error:
-            parts.append(empty)
-            problem = f"has a {file} that cannot be read ({error})"
-    settings, environment, scores = parts
-    run = StudyRun(name, rid, settings.get("settings", {}), recorded_origin(settings), environment, scores)
-    return run, problem
+def _problem(run, *, unfinished):
+    """Return what is wrong with a run, if anything, and whether its scores can be used."""
+    try:
+        finished, scores, _ = run.state == "finished", run.scores, run.facts
+    except ValueError as error:
+        return f"is left out: {str(error).rstrip('.')}", False
+    if not scores:
+        return "has no scores" if finished else "is not finished", False
+    if not finished:
+        return "is not finished" + ", its scores are used" * unfinished, unfinished
+    return None, True
 
 
 def mean_and_std(values):
@@ -109,15 +75,14 @@ def mean_and_std(values):
     Parameters
     ----------
     values : sequence of float
-        One value a run.
+        One value for each run.
 
     Returns
     -------
     mean : float
     std : float or None
-        ``sqrt(sum((value - mean) ** 2) / (n - 1))``, the sample standard deviation (``ddof=1``), because the runs are a
-        few of all that could have been made. None with fewer than two values. How the published study divided is not
-        stated where its numbers were found.
+        Sample standard deviation ``sqrt(sum((value - mean) ** 2) / (n - 1))``, since the runs are a few of all that
+        could be made; None of a single value. Whether the published study divided so is not known.
 
     Examples
     --------
@@ -132,7 +97,7 @@ def long_table(runs):
 
     Parameters
     ----------
-    runs : list of StudyRun
+    runs : list of RunRecord
         From `read_runs`.
 
     Returns
@@ -149,16 +114,16 @@ def summarise(runs, published=()):
 
     Parameters
     ----------
-    runs : list of StudyRun
+    runs : list of RunRecord
         From `read_runs`.
     published : sequence of dict
-        From `read_published`; put beside the rows of the same template, protocol, post-processing and metric.
+        From `read_published`; added if a run has the same template.
 
     Returns
     -------
     list of dict
-        ``id, protocol, post, metric, n_runs, mean, std, min, max, values``: scores that are None are left out and not
-        counted; ``std`` as `mean_and_std`. Rows of published methods have their name as ``id``, and ``source``.
+        ``id, protocol, post, metric, n_runs, mean, std, min, max, values``: scores that are None do not
+        count; ``std`` as `mean_and_std`. Rows of published methods have their name as ``id``, and a ``source``.
     """
     groups = {}
     for row in long_table(runs):
@@ -198,12 +163,12 @@ def read_published(path, data):
     Returns
     -------
     list of dict
-        With ``values`` (list of float) and ``std`` (float or None).
+        With ``values`` (list of float) and ``std`` (float or None) as numbers.
 
     Raises
     ------
     ValueError
-        If there is nothing about the data set.
+        If the file has no scores on the data set.
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -220,34 +185,29 @@ def odd_repetitions(runs):
 
     Parameters
     ----------
-    runs : list of StudyRun
+    runs : list of RunRecord
         From `read_runs`.
 
     Returns
     -------
     list of str
-        One sentence without full stop for each experiment whose runs differ in more than the seed, or all have the
-        same.
+        Clauses about experiments whose runs differ in more than the seed, or share a seed.
     """
     notes = []
     for name in dict.fromkeys(run.id for run in runs):
         own = [run for run in runs if run.id == name]
-        for what, key in (
-            ("templates", lambda run: run.template),
-            ("data folders", lambda run: run.origin.get("data_dir")),
-        ):
-            if len({str(key(run)) for run in own}) > 1:
-                notes.append(f"the runs of {name} have different {what}")
-        differing = [variable for variable in _differing(own) if variable != "SEED"]
+        if len({run.template for run in own}) > 1:
+            notes.append(f"the runs of {name} have different templates")
+        if len({run.data_dir for run in own}) > 1:
+            notes.append(f"the runs of {name} have different data folders")
+        differing = ", ".join(_differing(own))
         if differing:
-            notes.append(
-                f"the runs of {name} differ in {', '.join(differing)}: their spread is not that of repetitions"
-            )
+            notes.append(f"the runs of {name} differ in {differing}: their spread is not that of repetitions")
         if len({run.environment.get("git_commit") for run in own}) > 1:
             notes.append(f"the runs of {name} were made with different commits of the repository")
-        seeds = [run.settings["SEED"] for run in own if "SEED" in run.settings]
+        seeds = [run.seed for run in own if run.seed is not None]
         if len(seeds) > len(set(seeds)):
-            notes.append(f"runs of {name} share a SEED: they show what the hardware scatters, not what chance does")
+            notes.append(f"runs of {name} share a seed: they show what the hardware scatters, not what chance does")
     return notes
 
 
@@ -256,18 +216,18 @@ def differing_settings(runs):
 
     Parameters
     ----------
-    runs : list of StudyRun
+    runs : list of RunRecord
         From `read_runs`.
 
     Returns
     -------
     dict of str to dict
-        Variables and values by experiment, from its first run, without ``SEED``.
+        Variables and values by experiment, from its first run.
     """
     first = {}
     for run in runs:
         first.setdefault(run.id, run)
-    names = [name for name in _differing(list(first.values())) if name != "SEED"]
+    names = _differing(list(first.values()))
     return {run.id: {name: run.settings[name] for name in names if name in run.settings} for run in first.values()}
 
 

@@ -10,8 +10,8 @@ from utils.pictures.figures import new_figure, save_figure
 METRICS = ("foreground_iou", "overall_iou")
 PUBLISHED_COLOUR = "black"
 PUBLISHED_REMARK = (
-    "They were scored on the authors' files; other masks of the same volume give other scores. Where a number of runs "
-    "stands in brackets, mean and deviation were computed from single recorded runs, on different devices and versions."
+    "They were scored on the authors' files; other masks of the same volume give other scores. A number of runs in "
+    "brackets means that mean and deviation were computed from single recorded runs, on different devices and versions."
 )
 BOX_WIDTH = 0.8
 
@@ -19,17 +19,17 @@ BOX_WIDTH = 0.8
 def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     """Write the scores of repeated experiments as tables and box plots.
 
-    ``scores_of_runs.csv`` has every score of every run, ``summary.csv`` mean, standard deviation and range of every
-    score, ``summary.md`` the same as tables to read, and ``<metric>.png`` a box plot.
+    ``scores_of_runs.csv`` has every score of every run; ``summary.csv`` has mean, standard deviation and range of every
+    score, ``summary.md`` the same as tables to read; ``<metric>.png`` is a box plot.
 
     Parameters
     ----------
     folder : str or Path
-        Where they go.
-    runs : list of StudyRun
+        Folder of the files.
+    runs : list of RunRecord
         From `study.study_runs.read_runs`.
     metrics : sequence of str
-        What ``summary.md`` and the box plots show; the csv files have all.
+        Metrics in ``summary.md`` and of the box plots; the csv files have all.
     published : sequence of dict
         From `study.study_runs.read_published`.
     notes : sequence of str
@@ -38,7 +38,7 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     Returns
     -------
     str
-        What stands in ``summary.md``.
+        Content of ``summary.md``.
 
     Raises
     ------
@@ -66,12 +66,12 @@ def study_page(runs, rows, *, metrics=METRICS, notes=()):
 
     Parameters
     ----------
-    runs : list of StudyRun
+    runs : list of RunRecord
         From `study.study_runs.read_runs`.
     rows : list of dict
         From `study.study_runs.summarise`.
     metrics : sequence of str
-        One table each, with a row a protocol and post-processing and a column an experiment or published method.
+        One table each: a row for each protocol and post-processing, a column for each experiment or published method.
     notes : sequence of str
         Sentences without full stop for the end of the page.
 
@@ -114,7 +114,7 @@ def format_spread(row):
     Parameters
     ----------
     row : dict
-        With ``mean``, ``std`` and ``n_runs``; each may be None.
+        ``mean``, ``std`` and ``n_runs``; each may be None.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def _experiments(runs):
         memory = [value for value in memory if value is not None]
         mean, std = mean_and_std(minutes) if minutes else (None, None)
         took = "" if mean is None else f"{mean:.1f}" + ("" if std is None else f" ± {std:.1f}")
-        seeds = ", ".join(str(run.settings.get("SEED", "")) for run in own)
+        seeds = ", ".join(str(run.seed) for run in own if run.seed is not None)
         texts = ", ".join(f"{key}={_as_set(value)}" for key, value in settings.items())
         rids = ", ".join(str(run.rid) for run in own)
         lines.append([name, own[0].template, rids, seeds, texts, took, f"{max(memory):.2f}" if memory else ""])
@@ -166,14 +166,14 @@ def _cell(value):
 def draw_box_plot(path, rows, *, title):
     """Draw one metric of every experiment: box, median line and each run as a point; published scores as diamonds.
 
-    The box reaches from quartile to quartile, the whiskers to the lowest and highest run.
+    The box spans the quartiles, the whiskers reach to the lowest and highest run.
 
     Parameters
     ----------
     path : str or Path
         The png file.
     rows : list of dict
-        From `study.study_runs.summarise`, of one metric, those without ``values`` left out.
+        Rows of `study.study_runs.summarise` of one metric that have ``values``.
     title : str
         Above the picture.
     """

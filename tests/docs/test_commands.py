@@ -78,7 +78,7 @@ def test_there_are_commands_and_mistakes_in_them_are_found():
     page = """```bash
 python -u templates/U-Net_2D_template.py $a $b $c --gpus 0 --set EPOCH=3 \\
     --set "LOSS=dice"  # --nothing
-cd x && python study/repeat.py templates/${network}_2D_template.py . . . --set SEED=rid --grid RATE=1,2
+cd x && python study/repeat.py templates/${network}_2D_template.py . . . --set SEED=0 --grid RATE=1,2
 python /code/templates/gone.py
 ```"""
     assert [problem for call in script_calls(page) for problem in problems_of(*call)] == [

@@ -23,13 +23,13 @@ from sharing.network_description import describe_run, output_channels, preproces
 from sharing.run_export import export_run, make_test_image, network_input, read_test_image
 from utils.images.intensity import ZScore, to_network_input
 from utils.prediction.predictor import load_trained
-from utils.runs.finished_run import find_network
+from utils.runs.record import RunRecord
 from utils.training.network_file import write_network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def write_run(folder, model, *, crop_shape, dtype="uint8", intensity_range=None, **settings):
+def write_run(folder, model, *, crop_shape, dtype="uint8", intensity_range=None, voxel_size_nm=None, **settings):
     """Write what a finished run holds, and return its folder."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "settings.json").write_text(json.dumps({"settings": settings, "command": ["some_template.py"]}))
@@ -39,6 +39,8 @@ def write_run(folder, model, *, crop_shape, dtype="uint8", intensity_range=None,
     parts = [[np.zeros((1,), dtype)]]
     batches = {"intensity_range": intensity_range, "crop_shape": crop_shape[:-1], "batch_size": 2, "_parts": parts}
     write_network(SimpleNamespace(folder=folder, checkpoints=folder / "checkpoints"), model, SimpleNamespace(**batches))
+    network_file = folder / "checkpoints" / "network.json"
+    network_file.write_text(json.dumps(json.loads(network_file.read_text()) | {"voxel_size_nm": voxel_size_nm}))
     model.save_weights(folder / "checkpoints" / "best.weights.h5")
     return folder
 
@@ -54,7 +56,7 @@ def flat(tmp_path_factory):
     x = layers.UpSampling2D(2)(layers.Conv2D(4, 3, padding="same")(layers.MaxPooling2D(2)(x)))
     model = keras.Model(image, layers.Conv2D(3, 1, activation="softmax", dtype="float32")(x), name="Tiny_2D")
     keras.mixed_precision.set_dtype_policy(policy)
-    options = {"crop_shape": (16, 24, 1), "intensity_range": (40.0, 200.0), "VOXEL_SIZE_NM": [6.0, 5.0]}
+    options = {"crop_shape": (16, 24, 1), "intensity_range": (40.0, 200.0), "voxel_size_nm": [6.0, 5.0]}
     return write_run(tmp_path_factory.mktemp("flat") / "400_0", model, NORMALISATION="percentile", **options)
 
 
@@ -165,8 +167,7 @@ def test_a_description_says_what_belongs_to_the_network(flat, deep):
     ],
 )
 def test_the_steps_do_as_the_run(dtype, grey):
-    stored = grey._asdict() if isinstance(grey, ZScore) else grey
-    content = {"normalisation": "dtype", "dtype": dtype, "intensity_range": stored, "crop_shape": [8, 8, 1]}
+    content = {"normalisation": "dtype", "dtype": dtype, "intensity_range": grey, "crop_shape": [8, 8, 1]}
     image = make_test_image(content)
     assert image.shape == (8, 8, 1) and image.dtype == dtype and len(np.unique(image)) > 30
     wanted = to_network_input(image, grey)
@@ -177,11 +178,11 @@ def test_the_steps_do_as_the_run(dtype, grey):
 def test_channels_and_voxel_sizes_are_named():
     assert output_channels({"instance_targets": [], "n_classes": 1}) == ["foreground"]
     assert output_channels({"instance_targets": ["binary", "contour"], "n_classes": 2}) == ["binary", "contour"]
-    assert voxel_size({"VOXEL_SIZE_NM": 1.0}, 3) is None and voxel_size({"VOXEL_SIZE_NM": [4, 5]}, 3) == [4, 4, 5]
+    assert voxel_size(None, 3) is None and voxel_size([4, 5], 3) == [4, 4, 5] and voxel_size([9, 4, 5], 2) == [4, 5]
 
 
 def test_the_middle_of_an_image_can_be_the_test_image(flat, tmp_path):
-    trained, content = load_trained(flat), find_network(flat)[1]
+    trained, content = load_trained(flat), RunRecord(flat).network()
     image = np.random.default_rng(0).integers(0, 256, (20, 20)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "image.tif", image)
     found = read_test_image(tmp_path / "image.tif", trained, content)

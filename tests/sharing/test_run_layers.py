@@ -42,9 +42,8 @@ def run(tmp_path):
         labels = pixels((6, 8), np.int32, seed=number)
         write(folder / "images" / "per_image" / "instances" / "labels" / f"im_{number}.tif", labels)
     write(folder / "images" / "overlap_50" / "blending" / "probability" / "im_1.tif", np.zeros((6, 8, 2), np.float32))
-    command = ["some_template.py", "code", str(data), str(tmp_path), "--id", "400"]
-    settings = {"settings": {"VOXEL_SIZE_NM": [30, 3, 4]}, "command": command}
-    (folder / "settings.json").write_text(json.dumps(settings))
+    facts = {"settings": {}, "voxel_size_nm": [30, 3, 4], "data_dir": str(data)}
+    (folder / "settings.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -129,12 +128,18 @@ def test_truth_of_other_names_is_found_and_not_shown_where_it_is_not_complete(ru
     assert "truth" not in [layer["name"] for layer in layers] and "1 images have no mask" in notes[0]
 
 
-def test_the_data_folder_on_record_is_taken_wherever_the_command_was_given(run, tmp_path):
-    record = json.loads((run / "settings.json").read_text())
-    record |= {"command": ["some_template.py", "--id", "400", ".", "data", "."], "template": "some_template.py"}
-    (run / "settings.json").write_text(json.dumps(record | {"data_dir": str(tmp_path / "data")}))
+def test_the_datasets_on_record_are_read(run, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    data = tmp_path / "stored"
+    data.mkdir()
+    for name, number in (("im_1", 1), ("im_2", 2), ("im_10", 10)):
+        with h5py.File(data / f"{name}.h5", "w") as file:
+            file["raw"], file["other"] = pixels((1, 6, 8), seed=number), pixels((1, 6, 8), seed=99)
+    facts = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(facts | {"data_dir": str(data), "image_dataset": "raw"}))
     layers, notes = run_layers(run)
-    assert [layer["name"] for layer in layers[:2]] == ["image", "truth"] and notes == []
+    assert layers[0]["name"] == "image" and notes == []
+    np.testing.assert_array_equal(lazy_array(layers[0])[1].compute(), pixels((6, 8), seed=2))
 
 
 def test_what_is_not_there_is_said(run, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from study.repetition_plan import parse_gpus, parse_grid, parse_numbers, plan_runs
-from utils.runs.record import describe_origin, run_state
+from utils.runs.record import describe_origin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("fake_template.txt")
@@ -17,10 +17,11 @@ def folders(tmp_path):
     return REPOSITORY, tmp_path / "data", tmp_path / "job"
 
 
-def made(folder, *, settings, end=True, state=False):
+def made(folder, *, settings, end=True, state=False, template=TEMPLATE, data=None, command=()):
     """Write what an earlier run left."""
     folder.mkdir(parents=True)
-    (folder / "settings.json").write_text(json.dumps({"settings": settings}))
+    origin = describe_origin(template, data or folder.parents[2] / "data")
+    (folder / "settings.json").write_text(json.dumps({"settings": settings, "command": command} | origin))
     (folder / "environment.json").write_text(json.dumps({"end": "now"} if end else {}))
     if state:
         (folder / "checkpoints").mkdir()
@@ -28,10 +29,10 @@ def made(folder, *, settings, end=True, state=False):
 
 
 def test_a_plan_has_every_repetition_with_its_command(folders):
-    runs = plan_runs(TEMPLATE, folders, id="400", rids="0-1,5", assignments=["SEED=rid", "LOSS=dice"])
+    runs = plan_runs(TEMPLATE, folders, id="400", rids="0-1,5", assignments=["SEED=5", "LOSS=dice"], keep_seed=True)
     assert [(run.id, run.rid, run.name) for run in runs] == [("400", n, f"400_{n}") for n in (0, 1, 5)]
     places = [str(part) for part in (TEMPLATE, *folders)]
-    options = ["--id", "400", "--rid", "5", "--set", "SEED=5", "--set", "LOSS=dice"]
+    options = ["--id", "400", "--rid", "5", "--keep-seed", "--set", "SEED=5", "--set", "LOSS=dice"]
     assert list(runs[2].command) == [sys.executable, "-u", *places, *options]
     assert runs[2].folder == folders[2] / "results" / "400_5"
     assert runs[2].settings["SEED"] == 5 and runs[2].settings["LOSS"] == "dice"
@@ -63,7 +64,7 @@ def test_all_problems_are_named_at_once(folders, tmp_path):
     for part in (
         f"code_dir {tmp_path} is not a copy of this repository",
         f"data_dir {tmp_path / 'nowhere'} does not exist",
-        "--rids 3-1: '3-1' is no number and no range. Give them as 0-4 or 0,1,7",
+        "--rids 3-1: '3-1' is neither a number nor a range. Give them as 0-4 or 0,1,7",
         "--grid LEARNING_RATE=0.1,,1: wanted NAME=VALUE,VALUE,... without empty values",
         "there is no variable SEEDS; did you mean 'SEED'?",
         "'LOSS' is not NAME=VALUE",
@@ -81,7 +82,9 @@ def test_a_variable_in_set_and_grid_is_refused(folders):
 @pytest.mark.parametrize("text", ["nothing.py", "no_template.py"])
 def test_a_missing_template_or_another_script_is_refused(text, folders, tmp_path):
     (tmp_path / "no_template.py").write_text("EPOCHS = 3\n")
-    with pytest.raises(ValueError, match="nothing.py does not exist|no template: it has no cell '# %% Experiment var"):
+    with pytest.raises(
+        ValueError, match="nothing.py does not exist|not a template: it has no cell '# %% Experiment var"
+    ):
         plan_runs(tmp_path / text, folders, id="400", rids="0")
 
 
@@ -106,7 +109,7 @@ def test_points_of_a_grid_with_the_same_values_are_refused(grid, twins, folders)
 
 @pytest.mark.parametrize("name", ["", "  ", "..", "a/b", "/tmp/a", "a\\b"])
 def test_an_id_that_is_no_name_of_a_folder_is_refused(name, folders):
-    with pytest.raises(ValueError, match="--id .* is no name of a folder"):
+    with pytest.raises(ValueError, match="--id .* cannot name a folder"):
         plan_runs(TEMPLATE, folders, id=name, rids="0")
 
 
@@ -120,18 +123,20 @@ def test_what_is_no_list_of_gpus_is_refused(text):
 def test_runs_made_with_other_settings_are_refused_all_at_once(folders):
     results = folders[2] / "results"
     settings = plan_runs(TEMPLATE, folders, id="400", rids="0")[0].settings
-    made(results / "400_0", settings=settings | {"SEED": 0, "LOSS": "dice", "OLD": 1})
+    made(results / "400_0", settings=settings | {"LOSS": "dice", "OLD": 1}, command=["--keep-seed"])
     made(results / "400_1", settings=settings | {"SEED": 7}, end=False, state=True)
     made(results / "400_2", settings=settings | {"SEED": 8}, end=False)  # failed before its first epoch: starts anew
-    made(results / "400_3", settings={name: value for name, value in settings.items() if name != "LOSS"} | {"SEED": 3})
-    made(results / "400_4", settings=settings | {"SEED": 4})
+    made(results / "400_3", settings={name: value for name, value in settings.items() if name != "LOSS"})
+    made(results / "400_4", settings=settings)
+    made(results / "400_5", settings=settings, command=["--keep-seed"])
     with pytest.raises(ValueError) as error:
-        plan_runs(TEMPLATE, folders, id="400", rids="0-4", assignments=["SEED=rid"])
+        plan_runs(TEMPLATE, folders, id="400", rids="0-5")
     assert str(error.value) == (
-        "3 problems in the repetition: "
+        "4 problems in the repetition: "
         "400_0 is another run (LOSS was dice, is bce; OLD was 1, is not there): choose another --id; "
-        "400_1 is another run (SEED was 7, is 1): choose another --id; "
-        "400_3 is another run (LOSS was not there, is bce): choose another --id."
+        "400_1 is another run (SEED was 7, is 42): choose another --id; "
+        "400_3 is another run (LOSS was not there, is bce): choose another --id; "
+        "400_5 is another run (--keep-seed was given): choose another --id."
     )
 
 
@@ -143,19 +148,14 @@ def test_of_many_changed_settings_some_are_shown(folders):
 
 
 @pytest.mark.parametrize("end", [True, False])
-@pytest.mark.parametrize("how", ["noted", "command"])
-def test_runs_of_another_template_or_data_are_not_taken_for_the_own(how, end, folders, tmp_path, monkeypatch):
+def test_runs_of_another_template_or_data_are_not_taken_for_the_own(end, folders, tmp_path, monkeypatch):
     settings = plan_runs(TEMPLATE, folders, id="400", rids="0")[0].settings
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
     runs = {0: (TEMPLATE, "data"), 1: ("templates/fake_template.txt", "data"), 2: (TEMPLATE, "other")}
     for rid, (template, data) in runs.items():
         folder = folders[2] / "results" / f"400_{rid}"
-        made(folder, settings=settings, end=end, state=True)
-        record = {"command": [str(template), "code", data, "job", "--id", "400"]}
-        if how == "noted":
-            record = describe_origin(template, data) | {"command": ["--id", "400", "code", "x", "job"]}
-        (folder / "settings.json").write_text(json.dumps({"settings": settings} | record))
+        made(folder, settings=settings, end=end, state=True, template=template, data=data)
     with pytest.raises(ValueError) as error:
         plan_runs(TEMPLATE, folders, id="400", rids="0-2")
     assert str(error.value) == (
@@ -166,17 +166,9 @@ def test_runs_of_another_template_or_data_are_not_taken_for_the_own(how, end, fo
     )
 
 
-def test_states_of_a_run(tmp_path):
-    made(tmp_path / "finished", settings={}, state=True)
-    made(tmp_path / "begun", settings={}, end=False, state=True)
-    made(tmp_path / "failed", settings={}, end=False)
-    states = [run_state(tmp_path / name) for name in ("finished", "begun", "failed", "missing")]
-    assert states == ["finished", "begun", "new", "new"]
-
-
 @pytest.mark.parametrize("text", ["", "a", "1-", "2-1", "-1", "1,,2", "1.5"])
 def test_what_is_no_list_of_numbers_is_refused(text):
-    with pytest.raises(ValueError, match=f"--rids {text}: '.*' is no number and no range"):
+    with pytest.raises(ValueError, match=f"--rids {text}: '.*' is neither a number nor a range"):
         parse_numbers(text)
 
 

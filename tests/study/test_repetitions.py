@@ -23,7 +23,7 @@ def plan(tmp_path):
 
     def make(rids, *assignments):
         folders = (REPOSITORY, tmp_path / "data", tmp_path / "job")
-        return plan_runs(TEMPLATE, folders, id="400", rids=rids, assignments=["SEED=rid", *assignments])
+        return plan_runs(TEMPLATE, folders, id="400", rids=rids, assignments=["SEED=0", *assignments])
 
     return make
 
@@ -108,7 +108,7 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(plan, tmp_path, capsys):
     (tmp_path / "data" / "x.go").touch()
     thread.join()
     assert first == {"400_0": "finished"} and len(attempts(runs[0])) == 1
-    assert "400_0: is running elsewhere, left alone." in capsys.readouterr().out
+    assert "400_0: another program runs it, left alone." in capsys.readouterr().out
 
 
 def test_a_run_that_was_finished_elsewhere_meanwhile_is_skipped(plan, monkeypatch):
@@ -141,7 +141,7 @@ def test_when_it_is_stopped_its_runs_are_stopped_too(plan, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         carry_out(plan("0-3", "WAIT_FOR=(1,'go')"), at_once=2)
     assert [process.returncode not in (None, 0) for process, _ in started] == [True, True]
-    assert "400_1: stopped; the same command goes on with it." in capsys.readouterr().out
+    assert "400_1: stopped; the same command resumes it." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [{"at_once": 0}, {"gpus": ()}])

@@ -9,7 +9,7 @@ import pytest
 
 from study.repetition_plan import plan_runs
 from study.study_runs import read_published
-from utils.runs.run import METRIC_LABELS, POST_LABELS, PROTOCOL_LABELS
+from utils.runs.scores import METRIC_LABELS, POST_LABELS, PROTOCOL_LABELS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("fake_template.txt")
@@ -30,7 +30,7 @@ def places(tmp_path):
 
 def test_repeat_then_collect_then_report(places, tmp_path):
     results = tmp_path / "job" / "results"
-    options = ["--id", "400", "--rids", "1-3", "--set", "SEED=rid", "--grid", "LOSS=bce,dice"]
+    options = ["--id", "400", "--rids", "1-3", "--set", "SEED=0", "--grid", "LOSS=bce,dice"]
     listed = run("repeat", *places, *options, "--list")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == ["new"] * 6 and not results.exists()
     done = run("repeat", *places, *options, "--at-once", 3, "--gpus", "-1")
@@ -41,7 +41,7 @@ def test_repeat_then_collect_then_report(places, tmp_path):
     tables = tmp_path / "tables"
     collected = run("collect", results, "--ids", "400*", "--output", tables, "--metrics", "foreground_iou")
     assert collected.returncode == 0, collected.stderr
-    # The fake score is SEED / 10: mean of 0.1, 0.2 and 0.3, and 0.1 as sample standard deviation.
+    # The fake score is a tenth of the seed, SEED + rid: mean of 0.1, 0.2 and 0.3, and 0.1 as sample standard deviation.
     row = "| per_image | none | 0.2000 ± 0.1000 (3) | 0.2000 ± 0.1000 (3) |"
     assert row in collected.stdout and row in (tables / "summary.md").read_text(encoding="utf-8")
     assert "LOSS=bce" in collected.stdout and "## Notes" not in collected.stdout
@@ -54,14 +54,22 @@ def test_repeat_then_collect_then_report(places, tmp_path):
 
 
 def test_a_failed_run_gives_status_1_and_is_named(places):
-    done = run("repeat", *places, "--id", "7", "--rids", "0-1", "--set", "SEED=rid", "--set", "FAILING_SEED=1")
+    done = run("repeat", *places, "--id", "7", "--rids", "0-1", "--set", "SEED=0", "--set", "FAILING_SEED=1")
     assert done.returncode == 1
     assert "1 of 2 runs are not done: 7_1 (failed). Their output is in" in done.stdout
 
 
-def test_repetitions_with_one_seed_are_warned_of(places):
-    done = run("repeat", *places, "--id", "7", "--rids", "0-1", "--list")
-    assert "All repetitions have SEED 42" in done.stdout and "Add --set SEED=rid" in done.stdout
+def test_repetitions_can_keep_the_seed_and_are_told_what_they_show(places, tmp_path):
+    options = ["--id", "7", "--rids", "0-1", "--keep-seed", "--set", "SEED=3"]
+    done = run("repeat", *places, *options, "--at-once", 2, "--gpus", "-1")
+    assert "All repetitions have the same seed" in done.stdout and "All 2 runs are finished" in done.stdout
+    collected = run(
+        "collect", tmp_path / "job" / "results", "--output", tmp_path / "tables", "--metrics", "foreground_iou"
+    )
+    assert "| per_image | none | 0.3000 ± 0.0000 (2) |" in collected.stdout
+    assert "| 0, 1 | 3, 3 |" in collected.stdout and "runs of 7 share a seed" in collected.stdout
+    other = run("repeat", *places, "--id", "7", "--rids", "0-1", "--set", "SEED=3")
+    assert "7_1 is another run (--keep-seed was given): choose another --id" in other.stderr
 
 
 def test_mistakes_are_one_sentence(places, tmp_path):
@@ -76,22 +84,16 @@ def test_mistakes_are_one_sentence(places, tmp_path):
     assert all(answer.returncode == 1 for answer in answers) and not any("Traceback" in text for text in said)
     assert said[0] == "ValueError: the repetition: there is no variable SEEDS; did you mean 'SEED'?"
     assert "nowhere does not exist. Give job_dir/results." in said[1]
-    assert said[4].startswith("ValueError: --gpus 0;1: wanted GPU numbers as 0 or 0,1")
+    assert said[4].startswith("ValueError: --gpus 0;1: wanted GPU numbers such as 0 or 0,1")
     assert "did you mean 'Lucchi'" in said[2] and "not the folder of a run" in said[3]
 
 
 def test_a_real_template_can_be_planned(tmp_path):
     template = REPOSITORY / "templates" / "U-Net_2D_template.py"
     grid = ["learning_rate=0.001,0.0001"]
-    runs = plan_runs(
-        template, (REPOSITORY, tmp_path, tmp_path), id="1", rids="0-1", assignments=["SEED=rid"], grid=grid
-    )
-    assert [(run.settings["LEARNING_RATE"], run.settings["SEED"]) for run in runs] == [
-        (0.001, 0),
-        (0.0001, 0),
-        (0.001, 1),
-        (0.0001, 1),
-    ]
+    runs = plan_runs(template, (REPOSITORY, tmp_path, tmp_path), id="1", rids="0-1", assignments=["SEED=7"], grid=grid)
+    values = [(run.settings["LEARNING_RATE"], run.settings["SEED"], run.rid) for run in runs]
+    assert values == [(0.001, 7, 0), (0.0001, 7, 0), (0.001, 7, 1), (0.0001, 7, 1)]
 
 
 # --- the file of published scores

@@ -15,15 +15,15 @@ from study.study_runs import (
 
 @pytest.fixture
 def results(tmp_path):
-    """Write runs by hand: folder("400_0", 0.5, SEED=1) has one foreground IoU."""
+    """Write runs by hand: folder("400_0", 0.5, seed=1) has one foreground IoU."""
     folder = tmp_path / "results"
     folder.mkdir()
 
-    def make(name, *values, end=True, template="A_template.py", data="data", commit="c", **settings):
+    def make(name, *values, end=True, template="A_template.py", data="data", commit="c", seed=None, **settings):
         run = folder / name
         run.mkdir()
-        command = [f"templates/{template}", ".", data, "job"]
-        (run / "settings.json").write_text(json.dumps({"settings": settings, "set": [], "command": command}))
+        facts = {"settings": settings, "seed": seed, "template": f"templates/{template}", "data_dir": data}
+        (run / "settings.json").write_text(json.dumps(facts))
         environment = {"git_commit": commit, "peak_memory_gib": 2.0} | ({"end": "now", "seconds": 60} if end else {})
         (run / "environment.json").write_text(json.dumps(environment))
         posts = ("none", "z_filter")
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_read_is_named(results):
     (folder / "400_1" / "scores.json").write_text("[{")
     runs, notes = read_runs(folder)
     assert [run.name for run in runs] == ["400_0"]
-    assert notes[0].startswith("400_1 has a scores.json that cannot be read (")
+    assert notes[0].startswith("400_1 is left out: ") and "scores.json cannot be read (" in notes[0]
 
 
 def test_experiments_are_chosen_by_name_and_pattern_in_the_order_given(results):
@@ -155,14 +155,14 @@ def test_an_unknown_data_set_is_refused(tmp_path):
 
 
 def test_repetitions_differ_in_the_seed_alone(results):
-    results("400_0", 0.5, SEED=0, EPOCHS=3)
-    runs, _ = read_runs(results("400_1", 0.5, SEED=1, EPOCHS=3))
+    results("400_0", 0.5, seed=42, SEED=42, EPOCHS=3)
+    runs, _ = read_runs(results("400_1", 0.5, seed=43, SEED=42, EPOCHS=3))
     assert odd_repetitions(runs) == []
 
 
 def test_runs_that_are_no_repetitions_are_named(results):
-    results("400_0", 0.5, SEED=0, EPOCHS=3)
-    results("400_1", 0.5, SEED=0, EPOCHS=4, template="B_template.py", data="other", commit="d")
+    results("400_0", 0.5, seed=0, EPOCHS=3)
+    results("400_1", 0.5, seed=0, EPOCHS=4, template="B_template.py", data="other", commit="d")
     results("401_0", 0.5, EPOCHS=3)
     runs, _ = read_runs(results("401_1", 0.5, EPOCHS=3))
     assert odd_repetitions(runs) == [
@@ -170,13 +170,13 @@ def test_runs_that_are_no_repetitions_are_named(results):
         "the runs of 400 have different data folders",
         "the runs of 400 differ in EPOCHS: their spread is not that of repetitions",
         "the runs of 400 were made with different commits of the repository",
-        "runs of 400 share a SEED: they show what the hardware scatters, not what chance does",
+        "runs of 400 share a seed: they show what the hardware scatters, not what chance does",
     ]
 
 
 def test_templates_of_one_name_in_two_folders_are_two(results):
-    results("400_0", 0.5, SEED=0)
-    runs, _ = read_runs(results("400_1", 0.5, SEED=1, template="Kasthuri++/A_template.py"))
+    results("400_0", 0.5, seed=0)
+    runs, _ = read_runs(results("400_1", 0.5, seed=1, template="Kasthuri++/A_template.py"))
     assert [run.template for run in runs] == ["templates/A_template.py", "templates/Kasthuri++/A_template.py"]
     assert odd_repetitions(runs) == ["the runs of 400 have different templates"]
 
@@ -190,7 +190,7 @@ def test_minutes_count_what_was_done_before_a_run_was_resumed(results):
 
 
 def test_settings_that_differ_between_experiments(results):
-    results("400_0", 0.5, SEED=0, EPOCHS=3, LOSS="bce")
-    results("400_1", 0.5, SEED=1, EPOCHS=3, LOSS="bce")
-    runs, _ = read_runs(results("401_0", 0.5, SEED=2, EPOCHS=4, LOSS="bce", DEPTH=2))
+    results("400_0", 0.5, seed=0, EPOCHS=3, LOSS="bce")
+    results("400_1", 0.5, seed=1, EPOCHS=3, LOSS="bce")
+    runs, _ = read_runs(results("401_0", 0.5, seed=2, EPOCHS=4, LOSS="bce", DEPTH=2))
     assert differing_settings(runs) == {"400": {"EPOCHS": 3}, "401": {"EPOCHS": 4, "DEPTH": 2}}

@@ -4,26 +4,32 @@ import cv2
 import numpy as np
 import pytest
 
-from study.study_runs import StudyRun, summarise
+from study.study_runs import summarise
 from study.study_tables import draw_box_plot, format_spread, write_study
-
-
-def run(name, rid, value, *, post="none", seconds=60.0, **settings):
-    score = {"protocol": "per_image", "post": post, "n": 3, "label": "x"}
-    scores = [score | {"metric": metric, "value": value} for metric in ("foreground_iou", "overall_iou", "dice")]
-    environment = {"seconds": seconds, "peak_memory_gib": 1.5, "git_commit": "c"}
-    return StudyRun(
-        name,
-        rid,
-        {"SEED": rid} | settings,
-        {"template": "templates/A_template.py", "data_dir": "data"},
-        environment,
-        scores,
-    )
+from utils.files import write_json
+from utils.runs.record import RunRecord
 
 
 @pytest.fixture
-def runs():
+def run(tmp_path):
+    """Write a run by hand and return its record."""
+
+    def make(name, rid, value, *, post="none", seconds=60.0, **settings):
+        folder = tmp_path / "results" / f"{name}_{rid}"
+        score = {"protocol": "per_image", "post": post, "n": 3, "label": "x"}
+        scores = [score | {"metric": metric, "value": value} for metric in ("foreground_iou", "overall_iou", "dice")]
+        origin = {"template": "templates/A_template.py", "data_dir": "data"}
+        write_json(folder / "settings.json", {"settings": settings, "seed": rid} | origin)
+        environment = {"seconds": seconds, "peak_memory_gib": 1.5, "git_commit": "c"}
+        write_json(folder / "environment.json", environment)
+        write_json(folder / "scores.json", scores)
+        return RunRecord(folder)
+
+    return make
+
+
+@pytest.fixture
+def runs(run):
     return [
         run("400", 0, 0.7, EPOCHS=3),
         run("400", 1, 0.9, EPOCHS=3, seconds=180.0),
@@ -69,7 +75,7 @@ def test_csv_files_have_every_run_and_every_metric(runs, tmp_path):
     assert rows[3]["std"] == "" and rows[6]["source"] == "journal, table 2" and "values" not in rows[0]
 
 
-def test_what_is_odd_about_the_repetitions_is_noted(tmp_path):
+def test_what_is_odd_about_the_repetitions_is_noted(run, tmp_path):
     page = write_study(tmp_path, [run("400", 0, 0.5, EPOCHS=1), run("400", 1, 0.5, EPOCHS=2)])
     assert page.endswith("- the runs of 400 differ in EPOCHS: their spread is not that of repetitions.\n")
 
@@ -80,10 +86,14 @@ def test_metrics_that_no_run_has_are_all_named_before_anything_is_written(runs, 
     assert not (tmp_path / "tables").exists()
 
 
-def test_a_metric_without_a_single_number_has_a_table_and_no_picture(tmp_path):
-    page = write_study(tmp_path, [run("400", 0, None)], metrics=["dice"])
+def test_a_metric_without_a_single_number_has_a_table_and_no_picture(run, tmp_path):
+    page = write_study(tmp_path / "tables", [run("400", 0, None)], metrics=["dice"])
     assert "| per_image | none | nothing to score |" in page
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores_of_runs.csv", "summary.csv", "summary.md"]
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
+        "scores_of_runs.csv",
+        "summary.csv",
+        "summary.md",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from utils.images.padding import PADDING_MODES
 from utils.metrics.pixels import probability_to_mask
 from utils.post_processing.thresholds import STEPS, check_threshold
 from utils.prediction.protocols import predict_blended, predict_crops, predict_full_images
-from utils.runs.finished_run import find_network, stored_range
+from utils.runs.record import RunRecord
 from utils.training.callbacks import load_weights
 from utils.training.network_file import build_network, total_strides
 
@@ -44,7 +44,8 @@ def load_trained(run, *, precision="trained"):
         If the run is not finished, a file is missing or does not belong to the other, or the network classifies
         patches.
     """
-    weights, content = find_network(run)
+    record = RunRecord(run)
+    content, weights = record.network(), record.weights_file()
     model = build_network(content["network"], precision=precision)
     load_weights(model, weights)
     model.compile(jit_compile=use_jit())
@@ -87,7 +88,7 @@ class TrainedNetwork:
     def __init__(self, model, content):
         self.model, self.settings = model, content["settings"]
         self.crop_shape, self.batch_size = tuple(content["crop_shape"]), content["batch_size"]
-        self.targets, self.intensity_range = tuple(content["instance_targets"]), stored_range(content)
+        self.targets, self.intensity_range = tuple(content["instance_targets"]), content["intensity_range"]
         self.n_classes = 1 if self.targets else content["n_classes"]
         self._normalisation, self._percentiles = content["normalisation"], tuple(content["percentiles"])
         self._dtype, self._config, self._strides = content["dtype"], content["network"], None

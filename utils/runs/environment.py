@@ -1,4 +1,4 @@
-"""What a run was made with: versions, device, state of the repository, memory."""
+"""The environment of a run: versions, device, state of the repository, memory."""
 
 import importlib.metadata
 import shutil
@@ -58,7 +58,7 @@ def _git(folder, *arguments):
 
 
 def peak_memory_gib():
-    """Return the peak memory of this process in GiB, or None where the system does not tell.
+    """Return the peak memory of this process in GiB, or None if the system does not report it.
 
     Returns
     -------

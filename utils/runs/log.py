@@ -1,4 +1,4 @@
-"""The log file of a run: what standard output shows is written to it too, from its beginning to its end."""
+"""The log file of a run, a copy of what the run prints."""
 
 import os
 import sys
@@ -12,12 +12,12 @@ def open_log(path):
     Parameters
     ----------
     path : Path
-        Text is added to it. If this process writes to it already, as in a notebook, that ends.
+        Text is appended. If this process already writes to it, as in a notebook, it stops doing so.
 
     Returns
     -------
     file object or None
-        Locked until it is closed; None if another process writes to it.
+        Locked until it is closed; None if another process has locked it.
     """
     if isinstance(sys.stdout, _Tee) and sys.stdout.path == str(path):
         end_logging()
@@ -34,20 +34,20 @@ def start_logging(file):
     Parameters
     ----------
     file : file object
-        From `open_log`. An earlier file of this process, such as that of the last run of a notebook, gets no more.
+        From `open_log`. It replaces an earlier log of this process, such as that of the previous run in a notebook.
     """
     end_logging()
     sys.stdout = _Tee(sys.stdout, file)
 
 
 def end_logging():
-    """Give standard output back to the terminal alone."""
+    """Write standard output to the terminal only."""
     if isinstance(sys.stdout, _Tee):
         sys.stdout = sys.stdout.end()
 
 
 class _Tee:
-    """Standard output that is also written to the log file."""
+    """Standard output that writes to the log file too."""
 
     def __init__(self, terminal, file):
         self.path = file.name
@@ -59,8 +59,8 @@ class _Tee:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            # A full disk must not stop the run here: what has to be written says so itself.
-            self._terminal.write(f"[{self.path} is not written any more: {error}]\n")
+            # A full disk does not stop the run here; it does when results cannot be written.
+            self._terminal.write(f"[{self.path} can no longer be written: {error}]\n")
             self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         return len(text)
 

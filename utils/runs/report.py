@@ -1,7 +1,6 @@
-"""The page of a run: settings, scores, overlays, curves, times and environment in one html file that needs no other."""
+"""The page of a run: settings, scores, overlays, curves, times and environment in one self-contained html file."""
 
 import base64
-import csv
 import re
 import shlex
 from html import escape
@@ -10,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.files import read_json, write_text
-from utils.runs.record import state_file
+from utils.files import write_text
+from utils.runs.record import LOG_NAME, RunRecord
 
 REPORT_NAME = "report.html"
-# Pictures that are wider are shrunk, so that the page can be sent by mail; the originals stay in the folder.
+# Wider pictures are shrunk, so that the page can be sent by mail; the originals stay in the folder.
 MAX_WIDTH = 1400
 NO_VALUE = "–"
 STYLE = """
@@ -40,8 +39,8 @@ summary { cursor: pointer; }
 def write_report(folder):
     """Write ``report.html`` into the folder of a run, from the files of that folder alone.
 
-    Without the files of a part that part is missing, so that unfinished runs have a page too. The same files give the
-    same page, byte for byte.
+    A part whose files are missing is left out, so unfinished runs have a page too. The same files give the same page,
+    byte for byte.
 
     Parameters
     ----------
@@ -58,42 +57,27 @@ def write_report(folder):
     ValueError
         If the folder is not that of a run.
     """
-    folder = Path(folder).resolve()
-    if not (folder / "settings.json").is_file():
-        raise ValueError(
-            f"{folder} is not the folder of a run: it has no settings.json. Give job_dir/results/<id>_<rid>."
-        )
-    run, environment = read_json(folder / "settings.json"), _read(folder / "environment.json", {})
-    history, scores = _read_rows(folder / "history.csv"), _read(folder / "scores.json", [])
-    overlays = sorted(folder.glob("images/*/*/overlay.png"), key=_order_of_scores(scores))
+    record = RunRecord(Path(folder).resolve())
+    record.check()
+    folder = record.folder
+    overlays = sorted(folder.glob("images/*/*/overlay.png"), key=_order_of_scores(record.scores))
     charts = sorted(folder.glob("charts/*.png"), key=lambda path: (path.name != "history.png", path.name))
     parts = [
-        _heading(folder.name, run, environment),
-        _section("Scores", _scores(scores)),
+        _heading(record),
+        _section("Scores", _scores(record.scores)),
         _section("True, false and missed pixels", _pictures(overlays, folder)),
         _section("Curves", _pictures(charts, folder)),
         _section("What was trained on", _pictures(sorted(folder.glob("checks/*.png")), folder)),
-        _section("Times", _times(folder, environment, history)),
-        _section("Environment", _table(("", "value"), _flat(environment))),
-        _section("Settings", _settings(run)),
+        _section("Times", _times(record)),
+        _section("Environment", _table(("", "value"), _flat(record.environment))),
+        _section("Settings", _settings(record)),
     ]
-    title = escape(f"Run {folder.name}")
+    title = escape(f"Run {record.name}")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = "\n".join(part for part in parts if part)
     page = f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n{body}\n</body></html>\n'
     write_text(folder / REPORT_NAME, page)
     return folder / REPORT_NAME
-
-
-def _read(path, otherwise):
-    return read_json(path) if path.is_file() else otherwise
-
-
-def _read_rows(path):
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _order_of_scores(scores):
@@ -102,12 +86,11 @@ def _order_of_scores(scores):
     return lambda path: (order.get(path.parts[-3:-1], len(order)), path.parts[-3:-1])
 
 
-def _heading(name, run, environment):
-    state = "Finished" if "end" in environment else "Not finished"
-    template = Path(run["command"][0]).name if run.get("command") else "?"
-    facts = [template, environment.get("device"), environment.get("start"), state]
-    text = " · ".join(str(fact) for fact in facts if fact)
-    return f'<h1>Run {escape(name)}</h1>\n<p class="faint">{escape(text)}</p>'
+def _heading(record):
+    state = "Finished" if record.state == "finished" else "Not finished"
+    facts = [Path(record.template).name, record.environment.get("device"), record.environment.get("start"), state]
+    text = " · ".join(fact for fact in facts if fact)
+    return f'<h1>Run {escape(record.name)}</h1>\n<p class="faint">{escape(text)}</p>'
 
 
 def _section(title, content):
@@ -115,7 +98,7 @@ def _section(title, content):
 
 
 def _scores(scores):
-    """Return the pooled scores, and behind a click the means over the images with how many could be scored."""
+    """Return a table of the pooled scores and, folded away, one of the means over the images."""
     if not scores:
         return ""
     metrics = list(dict.fromkeys(row["metric"] for row in scores))
@@ -130,9 +113,9 @@ def _scores(scores):
     header = ["protocol", "post-processing", *metrics]
     details = _table(header, means, numbers_from=2)
     return (
-        '<p class="faint">Over all test pixels together; n: images, volumes or crops.</p>\n'
+        '<p class="faint">Pooled over all test pixels; n: images, volumes or crops.</p>\n'
         + _table([*header, "n"], pooled, numbers_from=2)
-        + "\n<details><summary>Means over the images, in brackets how many could be scored</summary>\n"
+        + "\n<details><summary>Means over the images; in brackets: how many could be scored</summary>\n"
         + f"{details}</details>"
     )
 
@@ -147,42 +130,43 @@ def _number(value):
     return NO_VALUE if value is None else f"{value:.4f}"
 
 
-def _times(folder, environment, history):
-    rows = [(name, environment[name]) for name in ("start", "end") if name in environment]
+def _times(record):
+    environment, rows = record.environment, []
+    rows += [(name, environment[name]) for name in ("start", "end") if name in environment]
     if "seconds" in environment:
         rows.append(("minutes, since the last start", f"{environment['seconds'] / 60:.1f}"))
-    seconds = [float(row["seconds"]) for row in history if row.get("seconds")]
+    seconds = [float(row["seconds"]) for row in record.history if row.get("seconds")]
     if seconds:
         rows.append(("epochs", len(seconds)))
         rows.append(("seconds an epoch", f"{sum(seconds) / len(seconds):.1f}"))
         rows.append(("minutes of training, all starts", f"{sum(seconds) / 60:.1f}"))
-    state = _read(state_file(folder), {})
-    if "best_epoch" in state:
-        rows.append(("best epoch", state["best_epoch"]))
-    log = folder / "log.txt"
+    if "best_epoch" in record.training_state:
+        rows.append(("best epoch", record.training_state["best_epoch"]))
+    log = record.folder / LOG_NAME
     if log.is_file():
         text = log.read_text(encoding="utf-8", errors="replace")
-        last_start = text[max(0, text.rfind(f"Run {folder.name},")) :]
+        last_start = text[max(0, text.rfind(f"Run {record.name},")) :]
         parts = re.findall(r"^--- (.+) \((\d+) s\)$", last_start, flags=re.MULTILINE)
         rows += [(f"{title} began after", f"{int(after) / 60:.1f} minutes") for title, after in parts]
     return _table(("", "value"), rows)
 
 
-def _settings(run):
-    changed = {text.partition("=")[0].strip().upper() for text in run.get("set", [])}
-    rows = [(name, _as_set(value)) for name, value in run["settings"].items()]
+def _settings(record):
+    changed = {text.partition("=")[0].strip().upper() for text in record.facts.get("set", [])}
+    rows = [(name, _as_set(value)) for name, value in record.settings.items()]
     table = _table(("variable", "value"), rows, emphasised=changed)
-    command = escape(shlex.join(run.get("command", [])))
-    return f'<pre>{command}</pre>\n<p class="faint">Bold: given with --set.</p>\n{table}'
+    seed = "" if record.seed is None else f" Seed of this repetition: {record.seed}."
+    command = escape(shlex.join(record.command))
+    return f'<pre>{command}</pre>\n<p class="faint">Bold: given with --set.{seed}</p>\n{table}'
 
 
 def _as_set(value):
-    """Return a value as it is written in a template: what was a tuple is one again."""
+    """Return a value as a template writes it; JSON made lists of its tuples."""
     return repr(tuple(value) if isinstance(value, list) else value)
 
 
 def _flat(content):
-    """Return the rows of a dictionary; those of dictionaries in it follow under their own names."""
+    """Return the rows of a dictionary and of the dictionaries in it."""
     rows = []
     for name, value in content.items():
         rows += (
@@ -192,7 +176,7 @@ def _flat(content):
 
 
 def _table(header, rows, *, numbers_from=None, emphasised=()):
-    """Return a table; columns from ``numbers_from`` on are set to the right, rows of emphasised names are bold."""
+    """Return a table; columns from ``numbers_from`` on are aligned to the right, rows of emphasised names are bold."""
     if not rows:
         return ""
     lines = ["<tr>" + "".join(f"<th>{escape(str(cell))}</th>" for cell in header) + "</tr>"]

@@ -9,63 +9,39 @@ from pathlib import Path
 import numpy as np
 
 from utils.command_line import this_machine
-from utils.files import read_json, write_csv, write_json
+from utils.files import write_json
 from utils.images.writing import ImageWriter, SavedImages
-from utils.metrics.pixels import confusion_matrix, nan_mean, probability_to_mask, scores_from_confusion
+from utils.metrics.pixels import confusion_matrix, probability_to_mask
 from utils.pictures.charts import draw_overlays, middle_slice
 from utils.runs.environment import describe_environment, peak_memory_gib
 from utils.runs.log import end_logging, open_log, start_logging
-from utils.runs.record import changes_since, describe_origin, run_state, state_file
+from utils.runs.record import (
+    CHECKPOINTS_NAME,
+    ENVIRONMENT_NAME,
+    LOG_NAME,
+    SCORES_NAME,
+    SETTINGS_NAME,
+    RunRecord,
+    describe_origin,
+)
 from utils.runs.report import REPORT_NAME, write_report
+from utils.runs.scores import IMAGE_TABLE_NAME, TABLE_NAME, ScoreTable
 
-PROTOCOL_LABELS = {
-    "per_crop": "(per crop)",
-    "per_image": "(merge into complete image)",
-    "overlap_50": "(merge with 50% overlap)",
-    "full_image": "(full)",
-}
-POST_LABELS = {
-    "none": "",
-    "blending": "Post-process: Blending - ",
-    "z_filter": "Post-process: Z-Filtering - ",
-    "blending_z_filter": "Post-process: Blending + Z-Filtering - ",
-    "ensemble": "Post-process: Ensemble - ",
-    "ensemble_z_filter": "Post-process: Ensemble + Z-Filtering - ",
-    "spurious": "Post-process: Spurious Detection - ",
-    "spurious_watershed": "Post-process: Spurious Detection + Watershed - ",
-    "spurious_watershed_z_filter": "Post-process: Spurious Detection + Watershed + Z-Filtering - ",
-    "fused_layers": "Post-process: Fused Layers - ",
-    "connected_objects": "Post-process: Connected Objects - ",
-}
-METRIC_LABELS = {
-    "foreground_iou": "Foreground IoU",
-    "overall_iou": "Overall IoU",
-    "dice": "Dice",
-    "precision": "Precision",
-    "recall": "Recall",
-    "average_precision_50": "Average Precision 0.50",
-    "average_precision_75": "Average Precision 0.75",
-    "mean_matched_score": "Mean Matched Score",
-    "panoptic_quality": "Panoptic Quality",
-    "adapted_rand_error": "Adapted Rand Error",
-    "det": "DET",
-}
-PRINTED_METRICS = ("foreground_iou", "overall_iou")
 # Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the
 # disk space.
 PROBABILITY_STEPS = 4096
-# What a start writes beside its log, settings and checkpoints.
-RESULTS = ("checks", "charts", "images", "tensorboard", "scores.json", "scores.csv", "scores_per_image.csv")
-RESULTS += ("instances.csv", "instances_by_targets.csv", "validation_report.csv", "normalisation.json", REPORT_NAME)
+# What a start that begins anew removes.
+RESULTS = ("checks", "charts", "images", "tensorboard", SCORES_NAME, TABLE_NAME, IMAGE_TABLE_NAME, REPORT_NAME)
+RESULTS += ("instances.csv", "instances_by_targets.csv", "validation_report.csv", "normalisation.json")
 
 
 def run_folder(args):
-    """Return the folder of a run, which need not be there yet.
+    """Return the folder of a run, which need not exist yet.
 
     Parameters
     ----------
     args : argparse.Namespace
-        From ``parse_command_line``.
+        From `utils.command_line.parse_command_line`.
 
     Returns
     -------
@@ -76,27 +52,40 @@ def run_folder(args):
 
 
 class Run:
-    """One run of a template: ``job_dir/results/<id>_<rid>/``.
+    """Write one run of a template into its folder ``job_dir/results/<id>_<rid>/``.
 
-    Of several machines that train one network the first has this folder; the others write log, history and checkpoints
-    to ``job_dir/machines/<id>_<rid>_<number>/``, and go on from the checkpoints of the first.
+    Where several machines train one network, the first has this folder. The others write log, history and checkpoints
+    to ``job_dir/machines/<id>_<rid>_<number>/`` and resume from the checkpoints of the first.
 
     Parameters
     ----------
     args : argparse.Namespace
-        From ``parse_command_line``.
+        From `utils.command_line.parse_command_line`.
     settings : dict
-        Every variable after overrides, from ``apply_overrides``.
+        Every variable after overrides, from `utils.command_line.apply_overrides`.
     seed : int, optional
-        Seed of everything random; printed and recorded.
+        Seed of everything random in this repetition.
     intensity_range : tuple of float or ZScore, optional
         Grey values of black and white in pictures; None: by the dtype.
     voxel_size_nm : float or tuple of float, optional
-        Size of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres; recorded, None if it is not known.
+        Size of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres, None if it is not known.
     image_dataset, mask_dataset : str, optional
-        Names of the arrays in hdf5 and zarr files; recorded, so that a viewer finds them again.
+        Names of the arrays in hdf5 and zarr files.
     begun : bool
-        True: the run is continued although no training of it is on record, as block-wise runs are.
+        Whether the folder holds results to keep although no training was saved, such as finished blocks of a volume.
+
+    Attributes
+    ----------
+    folder : Path
+        Folder of this machine.
+    saved_training : Path
+        Folder of the checkpoints that a training resumes from, those of the first machine.
+    checkpoints, checks, charts, images : Path
+        Subfolders of ``folder``; who writes into them makes them.
+    name : str
+        ``<id>_<rid>``.
+    settings : dict
+        As given.
 
     Raises
     ------
@@ -104,7 +93,7 @@ class Run:
         If the run is finished, if another process is running it, or if an epoch of it is finished and ``--resume`` is
         not given.
     ValueError
-        If it is to be resumed with other settings, another template or other data.
+        If it is to be resumed with other settings, another seed, another template or other data.
     """
 
     def __init__(
@@ -119,79 +108,73 @@ class Run:
         mask_dataset=None,
         begun=False,
     ):
-        self.folder = run_folder(args)
-        name = self.folder.name
-        self.saved_training = self.folder / "checkpoints"
-        machine = this_machine()
+        claimed, machine = run_folder(args), this_machine()
+        self.name, self.settings, self.folder = claimed.name, settings, claimed
         if not machine.is_first:
-            self.folder = Path(args.job_dir) / "machines" / f"{name}_{machine.number}"
-        self.checkpoints = self.folder / "checkpoints"
-        self.name, self.settings = name, settings
-        self._intensity_range, self._begun = intensity_range, begun
+            self.folder = Path(args.job_dir) / "machines" / f"{self.name}_{machine.number}"
+        self.saved_training, self.checkpoints = claimed / CHECKPOINTS_NAME, self.folder / CHECKPOINTS_NAME
         self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
-        self._scores, self._image_scores, self._overlays = [], [], {}
+        self._intensity_range, self._scores, self._overlays = intensity_range, ScoreTable(self.folder), []
         self._start, self._earlier_seconds = time.perf_counter(), 0.0
-        command = [str(part) for part in sys.argv]
-        record = {"settings": settings, "set": args.set, "command": command}
-        record |= {"seed": seed, "precision": args.precision, "deterministic": args.deterministic}
-        record |= {"voxel_size_nm": voxel_size_nm, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
-        record |= describe_origin(command[0], args.data_dir)
-        self._claim_folder(args, record)
-        print(f"Run {name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
+        facts = {"settings": settings, "set": args.set, "command": [str(part) for part in sys.argv]}
+        facts |= describe_origin(facts["command"][0], args.data_dir)
+        facts |= {"seed": seed, "precision": args.precision, "deterministic": args.deterministic}
+        facts |= {"voxel_size_nm": voxel_size_nm, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+        self._claim_folder(args, RunRecord(claimed), facts, begun)
+        print(f"Run {self.name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
         print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
-        print(f"  seed of this repetition: {seed}" * (seed is not None))
-        write_json(self.folder / "settings.json", record)
+        if seed is not None:
+            print(f"Seed of this repetition: {seed}.")
+        write_json(self.folder / SETTINGS_NAME, facts)
         self._environment = describe_environment(args.code_dir) | {"start": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-        write_json(self.folder / "environment.json", self._environment)
+        write_json(self.folder / ENVIRONMENT_NAME, self._environment)
         print(f"Device: {self._environment['device']}; backend {self._environment['backend']}.")
 
-    def _claim_folder(self, args, record):
+    def _claim_folder(self, args, record, facts, begun):
         """Make the folder and start its log, or raise why this start must not write there."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        log = open_log(self.folder / "log.txt")
+        log = open_log(self.folder / LOG_NAME)
         if log is None:
             raise FileExistsError(
                 f"run {self.name} is running in another process ({self.folder}). "
                 "Wait for its end, or choose another --rid."
             )
         try:
-            goes_on = not args.dry_run and self._goes_on(args, record)
+            keep = not args.dry_run and (self._resumes(args.resume, record, facts) or begun)
         except BaseException:
             log.close()
             raise
         start_logging(log)
-        if not goes_on:
+        if args.resume and not args.dry_run and not keep:
+            print(f"There is nothing to resume in {self.folder}: the run starts anew.")
+        if not keep:
             self._remove_results(everything=args.dry_run)
 
-    def _goes_on(self, args, record):
-        """Return whether there is something in the folder that this start goes on with, or raise why it must not be."""
-        claimed = self.saved_training.parent
-        state = run_state(claimed)
-        if state == "finished":
-            raise FileExistsError(f"run {self.name} is finished; its results are in {claimed}. Choose another --rid.")
-        begun = state == "begun"
-        if begun and not args.resume:
+    def _resumes(self, resume, record, facts):
+        """Return whether this start resumes a training, or raise why it must not write there."""
+        if record.state == "finished":
             raise FileExistsError(
-                f"run {self.name} was begun and not finished ({claimed}). "
-                "Add --resume to go on with it, or choose another --rid."
+                f"run {self.name} is finished; its results are in {record.folder}. Choose another --rid."
             )
-        if begun:
-            changed = changes_since(read_json(claimed / "settings.json"), record)
-            if changed:
-                raise ValueError(
-                    f"run {self.name} was begun with other settings: {'; '.join(changed)}. "
-                    "Use the same, or another --rid."
-                )
-            self._earlier_seconds = sum(row["seconds"] for row in read_json(state_file(claimed)).get("history", []))
-        begun = begun or self._begun
-        if args.resume and not begun:
-            print(f"There is nothing to resume in {self.folder}: the run starts anew.")
-        return begun
+        if record.state == "new":
+            return False
+        if not resume:
+            raise FileExistsError(
+                f"run {self.name} was begun and not finished ({record.folder}). "
+                "Add --resume to continue it, or choose another --rid."
+            )
+        changed = record.changes(facts)
+        if changed:
+            raise ValueError(
+                f"run {self.name} was begun with other settings: {'; '.join(changed)}. Use the same, or another --rid."
+            )
+        self._earlier_seconds = sum(row["seconds"] for row in record.training_state.get("history", []))
+        return True
 
     def _remove_results(self, everything):
-        """Remove the results of an earlier start that ended no epoch or trained nothing, maybe with other settings."""
+        """Remove the results of an earlier start that finished no epoch or trained nothing."""
         for path in list(self.folder.iterdir()):
-            if path.name != "log.txt" and (everything or path.name in RESULTS):
+            if path.name != LOG_NAME and (everything or path.name in RESULTS):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def section(self, title):
@@ -269,12 +252,13 @@ class Run:
                 "use what run.evaluate() returned for the next step."
             )
         if matrices:
-            self._add_scores(protocol, post, [str(source) for _, source, _ in pieces], matrices, losses)
+            names = [str(source) for _, source, _ in pieces]
+            self._scores.add_pixels(protocol, post, names, matrices, losses=losses)
         if not save:
             return None
-        self._overlays[protocol, post] = folder / "overlay.png"
-        self._draw(folder / "overlay.png", images, [pieces[number] for number in samples], shown)
-        return SavedImages(folders[0], images.names)
+        self._overlays.append(folder / "overlay.png")
+        self._draw(self._overlays[-1], images, [pieces[number] for number in samples], shown)
+        return SavedImages(folders[0], images.sources)
 
     def _draw(self, path, images, pieces, shown):
         """Draw samples of the prediction over the images; of volumes the middle slice."""
@@ -292,50 +276,9 @@ class Run:
             intensity_range=self._intensity_range,
         )
 
-    def _add_scores(self, protocol, post, names, matrices, losses):
-        per_image = [scores_from_confusion(matrix) for matrix in matrices]
-        key = {"protocol": protocol, "post": post}
-        prefix, suffix = _label_parts(protocol, post)
-        if losses:
-            label = f"{prefix}Test loss"
-            value = nan_mean(losses)
-            self._scores.append(key | {"metric": "loss", "value": value, "n": len(losses), "label": label})
-            print(f"{label}: {value:.4f}")
-        for metric, value in scores_from_confusion(sum(matrices)).items():
-            values = [scores[metric] for scores in per_image]
-            label = f"{prefix}Test {METRIC_LABELS.get(metric, metric)} {suffix}"
-            row = {"metric": metric, "value": value, "n": len(matrices), "label": label}
-            row |= {"mean_per_image": nan_mean(values), "n_scored_images": int(np.isfinite(values).sum())}
-            self._scores.append(key | row)
-            if metric in PRINTED_METRICS:
-                print(f"{label}: {value:.4f}", flush=True)
-        self._image_scores += [key | {"image": name} | scores for name, scores in zip(names, per_image, strict=True)]
-        self._write_scores()
-        write_csv(self.folder / "scores_per_image.csv", self._image_scores)
-
     def add_scores(self, protocol, post, scores, *, n):
-        """Print scores that were computed elsewhere and add them to the score tables.
-
-        Parameters
-        ----------
-        protocol, post : str
-            As `evaluate`.
-        scores : dict of str to float
-            By metric.
-        n : int
-            How many images or volumes they are of.
-        """
-        prefix, suffix = _label_parts(protocol, post)
-        for metric, value in scores.items():
-            label = f"{prefix}Test {METRIC_LABELS.get(metric, metric)} {suffix}"
-            row = {"protocol": protocol, "post": post, "metric": metric, "value": float(value), "n": n, "label": label}
-            self._scores.append(row)
-            print(f"{label}: {value:.4f}", flush=True)
-        self._write_scores()
-
-    def _write_scores(self):
-        write_json(self.folder / "scores.json", self._scores)
-        write_csv(self.folder / "scores.csv", self._scores)
+        """Add scores that were computed elsewhere, as `utils.runs.scores.ScoreTable.add`."""
+        self._scores.add(protocol, post, scores, n=n)
 
     def finish(self):
         """Write what the run took and its page, print the scores in one table, and name the pictures to look at."""
@@ -345,25 +288,13 @@ class Run:
             "earlier_seconds": round(self._earlier_seconds, 1),
             "peak_memory_gib": peak_memory_gib(),
         }
-        if self._scores:
-            print(f"\n{'protocol':<12}{'post-processing':<20}{'foreground IoU':>15}{'overall IoU':>13}")
-            values = {(row["protocol"], row["post"], row["metric"]): row["value"] for row in self._scores}
-            for protocol, post in dict.fromkeys(key[:2] for key in values if key[2] in PRINTED_METRICS):
-                foreground, overall = (values[protocol, post, metric] for metric in PRINTED_METRICS)
-                print(f"{protocol:<12}{post:<20}{foreground:>15.4f}{overall:>13.4f}")
-            print(f"\nScores: {self.folder / 'scores.csv'}")
+        self._scores.print_headlines()
         print(f"Report: {self.folder / REPORT_NAME}")
-        for picture in list(self._overlays.values())[:1]:
+        for picture in self._overlays[:1]:
             print(f"Overlay picture: {picture}")
         minutes, memory = self._environment["seconds"] / 60, self._environment["peak_memory_gib"]
         earlier = f" after {self._earlier_seconds / 60:.1f} of training in earlier starts" * bool(self._earlier_seconds)
         print(f"Finished in {minutes:.1f} minutes{earlier}, peak memory {memory} GiB: {self.folder}", flush=True)
-        write_json(self.folder / "environment.json", self._environment)
+        write_json(self.folder / ENVIRONMENT_NAME, self._environment)
         write_report(self.folder)
         end_logging()
-
-
-def _label_parts(protocol, post):
-    """Return what stands before and behind the name of a metric in a label."""
-    prefix = POST_LABELS.get(post, f"Post-process: {post} - ")
-    return prefix, PROTOCOL_LABELS.get(protocol, f"({protocol})")

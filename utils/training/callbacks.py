@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from utils.errors import check_choice
 from utils.files import atomic_path, read_json, write_csv, write_json
 from utils.pictures.charts import draw_history
-from utils.runs.record import STATE_NAME
+from utils.runs.record import STATE_NAME, WEIGHTS_NAME
 
 # Bytes of structure in a weights file beside the numbers.
 HDF5_OVERHEAD = 500_000
@@ -80,7 +80,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     @property
     def _best_file(self):
-        return self.folder / "best.weights.h5"
+        return self.folder / WEIGHTS_NAME
 
     def restore(self, model, batches, epochs, *, folder=None):
         """Put model, optimizer and data where an earlier, unfinished training stood.

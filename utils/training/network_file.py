@@ -8,8 +8,10 @@ import keras
 
 from utils.errors import check_choice
 from utils.files import read_json, write_json
-from utils.runs.finished_run import NETWORK_NAME, PRECISIONS
+from utils.runs.record import NETWORK_NAME
 
+# What a network computes in when it is loaded: as in training, or float32 in place of 16-bit formats.
+PRECISIONS = ("trained", "float32")
 MIXED = ("mixed_bfloat16", "mixed_float16")
 # Where layers may come from: modules of this repository, which register them when they are imported.
 OWN_PACKAGES = ("networks", "sota_implementations")

@@ -10,6 +10,7 @@ from utils.command_line import this_machine
 from utils.devices import make_deterministic, set_precision, training_strategy, use_jit
 from utils.files import atomic_path
 from utils.metrics.pixels import ForegroundIoU
+from utils.runs.record import WEIGHTS_NAME
 from utils.training.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights
 from utils.training.losses import get_loss
 from utils.training.network_file import check_same_network, write_network
@@ -178,7 +179,7 @@ def train_network(
     if weights_file is not None:
         _end_unless(is_first, run)
         load_weights(model, weights_file)
-        with atomic_path(run.checkpoints / "best.weights.h5") as temporary:
+        with atomic_path(run.checkpoints / WEIGHTS_NAME) as temporary:
             model.save_weights(temporary)
         return
     checkpoints = Checkpoints(run.checkpoints, run.folder / "history.csv", monitor=monitor, patience=patience)

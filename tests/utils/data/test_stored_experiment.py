@@ -66,6 +66,8 @@ def make_run(tmp_path):
             "data_dir": tmp_path,
             "set": [],
             "resume": False,
+            "precision": "auto",
+            "deterministic": False,
         }
         run = Run(SimpleNamespace(**values, dry_run=False), {})
         if not draw:  # pictures of three images, however many there are

@@ -61,7 +61,13 @@ def folder(tmp_path):
     folder = tmp_path / "results" / "400_0"
     write_json(
         folder / "settings.json",
-        {"settings": SETTINGS, "set": ["loss=x"], "command": ["t/A_template.py", "a b", "--set", "loss=x"]},
+        {
+            "settings": SETTINGS,
+            "set": ["loss=x"],
+            "command": ["t/A_template.py", "a b", "--set", "loss=x"],
+            "template": "templates/A_template.py",
+            "seed": 43,
+        },
     )
     write_json(folder / "environment.json", ENVIRONMENT)
     write_json(folder / "scores.json", SCORES)
@@ -115,6 +121,8 @@ def test_every_setting_time_and_version_stands_in_a_table(folder):
     assert sum(row[0] == "Training began after" for row in rows) == 1  # of the last start
     assert re.findall(r'<tr class="changed"><td>(\w+)', page) == ["LOSS"]
     assert "<pre>t/A_template.py &#x27;a b&#x27; --set loss=x</pre>" in page
+    assert "A_template.py · CPU (some &lt;one&gt;) · 2026-01-01 10:00:00 · Finished" in page
+    assert "Seed of this repetition: 43." in page
 
 
 def test_pictures_are_within_the_page_in_the_order_of_the_scores(folder):
@@ -215,6 +223,8 @@ def test_every_run_ends_with_its_page(tmp_path, capsys):
         "data_dir": ".",
         "set": ["EPOCHS=3"],
         "resume": False,
+        "precision": "auto",
+        "deterministic": False,
     }
     run = Run(SimpleNamespace(**args, dry_run=False), {"EPOCHS": 3, "NAME": "<x>"})
     run.section("Evaluation")

@@ -24,6 +24,8 @@ def arguments(tmp_path):
             "data_dir": tmp_path,
             "set": ["A=1"],
             "resume": False,
+            "precision": "auto",
+            "deterministic": False,
         }
         return SimpleNamespace(**(values | {"dry_run": False} | changes))
 
@@ -57,6 +59,15 @@ def test_a_run_writes_settings_environment_and_log(arguments, capsys):
     assert environment["versions"]["keras"] and environment["seconds"] >= 0
     log = (run.folder / "log.txt").read_text()
     assert "something said" in log and "EPOCHS = 3" in log and "something said" in capsys.readouterr().out
+
+
+def test_a_run_records_the_facts_that_it_is_told(arguments, capsys):
+    facts = {"seed": 43, "voxel_size_nm": (30, 5, 5), "image_dataset": "raw", "mask_dataset": "labels"}
+    run = Run(arguments(precision="float32", deterministic=True), {"A": 1}, **facts)
+    written = json.loads((run.folder / "settings.json").read_text())
+    assert {key: written[key] for key in facts} == facts | {"voxel_size_nm": [30, 5, 5]}
+    assert written["precision"] == "float32" and written["deterministic"] is True
+    assert "Seed of this repetition: 43." in capsys.readouterr().out
 
 
 def test_a_second_run_of_a_notebook_leaves_the_log_of_the_first_alone(arguments):
@@ -103,12 +114,13 @@ def test_a_start_anew_keeps_nothing_of_the_results_of_the_one_that_failed(argume
 
 
 def test_a_resumed_and_a_block_wise_run_keep_their_results(arguments, images):
-    for rid, folder in ((0, "checkpoints"), (1, "blocks")):
+    for rid, begun in ((0, False), (1, True)):
         run = Run(arguments(rid=rid), {})
         run.evaluate("per_image", images, perfect(images))
-        (run.folder / folder).mkdir()
-        (run.folder / folder / "state.json").write_text("{}")
-        Run(arguments(rid=rid, resume=True), {})
+        if not begun:
+            run.checkpoints.mkdir()
+            (run.checkpoints / "state.json").write_text("{}")
+        Run(arguments(rid=rid, resume=True), {}, begun=begun)
         assert (run.images / "per_image" / "none" / "overlay.png").exists() and (run.folder / "scores.csv").exists()
 
 
@@ -143,11 +155,21 @@ def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
     run = Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
     run.checkpoints.mkdir()
     (run.checkpoints / "state.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="Add --resume to go on with it, or choose another --rid"):
+    with pytest.raises(FileExistsError, match="Add --resume to continue it, or choose another --rid"):
         Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
     with pytest.raises(ValueError, match="other settings: EPOCHS was 3, is 4"):
         Run(arguments(resume=True), {"CROP": (1, 2), "EPOCHS": 4})
     Run(arguments(resume=True), {"CROP": (1, 2), "EPOCHS": 3})
+
+
+def test_a_begun_run_is_not_resumed_with_another_seed_or_precision(arguments):
+    run = Run(arguments(rid=1), {"SEED": 42}, seed=43)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "state.json").write_text("{}")
+    match = r"the seed \(SEED \+ rid, or SEED with --keep-seed\) was 43, is 42; --precision was auto, is float32\. Use"
+    with pytest.raises(ValueError, match=match):
+        Run(arguments(rid=1, resume=True, precision="float32"), {"SEED": 42}, seed=42)
+    Run(arguments(rid=1, resume=True), {"SEED": 42}, seed=43)
 
 
 def test_a_begun_run_is_not_resumed_with_another_template_or_data(arguments, tmp_path, monkeypatch):
