@@ -258,7 +258,7 @@ class Run:
             return None
         self._overlays.append(folder / "overlay.png")
         self._draw(self._overlays[-1], images, [pieces[number] for number in samples], shown)
-        return SavedImages(folders[0], images.sources)
+        return SavedImages(folders[0], images.names)
 
     def _draw(self, path, images, pieces, shown):
         """Draw samples of the prediction over the images; of volumes the middle slice."""
