@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm_process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -18,15 +20,11 @@ def command(template, data, job, *flags, **settings):
 
 def run(template, *arguments, **settings):
     """Run a template on TensorFlow, or on another ``backend``, and return the finished process with its output."""
-    environment = os.environ | {"KERAS_BACKEND": settings.pop("backend", "tensorflow")}
-    return subprocess.run(
-        command(template, *arguments, **settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=ROOT.parent,
-    )
+    backend = settings.pop("backend", "tensorflow")
+    environment, words = os.environ | {"KERAS_BACKEND": backend}, command(template, *arguments, **settings)
+    if backend == "tensorflow":
+        return warm_process.run(words[2:], cwd=ROOT.parent, env=environment)
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=ROOT.parent)
 
 
 def read_scores(folder):
