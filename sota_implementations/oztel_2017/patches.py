@@ -8,7 +8,7 @@ from skimage.transform import resize
 
 from utils.images.orientations import count_orientations, orient, restore
 from utils.images.padding import pad
-from utils.post_processing.z_filter import foreground_of
+from utils.post_processing.slices import foreground_of
 from utils.prediction.protocols import predict_each
 
 PATCH, STRIDE = 32, 8

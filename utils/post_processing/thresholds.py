@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from utils.files import write_csv
+from utils.metrics.pixels import PROBABILITY_STEPS, round_probability
 from utils.pictures.figures import new_figure, save_figure
 
-# Probabilities are rounded to 1/4096, as they are scored and saved (utils.runs.run).
-STEPS = 4096
-THRESHOLDS = np.arange(STEPS) / STEPS
+THRESHOLDS = np.arange(PROBABILITY_STEPS) / PROBABILITY_STEPS
 DEFAULT = 0.5
 
 
@@ -143,7 +142,7 @@ def count_by_probability(predictions, masks):
     >>> counts[:, [0, 4096]].tolist()
     [[1, 1], [0, 1]]
     """
-    counts = np.zeros(2 * (STEPS + 1), np.int64)
+    counts = np.zeros(2 * (PROBABILITY_STEPS + 1), np.int64)
     for number, (probability, mask) in enumerate(itertools.zip_longest(predictions, masks)):
         if probability is None or mask is None:
             missing = "prediction" if probability is None else "mask"
@@ -157,9 +156,9 @@ def count_by_probability(predictions, masks):
             raise ValueError(
                 f"prediction {number} holds the values {probability.min()} to {probability.max()}; wanted 0 to 1."
             )
-        bins = np.rint(probability * np.float32(STEPS)).astype(np.intp)
-        counts += np.bincount((bins + (STEPS + 1) * (mask > 0)).ravel(), minlength=len(counts))
-    return counts.reshape(2, STEPS + 1)
+        bins = (round_probability(probability) * PROBABILITY_STEPS).astype(np.intp)
+        counts += np.bincount((bins + (PROBABILITY_STEPS + 1) * (mask > 0)).ravel(), minlength=len(counts))
+    return counts.reshape(2, PROBABILITY_STEPS + 1)
 
 
 def foreground_iou_by_threshold(counts):
@@ -246,4 +245,4 @@ def draw_thresholds(path, validation, test=None):
 
 
 def _at(curve, threshold):
-    return curve[round(threshold * STEPS)]
+    return curve[round(threshold * PROBABILITY_STEPS)]
