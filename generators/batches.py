@@ -1,20 +1,18 @@
-"""What augmented batches in two and three dimensions share: checks, the order of an epoch, random numbers, filling."""
+"""Batches of augmented images or volumes: checks, the order of an epoch, random numbers, filling."""
 
 import functools
 
 import keras
 import numpy as np
 
-from generators.probability_map import ProbabilityMap, class_weights
+from generators.probability_map import ProbabilityMap, check_probability_map
 from utils.images.intensity import black_and_white, network_scale, scale_in_place
 from utils.images.lazy_images import StoredImage
 from utils.images.padding import pad_to
 
 
 class PairBatches(keras.utils.PyDataset):
-    """Batches of augmented pairs; the parent of ``ImageBatches`` and ``VolumeBatches``.
-
-    The children state ``kind``, what an element of x is called in messages, and ``axes``, the names of its axes.
+    """Batches of augmented pairs; made by ``flow`` of a generator.
 
     ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 in 0 .. 1, masks in their dtype,
     float32. Keras advances ``epoch`` at the end of each; set it to continue an earlier training. ``n_samples`` is how
@@ -24,14 +22,10 @@ class PairBatches(keras.utils.PyDataset):
     ----------
     generator : ImageDataGenerator or VoxelDataGenerator
         Draws one sample at a time.
-    x, y : sequence of numpy.ndarray or StoredImage
-        Images and masks, channels last, in memory or on disk.
-    batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
+    x, y, batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
         As ``flow`` of the generator.
-    samples_per_array : int
-        How many samples of each image or volume form an epoch.
-    probability_map : tuple of float or None
-        ``(foreground weight, background weight)`` of what lies in the middle of random crops.
+    samples_per_array, probability_map
+        Likewise.
 
     Raises
     ------
@@ -49,15 +43,16 @@ class PairBatches(keras.utils.PyDataset):
         shuffle,
         seed,
         crop_shape,
+        samples_per_array,
+        probability_map,
         sample_weight,
         intensity_range,
         workers,
-        samples_per_array,
-        probability_map,
     ):
         super().__init__(workers=workers)
+        self.kind, self.axes = generator.kind, generator.axes
         if samples_per_array < 1:
-            raise ValueError(f"samples_per_{self.kind} is {samples_per_array}; it must be at least 1.")
+            raise ValueError(f"samples_per_array is {samples_per_array}; it must be at least 1.")
         named = {self.kind: x, "mask": y} | ({} if sample_weight is None else {"weight map": sample_weight})
         self._check_counts(named, batch_size)
         self._check_shapes(named, crop_shape)
@@ -69,10 +64,12 @@ class PairBatches(keras.utils.PyDataset):
                 f"rotation90 needs square crops; these are {self.crop_shape} {self._axes_in_words()}. "
                 "Turn it off or change the crop."
             )
-        # What is smaller than a crop is padded; all else stays the array it is.
+        # Arrays smaller than a crop are padded; all others are used as they are.
         self._parts = [[_padded(array, self.crop_shape) for array in arrays] for arrays in named.values()]
-        self._weights = None if probability_map is None else class_weights(probability_map)
-        self._maps = [None] * len(x)  # made when first needed, because that reads the whole mask
+        if probability_map is not None:
+            check_probability_map(probability_map)
+        self._weights = probability_map
+        self._maps = [None] * len(x)  # each is made when first needed, because that reads the whole mask
         if probability_map is not None and all(mask.shape[:-1] == self.crop_shape for mask in self._parts[1]):
             raise ValueError(
                 f"probability_map {probability_map} decides where random crops are taken, but every {self.kind} is as "
@@ -133,24 +130,13 @@ class PairBatches(keras.utils.PyDataset):
         return order
 
     def sample(self, count):
-        """Return the first augmented pairs of the present epoch, for a picture of them.
-
-        Parameters
-        ----------
-        count : int
-            How many; fewer if an epoch holds fewer.
-
-        Returns
-        -------
-        images, masks : numpy.ndarray
-            As in a batch, ``count`` of them.
-        """
+        """Return the first ``count`` augmented images and masks of the present epoch, or all if it has fewer."""
         batches = [self[index] for index in range(min(len(self), -(-count // self.batch_size)))]
         images, masks = (np.concatenate([batch[part] for batch in batches])[:count] for part in range(2))
         return images, masks
 
     def on_epoch_end(self):
-        """Go on to the next epoch: a new order and new transforms."""
+        """Begin the next epoch: a new order and new transforms."""
         self.epoch += 1
 
     def _check_counts(self, named, batch_size):
@@ -203,10 +189,9 @@ def train_and_validation_batches(
     Parameters
     ----------
     augmentation : ImageDataGenerator or VoxelDataGenerator
-        What is done to the training samples.
+        Augments the training samples.
     data : ExperimentData
-        Its ``train_crops``, ``validation_crops`` and their weights are read; validation crops are taken as large as
-        they are.
+        Its ``train_crops``, ``validation_crops`` and ``validation_weights`` are used; validation crops keep their size.
     crop_shape : tuple of int
         Of the training samples, with or without channels.
     batch_size, seed, intensity_range, workers

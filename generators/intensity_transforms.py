@@ -9,10 +9,17 @@ import numpy as np
 
 from generators.options import number_range, whole_range
 
-# Those that came later draw from a generator of their own, so that seeds of earlier runs keep their samples.
-FIRST_OPTIONS = ("blur_sigma", "brightness_range", "contrast_range", "gamma", "noise_std")
-LATER_OPTIONS = ("median_size", "motion_length", "dropout")
-INTENSITY_OPTIONS = FIRST_OPTIONS + LATER_OPTIONS
+# In the order in which they happen, which is that of the way through the microscope: optics, detector, noise.
+INTENSITY_OPTIONS = (
+    "blur_sigma",
+    "median_size",
+    "motion_length",
+    "brightness_range",
+    "contrast_range",
+    "gamma",
+    "noise_std",
+    "dropout",
+)
 # Of strengths that are whole numbers, the distance from one to the next.
 STEPS = {"median_size": 2, "motion_length": 1}
 
@@ -286,17 +293,13 @@ def change_intensity(image, ranges, streams, *, limits, probabilities, isotropic
         Of a volume: blur and motion go along z too.
     """
     rng = streams["intensity"]
-    drawn = _draw_strengths(FIRST_OPTIONS, ranges, rng, probabilities)
-    if any(ranges[name] for name in LATER_OPTIONS):
-        later = streams["later_intensity"]
-        drawn |= _draw_strengths(LATER_OPTIONS, ranges, later, probabilities)
-        z, y, x = later.standard_normal(3)  # a direction, none more likely than another
-    # In the order of the way through the microscope: optics, detector, noise.
+    drawn = _draw_strengths(ranges, rng, probabilities)
+    z, y, x = rng.standard_normal(3)  # a direction, none more likely than another
     if drawn["blur_sigma"]:
         blur(image, drawn["blur_sigma"], isotropic=isotropic)
-    if drawn.get("median_size"):
+    if drawn["median_size"]:
         median_blur(image, drawn["median_size"], limits)
-    if drawn.get("motion_length"):
+    if drawn["motion_length"]:
         motion_blur(image, line_kernel(drawn["motion_length"], (z if isotropic else 0, y, x)))
     if drawn["brightness_range"]:
         change_brightness(image, drawn["brightness_range"], limits)
@@ -305,16 +308,17 @@ def change_intensity(image, ranges, streams, *, limits, probabilities, isotropic
     if drawn["gamma"]:
         change_gamma(image, drawn["gamma"], limits)
     if drawn["noise_std"]:
-        add_noise(image, drawn["noise_std"], limits, rng)
-    if drawn.get("dropout"):
-        drop_pixels(image, drawn["dropout"], limits, later)
+        add_noise(image, drawn["noise_std"], limits, streams["noise_std"])
+    if drawn["dropout"]:
+        drop_pixels(image, drawn["dropout"], limits, streams["dropout"])
 
 
-def _draw_strengths(names, ranges, rng, probabilities):
+def _draw_strengths(ranges, rng, probabilities):
     """Return the strength of each change, None for those that do not happen."""
     # Numbers are drawn for all, used or not, so that one option does not change the draws of another.
-    drawn = dict.fromkeys(names)
-    for name, (fraction, chance) in zip(names, rng.random((len(names), 2)).tolist(), strict=True):
+    numbers = rng.random((len(INTENSITY_OPTIONS), 2)).tolist()
+    drawn = dict.fromkeys(INTENSITY_OPTIONS)
+    for name, (fraction, chance) in zip(INTENSITY_OPTIONS, numbers, strict=True):
         if ranges[name] is not None and chance < probabilities[name]:
             low, high = ranges[name]
             step = STEPS.get(name)

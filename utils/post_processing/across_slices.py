@@ -2,9 +2,9 @@
 
 After C. Xiao, X. Chen, W. Li, L. Li, L. Wang, Q. Xie, H. Han: Automatic mitochondria segmentation for EM data using a
 3D supervised convolutional network. Frontiers in Neuroanatomy 12:92, 2018. Only its abstract was at hand: a 3D
-connection method relates the segmented mitochondria. Our reading is that this is the method of the same group that goes forward
-through the slices (Li et al., A fast forward 3D connection algorithm for mitochondria and synapse segmentations from
-serial EM images, BioData Mining 11:24, 2018, also known by its abstract), that connected objects expose false
+connection method relates the segmented mitochondria. Our reading is that this is the method of the same group that goes
+forward through the slices (Li et al., A fast forward 3D connection algorithm for mitochondria and synapse segmentations
+from serial EM images, BioData Mining 11:24, 2018, also known by its abstract), that connected objects expose false
 detections, and how neighbouring slices correct each other. All numbers are ours.
 """
 
