@@ -49,14 +49,14 @@ def probability_to_mask(probability, threshold=0.5):
     Parameters
     ----------
     probability : numpy.ndarray
-        ``(y, x, 1)``: foreground where above the threshold; ``(y, x, classes)``: the most probable class.
+        ``(..., 1)``: foreground where above the threshold; ``(..., classes)``: the most probable class.
     threshold : float
         Used with one channel.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, 1)``, uint8.
+        ``(..., 1)``, uint8.
     """
     if probability.shape[-1] == 1:
         return (probability > threshold).astype(np.uint8)
@@ -105,7 +105,7 @@ def confusion_matrix(truth, prediction, n_classes=2):
 
 
 def scores_from_confusion(matrix):
-    """Compute all scores from a confusion matrix.
+    """Compute all scores from a confusion matrix; NaN where there is nothing to score.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def scores_from_confusion(matrix):
     dict of str to float
         ``foreground_iou``, ``overall_iou`` (mean over all classes, background included), ``dice``, ``precision``,
         ``recall``; with more than two classes these are means over the classes except background, and ``iou_class_0``
-        ... follow. NaN where there is nothing to score.
+        ... follow.
     """
     matrix = np.asarray(matrix, np.float64)
     hit = np.diag(matrix)
@@ -160,7 +160,7 @@ class ForegroundIoU(keras.metrics.Metric):
 
     The foreground is every class but 0. Truth ``(n, y, x, 1)`` with classes; prediction ``(n, y, x, 1)`` probability or
     ``(n, y, x, classes)``. Of independent channels, in truth and prediction, the first is the foreground. An epoch
-    without any foreground, true or predicted, gives NaN.
+    without true or predicted foreground gives NaN.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class ForegroundIoU(keras.metrics.Metric):
         self.union = self.add_variable((), initializer="zeros", name="union", dtype="float32")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Add a batch. Pixels of weight 0 are left out; all others count alike, whatever their weight."""
+        """Add a batch. Pixels of weight 0 are left out; all others count equally, whatever their weight."""
         if y_true.shape[-1] > 1:
             y_true, y_pred = y_true[..., :1], y_pred[..., :1]
         if y_pred.shape[-1] == 1:
