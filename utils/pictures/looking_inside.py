@@ -277,7 +277,7 @@ def draw_feature_maps(path, maps, *, title=""):
 
 
 def draw_kernels(path, found, *, title=""):
-    """Draw up to 64 kernels for the first input map on one scale, negative in blue, positive in red; in 3D the middle slice.
+    """Draw up to 64 kernels for the first input map, negative in blue, positive in red; in 3D the middle slice.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ DEFAULT = 0.5
 
 
 def choose_threshold(folder, *, validation, test=None):
-    """Choose the threshold with the highest foreground IoU on validation images, and draw its effect on the test images.
+    """Choose the threshold with the highest foreground IoU on validation images; draw its effect on the test images.
 
     Writes ``thresholds.csv`` and ``thresholds.png`` and prints the choice. The best threshold of the test images, the
     oracle, is drawn and printed as such for comparison.
