@@ -41,8 +41,8 @@ def nnUNet_2D(  # noqa: N802 - published name
     as in the study; one class ends in a sigmoid.
 
     The study's network, ``strides=PUBLISHED_STRIDES`` and ``normalization="published"``, has 52,116,672 parameters, of
-    which 52,095,552 are trained (all of them with instance normalisation). Its code kept a tenth of the moving mean and
-    variance at each step; batch normalisation in nnU-Net, and here, keeps nine tenths.
+    which 52,095,552 are trained; with instance normalisation it has only these. Its code kept a tenth of the moving
+    mean and variance at each step; batch normalisation in nnU-Net, and here, keeps nine tenths.
 
     Instance normalisation computes mean and variance over everything the network sees at once, so pixels of a full
     image are predicted differently from those of its crops.
