@@ -18,12 +18,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from measuring import alternate, parse_arguments, print_heading, print_table
 from scipy import ndimage
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
 
 from data_sets.synthetic_em import synthetic_em_volume
 from utils.devices import describe_device
 from utils.post_processing.across_slices import fuse_layers, remove_small_objects
 from utils.post_processing.gradient_watershed import gradient_watershed
+from utils.post_processing.refinement import spurious_filter, watershed_refinement
 from utils.post_processing.z_filter import z_filter
 
 OZTEL = ("spurious_filter", "watershed_refinement", "z_filter, 9 slices")

@@ -229,8 +229,6 @@ from dataclasses import replace
 from functools import partial
 
 import keras
-from utils.post_processing.morphology import fill_holes, remove_small_components
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
 
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
@@ -250,6 +248,8 @@ from utils.pictures.looking_inside import check_layers, look_inside
 from utils.post_processing.across_slices import remove_small_objects
 from utils.post_processing.checks import check_post_processing
 from utils.post_processing.gradient_watershed import gradient_watershed
+from utils.post_processing.morphology import fill_holes, remove_small_components
+from utils.post_processing.refinement import spurious_filter, watershed_refinement
 from utils.post_processing.thresholds import apply_threshold, choose_threshold
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.dry_run import dry_run

@@ -83,15 +83,14 @@ settings = apply_overrides(globals(), args.set)
 # %% Imports
 from itertools import repeat
 
-from utils.post_processing.morphology import fill_holes, remove_small_components
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
-
 from utils.data.checks import check_same_size
 from utils.data.new_images import load_new_images
 from utils.post_processing.across_slices import remove_small_objects
 from utils.post_processing.checks import check_post_processing
 from utils.post_processing.gradient_watershed import gradient_watershed
 from utils.post_processing.instances import instances_from_probability
+from utils.post_processing.morphology import fill_holes, remove_small_components
+from utils.post_processing.refinement import spurious_filter, watershed_refinement
 from utils.post_processing.thresholds import apply_threshold
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.instance_evaluation import evaluate_instances

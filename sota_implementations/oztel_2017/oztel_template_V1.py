@@ -109,13 +109,6 @@ LAST_Z_FILTER_SIZE = 9
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
-from utils.post_processing.refinement import (
-    check_min_probability,
-    check_watershed,
-    spurious_filter,
-    watershed_refinement,
-)
-
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
 from sota_implementations.oztel_2017.patch_classifier import create_oztel_model_V1
@@ -130,6 +123,12 @@ from sota_implementations.oztel_2017.validation_report import report_validation
 from utils.data.checks import check_same_size, check_z_filter_size
 from utils.data.experiment_data import load_images
 from utils.pictures.charts import draw_checks
+from utils.post_processing.refinement import (
+    check_min_probability,
+    check_watershed,
+    spurious_filter,
+    watershed_refinement,
+)
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.dry_run import dry_run
 from utils.runs.run import Run
