@@ -64,7 +64,7 @@ class PairBatches(keras.utils.PyDataset):
                 f"rotation90 needs square crops; these are {self.crop_shape} {self._axes_in_words()}. "
                 "Turn it off or change the crop."
             )
-        # Arrays smaller than a crop are padded; all others are used as they are.
+        # Arrays smaller than a crop are padded; all others are used unchanged.
         self._parts = [[_padded(array, self.crop_shape) for array in arrays] for arrays in named.values()]
         if probability_map is not None:
             check_probability_map(probability_map)
@@ -104,13 +104,13 @@ class PairBatches(keras.utils.PyDataset):
         return [part[number] for part in self._parts]
 
     def _map(self, number):
-        """Return the probability map of a mask; two threads may make the same one at once."""
+        """Return the probability map of a mask. Two threads may make the same one, which does no harm."""
         if self._weights is not None and self._maps[number] is None:
             self._maps[number] = ProbabilityMap(self._parts[1][number], self._weights)
         return self._maps[number]
 
     def _draw_partner(self, number, rng):
-        """Draw another image for one to be mixed with (itself if it is the only one).
+        """Draw another image that an image is mixed with, or itself if it is the only one.
 
         Returns its arrays, the grey values of its black and white, and its probability map.
         """
@@ -140,7 +140,7 @@ class PairBatches(keras.utils.PyDataset):
         self.epoch += 1
 
     def _check_counts(self, named, batch_size):
-        """Raise ``ValueError`` unless there is one mask (and weight map) to each image, and there are images."""
+        """Raise ``ValueError`` unless there are images, and one mask (and weight map) for each."""
         counts = {name: len(arrays) for name, arrays in named.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"the numbers of arrays do not agree: {counts}.")
@@ -161,7 +161,7 @@ class PairBatches(keras.utils.PyDataset):
             raise ValueError(f"crop_shape is {tuple(crop_shape)}; wanted positive sizes {self._axes_in_words()}.")
 
     def _check_sizes(self, named, *, one_size):
-        """Raise ``ValueError`` unless masks and weights are as large as their image, and all images one size if so."""
+        """Raise ``ValueError`` unless sizes of each image, mask and weights agree; with ``one_size`` of all images too."""
         axes = self._axes_in_words()
         for number, arrays in enumerate(zip(*named.values(), strict=True)):
             sizes = {name: array.shape[:-1] for name, array in zip(named, arrays, strict=True)}
@@ -184,7 +184,7 @@ def _padded(array, shape):
 def train_and_validation_batches(
     augmentation, data, *, crop_shape, batch_size, seed, intensity_range=None, workers=2, **sampling
 ):
-    """Make the batches of an experiment: augmented ones to train on, plain ones in order to validate with.
+    """Make the batches of an experiment: augmented ones for training, plain ones in fixed order for validation.
 
     Parameters
     ----------

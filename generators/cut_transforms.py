@@ -38,7 +38,7 @@ def cut_options(
     Returns
     -------
     dict of str to object
-        None for what is off.
+        None for options that are off.
 
     Raises
     ------

@@ -63,7 +63,7 @@ class ImageDataGenerator(PairGenerator):
         Fills the band: 0 for black to 1 for white, or ``mean`` of the image.
     cutmix_size : tuple of float
         Range of the size, as a share of height and width, of a box that is taken, with mask and weights, from another
-        image augmented alike.
+        image with the same augmentation.
     cutblur_size : tuple of float
         Range of the size, likewise, of a box that is shown at a lower resolution.
     cutblur_factor : tuple of int

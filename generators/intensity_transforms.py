@@ -42,7 +42,7 @@ def intensity_ranges(
     Raises
     ------
     ValueError
-        If a range is not possible; the message gives what is.
+        If a range is not possible; the message gives the limits.
     """
     return {
         "blur_sigma": number_range("blur_sigma", blur_sigma, example=(0.5, 1.5), zero_allowed=True),
@@ -92,7 +92,7 @@ def median_blur(image, size, limits):
     image, limits
         See the head of this module; beyond the border its last pixels are repeated.
     size : int
-        Pixels along a side of the square, odd. Above 5 only 256 steps between the limits are told apart.
+        Pixels along a side of the square, odd. Above 5 grey values are rounded to 256 steps between the limits.
 
     Examples
     --------

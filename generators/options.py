@@ -1,4 +1,4 @@
-"""Checks of the options of the generators: every message gives the option, its value and what it may be."""
+"""Checks of the options of the generators: every message gives the option, its value and the possible ones."""
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def each_probability(probability, probabilities, names):
     Parameters
     ----------
     probability : float
-        Of those without one of their own.
+        Of transforms that ``probabilities`` does not name.
     probabilities : dict of str to float or None
         Of some, by the option that switches the transform on.
     names : tuple of str

@@ -203,11 +203,6 @@ class PairGenerator:
         Returns
         -------
         PairBatches
-
-        Raises
-        ------
-        ValueError
-            As `utils.data.stored_data_folder.open_image_set` and ``flow``.
         """
         images = open_image_set(
             directory,
@@ -277,7 +272,7 @@ class PairGenerator:
         return self.elastic_alpha is not None and chance < self.probability_of["elastic_alpha"]
 
     def _displacement(self, shape, matrix, streams, *, elastic, by_planes=True):
-        """Draw what is added to the coordinates in the source: arrays along x, y and perhaps z, or None; and a fault.
+        """Draw a displacement of the coordinates in the source, arrays along x, y and perhaps z or None, and a fault.
 
         ``elastic`` is the generator of an elastic displacement, or None for none. A misalignment is returned as the
         fault if it is all there is and the matrix maps ``by_planes``; otherwise it is part of the displacement.

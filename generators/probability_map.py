@@ -1,4 +1,4 @@
-"""Where random crops are taken: anywhere, or more often about foreground."""
+"""Where random crops are taken: anywhere, or more often around foreground."""
 
 import itertools
 
@@ -51,7 +51,7 @@ class ProbabilityMap:
     def __init__(self, mask, weights):
         self._mask = mask
         self._foreground_share = weights[0] / sum(weights)
-        # Part by part, because NumPy makes a copy of what it counts, and masks may lie on disk.
+        # Part by part, because NumPy copies what it counts, and masks may be on disk.
         lines = mask.shape[:-2]
         steps = getattr(mask, "block_shape", (1, lines[-1])[-len(lines) :])[: len(lines)]
         foreground = np.empty(lines, np.int64)
@@ -59,7 +59,7 @@ class ProbabilityMap:
             part = tuple(slice(start, start + step) for start, step in zip(corner, steps, strict=True))
             foreground[part] = np.count_nonzero(mask[part][..., 0], axis=-1)
         background = mask.shape[-2] - foreground
-        # How many voxels of each class there are up to the end of each line.
+        # The number of voxels of each class up to the end of each line.
         smallest = np.uint32 if foreground.size * mask.shape[-2] < 2**32 else np.int64
         self._counts = tuple(np.cumsum(of_class).astype(smallest) for of_class in (background, foreground))
 

@@ -1,7 +1,7 @@
 """Faults of sections and their images: misalignment, which is part of the geometry, and missing sections.
 
-In two dimensions a misalignment moves all rows from one on, along the row, and what is missing is a band across the
-image; in three it moves one section or all from one on, and whole sections are missing.
+In two dimensions a misalignment moves all rows from one on, along the row, and a band across the image is missing. In
+three it moves one section or all from one on, and whole sections are missing.
 """
 
 import math
@@ -25,7 +25,7 @@ def section_options(*, misalignment, misalignment_rotation, missing_sections, mi
     Returns
     -------
     dict of str to object
-        None for what is off.
+        None for options that are off.
 
     Raises
     ------

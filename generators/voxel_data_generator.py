@@ -17,9 +17,9 @@ from generators.voxel_resampling import volume_resampling
 class VoxelDataGenerator(PairGenerator):
     """Draw random transforms for volumes and masks.
 
-    The options are those of ``ImageDataGenerator``; what it says of images holds for volumes, with the differences
-    below. Unless ``isotropic`` is set, z is never mixed with y or x: every slice of a sample comes from one slice of
-    the volume. Boxes have the given share of depth, height and width.
+    The options are those of ``ImageDataGenerator``, applied to volumes, with the differences below. Unless
+    ``isotropic`` is set, z is never mixed with y or x: every slice of a sample comes from one slice of the volume.
+    Boxes have the given share of depth, height and width.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class DeeplySupervised(keras.Model):
         super().compile(optimizer, loss, **kwargs)
 
     def get_compile_config(self):
-        """Return what `compile_from_config` needs, the weights of the outputs included."""
+        """Return the arguments of `compile`, including the weights of the outputs."""
         config = super().get_compile_config()
         return {**config, "loss_weights": self.output_weights} if config else config
 
@@ -57,7 +57,7 @@ class DeeplySupervised(keras.Model):
         return outputs if training else outputs[0]
 
     def compute_output_spec(self, inputs, training=None, mask=None):
-        """Return the shapes of what `call` returns."""
+        """Return the shapes of the outputs of `call`."""
         outputs = super().compute_output_spec(inputs, training=training, mask=mask)
         return outputs if training else outputs[0]
 

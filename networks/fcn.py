@@ -98,11 +98,6 @@ def FCN32_VGG16(  # noqa: N802 - published name
     keras.Model
         Not compiled. Input ``(n, y, x, c)`` in 0 .. 1, output ``(n, y, x, n_classes)``, float32.
 
-    Raises
-    ------
-    ValueError
-        As `FCN8_VGG16`.
-
     Examples
     --------
     >>> FCN32_VGG16((64, 96, 1), feature_maps=(2, 2, 4, 4, 4), fully_connected=8, n_classes=3).output_shape
@@ -145,7 +140,7 @@ class BilinearUpSampling(layers.Layer):
         return (n, *(side if side is None else side * self.factor for side in sides), channels)
 
     def get_config(self):
-        """Return what the layer is built from."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "factor": self.factor}
 
 

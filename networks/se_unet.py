@@ -33,11 +33,6 @@ def SE_U_Net_2D(  # noqa: N802 - published name
     keras.Model
         Not compiled. Input ``(n, y, x, c)`` in 0 .. 1, output ``(n, y, x, n_classes)``, float32.
 
-    Raises
-    ------
-    ValueError
-        As `networks.unet.U_Net_2D`.
-
     Examples
     --------
     >>> SE_U_Net_2D((None, None, 1)).count_params()
@@ -77,11 +72,6 @@ def SE_U_Net_3D(  # noqa: N802 - published name
     -------
     keras.Model
         Not compiled. Input ``(n, z, y, x, c)`` in 0 .. 1, output ``(n, z, y, x, n_classes)``, float32.
-
-    Raises
-    ------
-    ValueError
-        As `networks.unet.U_Net_3D`.
 
     Examples
     --------

@@ -96,11 +96,6 @@ def asymmetric_3D_network(  # noqa: N802 - published name
     keras.Model
         Not compiled. Input ``(n, z, y, x, c)`` in 0 .. 1, output ``(n, z, y, x, n_classes)``, float32.
 
-    Raises
-    ------
-    ValueError
-        As `asymmetric_network`.
-
     Examples
     --------
     >>> asymmetric_3D_network((None, None, None, 1)).count_params()

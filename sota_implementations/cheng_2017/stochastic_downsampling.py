@@ -46,7 +46,7 @@ class _StochasticDownsampling(layers.Layer):
         return (n, *(None if size is None else -(-size // 2) for size in sizes), channels)
 
     def get_config(self):
-        """Return what the constructor needs."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "t": self.t, "seed": self.seed}
 
 

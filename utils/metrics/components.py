@@ -1,4 +1,4 @@
-"""Objects in masks and instance labels: components, boxes around them, distances to what is outside."""
+"""Objects in masks and instance labels: components, their boxes, distances to the background."""
 
 import math
 
@@ -107,7 +107,7 @@ def connected_components(mask):
     Parameters
     ----------
     mask : numpy.ndarray
-        ``(y, x)`` or ``(z, y, x)``; what is not 0 is foreground.
+        ``(y, x)`` or ``(z, y, x)``; everything but 0 is foreground.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def sizes_of(labels):
     >>> sizes_of(np.array([[0, 2, 2], [1, 0, 2]])).tolist()
     [0, 1, 3]
     """
-    # Only the foreground is counted: bincount makes an int64 copy of what it is given.
+    # Only the foreground is counted: bincount makes an int64 copy of its input.
     return np.bincount(labels[labels > 0], minlength=int(labels.max(initial=0)) + 1)
 
 
@@ -182,7 +182,7 @@ def distance_to_background(mask, *, voxel_size_nm=1.0):
     Parameters
     ----------
     mask : numpy.ndarray
-        ``(y, x)`` or ``(z, y, x)``; what is not 0 is foreground.
+        ``(y, x)`` or ``(z, y, x)``; everything but 0 is foreground.
     voxel_size_nm : float or sequence of float
         As `check_voxel_size`; the default gives the distance in voxels.
 

@@ -170,11 +170,6 @@ def instance_scores(truths, predictions):
         ``average_precision_50`` and ``average_precision_75`` (``accuracy`` of `matching`); ``mean_matched_score`` and
         ``panoptic_quality`` at an IoU of 0.5; the scores of `rand_and_information`.
 
-    Raises
-    ------
-    ValueError
-        As `contingency_table`.
-
     Examples
     --------
     >>> truth = np.array([[0, 1, 1, 2, 2]])[..., np.newaxis]
@@ -252,11 +247,6 @@ def det_measure(truths, predictions):
     -------
     dict of str to float or int
         ``det``, 0 .. 1, NaN without true objects; ``splits``, ``missed``, ``false`` and ``n_true``.
-
-    Raises
-    ------
-    ValueError
-        As `contingency_table`.
 
     Examples
     --------

@@ -198,5 +198,5 @@ class ForegroundIoU(keras.metrics.Metric):
         return self.intersection / self.union
 
     def get_config(self):
-        """Return what the constructor needs."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "threshold": self.threshold}

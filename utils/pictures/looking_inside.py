@@ -89,7 +89,7 @@ def _maps_before_the_end(model, layer, class_index):
 
 
 def check_layers(model, *, grad_cam_layer=None, grad_cam_class=1, feature_maps_layer=None, kernels_layer=None):
-    """Check what is to be drawn of a network, long before it is trained; None is not drawn.
+    """Check the layers to be drawn long before the network is trained; None is not drawn.
 
     Parameters
     ----------
@@ -141,11 +141,6 @@ def look_inside(
         As `feature_maps`.
     grad_cam_layer, grad_cam_class, feature_maps_layer, kernels_layer
         As `check_layers`.
-
-    Raises
-    ------
-    ValueError
-        As `grad_cam`, `feature_maps` and `kernels`.
     """
     folder, grey = Path(folder), {"intensity_range": intensity_range}
     if grad_cam_layer is not None:

@@ -118,7 +118,7 @@ class _Objects:
         self._slices, self._previous = 0, range(0)
 
     def add_slice(self, sizes, pairs):
-        """Add the components of the next slice and what they touch in the one before; return their numbers."""
+        """Add the components of the next slice and their links to the one before; return their numbers."""
         numbers = range(len(self._parents), len(self._parents) + len(sizes))
         self._parents += numbers
         self._voxels += sizes

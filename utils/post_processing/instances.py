@@ -21,7 +21,7 @@ def instances_from_probability(
 
     The foreground is where the probability exceeds 0.5 (for another threshold see `apply_threshold`). Its connected
     components, diagonal neighbours included, are divided further where they hold several markers. Markers are the
-    components of what is surely inside: contour not above 0.5, distance to the background above ``min_distance``. From
+    components of the sure inside: contour not above 0.5, distance to the background above ``min_distance``. From
     there a watershed floods the contour map, if there is one, else minus the distance, so that instances meet at
     contours or necks. With the defaults every component is one instance.
 
@@ -89,7 +89,7 @@ def instances_from_probability(
 
 
 def _part(labels, seeds, relief, *, sign, limit):
-    """Divide, in place, the components that hold several markers; the new parts get labels of their own."""
+    """Divide, in place, the components that hold several markers; the new parts get new labels."""
     last = int(labels.max(initial=0))
     for number, box in boxes_of(labels):
         part = labels[box] == number
