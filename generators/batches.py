@@ -161,7 +161,7 @@ class PairBatches(keras.utils.PyDataset):
             raise ValueError(f"crop_shape is {tuple(crop_shape)}; wanted positive sizes {self._axes_in_words()}.")
 
     def _check_sizes(self, named, *, one_size):
-        """Raise ``ValueError`` unless sizes of each image, mask and weights agree; with ``one_size`` of all images too."""
+        """Raise ``ValueError`` unless image, mask and weights agree in size; with ``one_size`` all images too."""
         axes = self._axes_in_words()
         for number, arrays in enumerate(zip(*named.values(), strict=True)):
             sizes = {name: array.shape[:-1] for name, array in zip(named, arrays, strict=True)}
