@@ -90,7 +90,7 @@ def make_data(dims, data_dir, quick):
     else:
         train, test = load_image_sets(data_dir, volumes=True)
         generator = VoxelDataGenerator(z_flip=True, **turns)
-        per_image = {"samples_per_volume": 100, "probability_map": (0.5, 0.5)}
+        per_image = {"samples_per_array": 100, "probability_map": (0.5, 0.5)}
     flow = {"crop_shape": crop, "batch_size": BATCHES[dims], "seed": SEED}
     return generator.flow(train.x, train.y, **per_image, **flow), test, crop
 

@@ -22,11 +22,12 @@ from scipy import ndimage
 from data_sets.synthetic_em import synthetic_em_volume
 from utils.devices import describe_device
 from utils.post_processing.across_slices import fuse_layers, remove_small_objects
+from utils.post_processing.edge_watershed import edge_watershed
 from utils.post_processing.gradient_watershed import gradient_watershed
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
+from utils.post_processing.within_slices import spurious_filter
 from utils.post_processing.z_filter import z_filter
 
-OZTEL = ("spurious_filter", "watershed_refinement", "z_filter, 9 slices")
+OZTEL = ("spurious_filter", "edge_watershed", "z_filter, 9 slices")
 XIAO = ("fuse_layers", "remove_small_objects")
 
 
@@ -52,7 +53,7 @@ def main():
     measures = {
         "z_filter, 5 slices": lambda: z_filter(prediction),
         "spurious_filter": lambda: spurious_filter(prediction),
-        "watershed_refinement": lambda: watershed_refinement(prediction, images),
+        "edge_watershed": lambda: edge_watershed(prediction, images),
         "gradient_watershed": lambda: gradient_watershed(prediction, images),
         "z_filter, 9 slices": lambda: z_filter(prediction, 9),
         "fuse_layers": lambda: fuse_layers(prediction),

@@ -49,7 +49,7 @@ def our_epochs(volume, mask, crop_shape, count):
         elastic_alpha=(ALPHA, ALPHA),
         elastic_sigma=SIGMA,
     )
-    batches = generator.flow([volume], [mask], crop_shape=crop_shape, samples_per_volume=count)
+    batches = generator.flow([volume], [mask], crop_shape=crop_shape, samples_per_array=count)
 
     def draw():
         pairs = 0

@@ -48,7 +48,7 @@ def measure(crop_shape, volume, steps, repetitions, maps):
     """Return milliseconds of a batch, of a step on a constant batch and of a step on augmented batches."""
     mask = (volume > 240).astype(np.uint8)
     generator = VoxelDataGenerator(**AUGMENTATION)
-    batches = generator.flow([volume], [mask], crop_shape=crop_shape, samples_per_volume=steps, batch_size=1, seed=1)
+    batches = generator.flow([volume], [mask], crop_shape=crop_shape, samples_per_array=steps, batch_size=1, seed=1)
     model = U_Net_3D((None, None, None, 1), feature_maps=maps, drop_values=(0.0,) * 4)
     model.compile(optimizer=keras.optimizers.Adam(1e-4), loss=get_loss("bce"), jit_compile=use_jit())
     start = time.perf_counter()

@@ -1,9 +1,9 @@
-"""The cells of the synthetic tissue: capsules thrown into a box, and which of them each voxel belongs to."""
+"""The cells of the synthetic tissue: capsules thrown into a box, and the cell that each voxel belongs to."""
 
 import numpy as np
 
 # Radius range, half-length range (nm) and share of the tissue volume of the neurites: big dendrites and somata,
-# ordinary dendrites and boutons, thin axons. The thin ones come last and fill what the others leave.
+# ordinary dendrites and boutons, thin axons. The thin ones come last and fill the gaps.
 _NEURITE_CLASSES = (
     ((280.0, 460.0), (200.0, 1200.0), 0.22),
     ((140.0, 230.0), (200.0, 900.0), 0.34),
@@ -26,7 +26,7 @@ def _cell_distances(points, cells):
 
 
 def _overlap(proposals, cells, low, high):
-    """Return for proposals (m, 8) whether they reach into cells (n, 8), and the share of their axis in the box."""
+    """Return which proposals (m, 8) reach into cells (n, 8), and the share of the axis of each in the box."""
     centre, axis, half, radius = np.split(proposals, [3, 6, 7], axis=1)
     samples = centre[:, None] + np.linspace(-1, 1, 7)[:, None] * (half * axis)[:, None]
     inside = ((samples > low) & (samples < high)).all(2)
@@ -47,7 +47,7 @@ def _throw_cells(rng, low, high):
         sizes = rng.uniform(*np.transpose([halves, radii]), (tries, 2))
         proposals = np.hstack([rng.uniform(low, high, (tries, 3)), axis, sizes])
         for batch in np.array_split(proposals, tries // 200 + 1):
-            # Most proposals fail against the cells already there, which is tested for the whole batch at once.
+            # Most proposals collide with earlier cells, which is tested for the whole batch at once.
             fresh = cells[:0]
             for proposal in batch[~_overlap(batch, cells, low, high)[0]]:
                 overlaps, within = _overlap(proposal[None], fresh, low, high)
@@ -70,7 +70,7 @@ def _partition(coordinates, cells, block=(16, 32, 32)):
         points = points.reshape(3, -1)
         middle = points.mean(1, keepdims=True)
         reach = np.sqrt(((points - middle) ** 2).sum(0).max())
-        # A distance changes by no more than the way walked, so cells beyond this bound cannot be first or second.
+        # A distance changes by at most the distance moved, so cells beyond this bound cannot be first or second.
         central = _cell_distances(middle, cells)[:, 0]
         chosen = np.flatnonzero(central <= np.partition(central, 1)[1] + 2 * reach)
         distances = _cell_distances(points, cells[chosen])

@@ -1,6 +1,6 @@
 """Seeded synthetic electron-microscopy volumes of brain tissue with mitochondria ground truth.
 
-`data_sets.synthetic_tissue` grows the tissue; here it is imaged, and written as a data folder.
+`data_sets.synthetic_tissue` grows the tissue; this module images it and writes a data folder.
 """
 
 from pathlib import Path
@@ -56,13 +56,13 @@ def synthetic_em_volume(shape, seed, *, voxel_size_nm=(5.0, 5.0, 5.0), foregroun
     shape : sequence of int
         Voxels along (z, y, x), each at least 1.
     seed : int or sequence of int
-        Non-negative seed of the only random generator; the same arguments and seed give the same bytes.
+        Not negative; the same arguments and seed give the same bytes.
     voxel_size_nm : sequence of float, default (5.0, 5.0, 5.0)
         Voxel size along (z, y, x) in nm. All structures are sized in nm: (5, 5, 5) resembles FIB-SEM,
-        (50, 5, 5) serial sections, and (20, 20, 20) makes small toy volumes that still hold whole cells.
+        (50, 5, 5) serial sections, and (20, 20, 20) gives small toy volumes with whole cells.
     foreground_fraction : float, default 0.10
-        Wanted share of mitochondria voxels, 0 to 0.5; the share reached is usually within a fifth of it.
-        0 gives no mitochondria.
+        Wanted share of mitochondria voxels, 0 to 0.5; usually reached within a fifth of it. Volumes narrower than a
+        mitochondrion (about 400 nm in y or x) may have none.
 
     Returns
     -------
@@ -76,11 +76,6 @@ def synthetic_em_volume(shape, seed, *, voxel_size_nm=(5.0, 5.0, 5.0), foregroun
     ValueError
         If the shape is not three positive integers, the voxel size not three positive lengths, or the
         fraction outside 0..0.5.
-
-    Notes
-    -----
-    A volume narrower than a mitochondrion (below about 400 nm in y or x) may lie wholly beside one and
-    then has no foreground.
 
     Examples
     --------
@@ -101,15 +96,15 @@ def write_demo_data(
 ):
     """Write synthetic training and test slices with masks as 8-bit png.
 
-    The test slices are contiguous in z. The training slices come from one or more volumes of their own, contiguous
-    within each: many volumes of few slices show more different tissue than few of many.
+    Test slices are consecutive. Training slices come from one or more other volumes and are consecutive within each:
+    many volumes of few slices show more different tissue than few of many.
 
     Parameters
     ----------
     folder : str or path
         Gets ``train/x``, ``train/y``, ``test/x`` and ``test/y`` with ``x_0000.png``, ``y_0000.png`` and so on.
     seed : int, default 0
-        Non-negative; train and test draw from two independent generators derived from it.
+        Not negative; train and test use independent random numbers.
     n_train, n_test : int, default 24 and 8
         Number of slices.
     train_volumes : int, default 1
@@ -117,7 +112,7 @@ def write_demo_data(
     image_shape : sequence of int, default (256, 256)
         Pixels along (y, x).
     voxel_size_nm : sequence of float, default (5.0, 5.0, 5.0)
-        As for `synthetic_em_volume`; a larger z step shows more different tissue in as many slices.
+        As `synthetic_em_volume`; a larger z step shows more different tissue in as many slices.
 
     Returns
     -------

@@ -130,7 +130,7 @@ def _carve(scene, centre, radius, half_length, *, straying, clearance):
         beyond = np.maximum(np.abs(along) - np.float32(half_length), 0)
         return np.float32(radius) - np.sqrt(beyond**2 + side**2 + (flatness * up) ** 2), along
 
-    # The warp makes the extent hard to foresee: a coarse look at the whole volume finds the box that holds it.
+    # The warp makes the extent hard to predict: a coarse look at the whole volume finds the box that holds it.
     strides = tuple(max(1, int(20 // step)) for step in scene.voxel)
     coarse = evaluate(scene.coordinates[(slice(None), *[slice(None, None, stride) for stride in strides])])[0] > -70
     box = tuple(
@@ -139,7 +139,7 @@ def _carve(scene, centre, radius, half_length, *, straying, clearance):
     )
     level, along = evaluate(scene.coordinates[(slice(None), *box)])
     level += 4 * _smooth_noise(rng, level.shape, scene.voxel, 70.0)
-    # Beyond the membrane the room goes on falling, so that the level stays a distance there too.
+    # Beyond the membrane the room keeps falling, so that the level stays a distance there too.
     free = scene.free[box]
     room = np.where(scene.owner[box] == scene.owner[centre], free, -np.abs(free)) - np.float32(clearance)
     # A rounded minimum avoids sharp edges where the capsule meets the cell membrane.
@@ -189,7 +189,7 @@ def _place_mitochondria(scene, fraction):
     extent = np.array(labels.shape) * scene.voxel
     smallest = np.prod(np.minimum(extent, 110.0)) / np.prod(scene.voxel)
     while filled < 0.88 * target and failures < 60:
-        # Each failure asks for less: a smaller body, less room around it and, while there is none, any size at all.
+        # Each failure asks for less: a smaller body, less room around it and, as long as there is none, any size.
         shrink = 0.93 ** (failures % 20)
         low, high = _MITOCHONDRION_RADIUS_NM
         radius = max(low, shrink * low * (high / low) ** scene.rng.random())
@@ -261,7 +261,7 @@ def paint_tissue(rng, shape, *, voxel_size_nm, foreground_fraction):
     Parameters
     ----------
     rng : numpy.random.Generator
-        The only source of randomness; its state fixes the tissue.
+        Source of randomness.
     shape : tuple of int
         Voxels along (z, y, x).
     voxel_size_nm : ndarray of float, shape (3,)

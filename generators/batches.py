@@ -1,20 +1,18 @@
-"""What augmented batches in two and three dimensions share: checks, the order of an epoch, random numbers, filling."""
+"""Batches of augmented images or volumes: checks, the order of an epoch, random numbers, filling."""
 
 import functools
 
 import keras
 import numpy as np
 
-from generators.probability_map import ProbabilityMap, class_weights
+from generators.probability_map import ProbabilityMap, check_probability_map
 from utils.images.intensity import black_and_white, network_scale, scale_in_place
 from utils.images.lazy_images import LazyImage
 from utils.images.padding import pad_to
 
 
 class PairBatches(keras.utils.PyDataset):
-    """Batches of augmented pairs; the parent of ``ImageBatches`` and ``VolumeBatches``.
-
-    The children state ``kind``, what an element of x is called in messages, and ``axes``, the names of its axes.
+    """Batches of augmented pairs; made by ``flow`` of a generator.
 
     ``batches[i]`` is ``(images, masks)`` or ``(images, masks, weights)``: float32 in 0 .. 1, masks in their dtype,
     float32. Keras advances ``epoch`` at the end of each; set it to continue an earlier training. ``n_samples`` is how
@@ -24,14 +22,10 @@ class PairBatches(keras.utils.PyDataset):
     ----------
     generator : ImageDataGenerator or VoxelDataGenerator
         Draws one sample at a time.
-    x, y : sequence of numpy.ndarray or LazyImage
-        Images and masks, channels last, in memory or on disk.
-    batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
+    x, y, batch_size, shuffle, seed, crop_shape, sample_weight, intensity_range, workers
         As ``flow`` of the generator.
-    samples_per_array : int
-        How many samples of each image or volume form an epoch.
-    probability_map : tuple of float or None
-        ``(foreground weight, background weight)`` of what lies in the middle of random crops.
+    samples_per_array, probability_map
+        Likewise.
 
     Raises
     ------
@@ -49,15 +43,16 @@ class PairBatches(keras.utils.PyDataset):
         shuffle,
         seed,
         crop_shape,
+        samples_per_array,
+        probability_map,
         sample_weight,
         intensity_range,
         workers,
-        samples_per_array,
-        probability_map,
     ):
         super().__init__(workers=workers)
+        self.kind, self.axes = generator.kind, generator.axes
         if samples_per_array < 1:
-            raise ValueError(f"samples_per_{self.kind} is {samples_per_array}; it must be at least 1.")
+            raise ValueError(f"samples_per_array is {samples_per_array}; it must be at least 1.")
         named = {self.kind: x, "mask": y} | ({} if sample_weight is None else {"weight map": sample_weight})
         self._check_counts(named, batch_size)
         self._check_shapes(named, crop_shape)
@@ -69,10 +64,12 @@ class PairBatches(keras.utils.PyDataset):
                 f"rotation90 needs square crops; these are {self.crop_shape} {self._axes_in_words()}. "
                 "Turn it off or change the crop."
             )
-        # What is smaller than a crop is padded; all else stays the array it is.
+        # Arrays smaller than a crop are padded; all others are used unchanged.
         self._parts = [[_padded(array, self.crop_shape) for array in arrays] for arrays in named.values()]
-        self._weights = None if probability_map is None else class_weights(probability_map)
-        self._maps = [None] * len(x)  # made when first needed, because that reads the whole mask
+        if probability_map is not None:
+            check_probability_map(probability_map)
+        self._weights = probability_map
+        self._maps = [None] * len(x)  # each is made when first needed, because that reads the whole mask
         if probability_map is not None and all(mask.shape[:-1] == self.crop_shape for mask in self._parts[1]):
             raise ValueError(
                 f"probability_map {probability_map} decides where random crops are taken, but every {self.kind} is as "
@@ -107,13 +104,13 @@ class PairBatches(keras.utils.PyDataset):
         return [part[number] for part in self._parts]
 
     def _map(self, number):
-        """Return the probability map of a mask; two threads may make the same one at once."""
+        """Return the probability map of a mask. Two threads may make the same one, which does no harm."""
         if self._weights is not None and self._maps[number] is None:
             self._maps[number] = ProbabilityMap(self._parts[1][number], self._weights)
         return self._maps[number]
 
     def _draw_partner(self, number, rng):
-        """Draw another image for one to be mixed with (itself if it is the only one).
+        """Draw another image that an image is mixed with, or itself if it is the only one.
 
         Returns its arrays, the grey values of its black and white, and its probability map.
         """
@@ -133,28 +130,17 @@ class PairBatches(keras.utils.PyDataset):
         return order
 
     def sample(self, count):
-        """Return the first augmented pairs of the present epoch, for a picture of them.
-
-        Parameters
-        ----------
-        count : int
-            How many; fewer if an epoch holds fewer.
-
-        Returns
-        -------
-        images, masks : numpy.ndarray
-            As in a batch, ``count`` of them.
-        """
+        """Return the first ``count`` augmented images and masks of the present epoch, or all if it has fewer."""
         batches = [self[index] for index in range(min(len(self), -(-count // self.batch_size)))]
         images, masks = (np.concatenate([batch[part] for batch in batches])[:count] for part in range(2))
         return images, masks
 
     def on_epoch_end(self):
-        """Go on to the next epoch: a new order and new transforms."""
+        """Begin the next epoch: a new order and new transforms."""
         self.epoch += 1
 
     def _check_counts(self, named, batch_size):
-        """Raise ``ValueError`` unless there is one mask (and weight map) to each image, and there are images."""
+        """Raise ``ValueError`` unless there are images, and one mask (and weight map) for each."""
         counts = {name: len(arrays) for name, arrays in named.items()}
         if len(set(counts.values())) > 1:
             raise ValueError(f"the numbers of arrays do not agree: {counts}.")
@@ -175,7 +161,7 @@ class PairBatches(keras.utils.PyDataset):
             raise ValueError(f"crop_shape is {tuple(crop_shape)}; wanted positive sizes {self._axes_in_words()}.")
 
     def _check_sizes(self, named, *, one_size):
-        """Raise ``ValueError`` unless masks and weights are as large as their image, and all images one size if so."""
+        """Raise ``ValueError`` unless image, mask and weights agree in size; with ``one_size`` all images too."""
         axes = self._axes_in_words()
         for number, arrays in enumerate(zip(*named.values(), strict=True)):
             sizes = {name: array.shape[:-1] for name, array in zip(named, arrays, strict=True)}
@@ -198,15 +184,14 @@ def _padded(array, shape):
 def train_and_validation_batches(
     augmentation, data, *, crop_shape, batch_size, seed, intensity_range=None, workers=2, **sampling
 ):
-    """Make the batches of an experiment: augmented ones to train on, plain ones in order to validate with.
+    """Make the batches of an experiment: augmented ones for training, plain ones in fixed order for validation.
 
     Parameters
     ----------
     augmentation : ImageDataGenerator or VoxelDataGenerator
-        What is done to the training samples.
+        Augments the training samples.
     data : ExperimentData
-        Its ``train_crops``, ``validation_crops`` and their weights are read; validation crops are taken as large as
-        they are.
+        Its ``train_crops``, ``validation_crops`` and ``validation_weights`` are used; validation crops keep their size.
     crop_shape : tuple of int
         Of the training samples, with or without channels.
     batch_size, seed, intensity_range, workers

@@ -1,7 +1,7 @@
 """Random boxes that are cut out, blurred, made noisy or exchanged with another sample.
 
-Images are float32 ``(y, x, c)`` or ``(z, y, x, c)`` in their stored units and changed in place; a box is a tuple of
-slices, one for each of their axes but the channels.
+``image`` is float32 ``(y, x, c)`` or ``(z, y, x, c)`` in its stored units and changed in place; ``box`` is a tuple of
+slices, one for each axis but the channels.
 """
 
 import cv2
@@ -38,7 +38,7 @@ def cut_options(
     Returns
     -------
     dict of str to object
-        None for what is off.
+        None for options that are off.
 
     Raises
     ------
@@ -59,21 +59,20 @@ def cut_options(
 
 
 def random_box(rng, shape, size):
-    """Draw a box.
+    """Draw a box; all places are equally likely.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         Source of randomness.
     shape : tuple of int
-        ``(y, x)`` or ``(z, y, x)`` that it lies in.
+        ``(y, x)`` or ``(z, y, x)`` of the image.
     size : tuple of float
         ``(low, high)`` of its size as a share of the shape, the same along all axes; at least one pixel.
 
     Returns
     -------
     tuple of slice
-        Any place is as likely as any other.
 
     Examples
     --------
@@ -85,47 +84,34 @@ def random_box(rng, shape, size):
 
 
 def moved_box(rng, shape, sides):
-    """Draw where a box of a given size lies.
+    """Draw the place of a box of a given size.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    shape : tuple of int
-        ``(y, x)`` or ``(z, y, x)`` that it lies in.
+    rng, shape
+        As `random_box`.
     sides : sequence of int
         Its size along these axes.
 
     Returns
     -------
     tuple of slice
-
-    Examples
-    --------
-    >>> moved_box(np.random.default_rng(0), (10, 20), (10, 20))
-    (slice(0, 10, None), slice(0, 20, None))
     """
     corner = [int(rng.integers(length - side + 1)) for length, side in zip(shape, sides, strict=True)]
     return tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
 
 
 def cutout(image, box, grey, *, mask=None):
-    """Fill a box with a grey value.
+    """Fill a box with a grey value, after T. DeVries and G. W. Taylor, arXiv 1708.04552 (2017).
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
-    box : tuple of slice
-        What is filled.
+    image, box
+        See the head of this module.
     grey : float or numpy.ndarray
         Grey value, for all channels or one each.
     mask : numpy.ndarray, optional
         Set to 0 there.
-
-    Notes
-    -----
-    After T. DeVries and G. W. Taylor, arXiv 1708.04552 (2017).
 
     Examples
     --------
@@ -140,24 +126,16 @@ def cutout(image, box, grey, *, mask=None):
 
 
 def cutblur(image, box, factor, *, inside=True, isotropic=False):
-    """Show a box, or all but the box, at a lower resolution.
+    """Show a box at a lower resolution, after J. Yoo, N. Ahn and K.-A. Sohn, CVPR 2020.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
-    box : tuple of slice
-        Where.
-    factor : int
-        So many pixels along y and x become one, their mean.
+    image, box
+        See the head of this module.
+    factor, isotropic
+        As `coarse`.
     inside : bool
-        False: the box stays sharp, and all around it is changed.
-    isotropic : bool
-        Of a volume: slices are merged too.
-
-    Notes
-    -----
-    After J. Yoo, N. Ahn and K.-A. Sohn, "Rethinking data augmentation for image super-resolution", CVPR 2020.
+        False: the box stays sharp, and everything around it changes.
 
     Examples
     --------
@@ -184,7 +162,7 @@ def coarse(part, factor, *, isotropic=False):
     factor : int
         So many pixels along y and x become one, their mean; where the size is no multiple of it, nearly so many.
     isotropic : bool
-        Of a volume: slices are merged too.
+        Merge the slices of volumes too.
 
     Returns
     -------
@@ -218,14 +196,12 @@ def cutnoise(image, box, strength, limits, rng):
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
-    box : tuple of slice
-        Where.
+    image, box
+        See the head of this module.
     strength : float
         Noise is uniform in +- this fraction of the way from black to white.
     limits : tuple of float
-        Grey values of black and white, at which the result is cut off.
+        Grey values of black and white, at which the result is clipped.
     rng : numpy.random.Generator
         Source of randomness.
 
@@ -244,16 +220,14 @@ def cutnoise(image, box, strength, limits, rng):
 def cutmix(sample, partner, box, partner_box):
     """Put a box of another sample, with its mask and weights, into a sample.
 
+    After S. Yun et al., "CutMix", ICCV 2019; for segmentation the mask is pasted instead of mixing labels.
+
     Parameters
     ----------
     sample, partner : sequence of numpy.ndarray
         Image, mask and perhaps weight map; those of the sample are changed.
     box, partner_box : tuple of slice
         Where to and where from, of one size.
-
-    Notes
-    -----
-    After S. Yun et al., "CutMix", ICCV 2019, for segmentation: the mask is pasted instead of mixing labels.
 
     Examples
     --------
@@ -272,19 +246,13 @@ def change_boxes(image, mask, options, streams, *, limits, probabilities, isotro
     Parameters
     ----------
     image : numpy.ndarray
-        Changed.
+        See the head of this module.
     mask : numpy.ndarray
-        Of the image; changed by cutout if ``cutout_mask`` says so.
+        Of the image; cutout changes it if ``cutout_mask`` says so.
     options : dict of str to object
         From ``cut_options``.
-    streams : Streams
-        Sources of randomness.
-    limits : tuple of float
-        Grey values of black and white.
-    probabilities : dict of str to float
-        Of each change, by itself.
-    isotropic : bool
-        Of a volume: blurred boxes are blurred along z too.
+    streams, limits, probabilities, isotropic
+        As `generators.intensity_transforms.change_intensity`.
     """
     shape = image.shape[:-1]
     if rng := streams.if_happens("cutblur_size", options, probabilities):

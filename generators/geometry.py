@@ -20,7 +20,7 @@ WARPED_DTYPES = frozenset(map(np.dtype, (np.uint8, np.uint16, np.int16, np.float
 
 
 def rotation(degrees):
-    """Return the matrix of a rotation.
+    """Return the matrix ``(3, 3)`` of a rotation.
 
     Parameters
     ----------
@@ -30,14 +30,13 @@ def rotation(degrees):
     Returns
     -------
     numpy.ndarray
-        ``(3, 3)``.
     """
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
 
 
 def shear(degrees):
-    """Return the matrix of a shear along x.
+    """Return the matrix ``(3, 3)`` of a shear along x.
 
     Parameters
     ----------
@@ -47,13 +46,12 @@ def shear(degrees):
     Returns
     -------
     numpy.ndarray
-        ``(3, 3)``.
     """
     return np.array([[1, math.tan(math.radians(degrees)), 0], [0, 1, 0], [0, 0, 1]])
 
 
 def scale(factor_y, factor_x):
-    """Return the matrix that scales the coordinates: a factor above 1 shows more of the source, smaller.
+    """Return the matrix ``(3, 3)`` that scales the coordinates: a factor above 1 shows more of the source, smaller.
 
     Parameters
     ----------
@@ -63,13 +61,12 @@ def scale(factor_y, factor_x):
     Returns
     -------
     numpy.ndarray
-        ``(3, 3)``.
     """
     return np.array([[factor_x, 0, 0], [0, factor_y, 0], [0, 0, 1.0]])
 
 
 def shift(pixels_y, pixels_x):
-    """Return the matrix that moves the content down and right.
+    """Return the matrix ``(3, 3)`` that moves the content down and right.
 
     Parameters
     ----------
@@ -79,7 +76,6 @@ def shift(pixels_y, pixels_x):
     Returns
     -------
     numpy.ndarray
-        ``(3, 3)``.
     """
     return np.array([[1, 0, -pixels_x], [0, 1, -pixels_y], [0, 0, 1.0]])
 
@@ -92,7 +88,7 @@ def is_exact(matrix, *, moved=False):
     matrix : numpy.ndarray
         ``(3, 3)``.
     moved : bool
-        Whether it may shift, too.
+        Whether it may also shift.
 
     Returns
     -------
@@ -116,7 +112,7 @@ class Resampling:
     shape : tuple of int
         Size ``(y, x)`` of the window and of the output.
     displacement : sequence of numpy.ndarray, optional
-        float32 ``(2, y, x)``, or of size 1 where constant: what is added to the x and y coordinates in the source.
+        float32 ``(2, y, x)``, or of size 1 where constant: added to the x and y coordinates in the source.
     """
 
     def __init__(self, matrix, corner, shape, displacement=None):
@@ -125,14 +121,13 @@ class Resampling:
         self._exact = displacement is None and is_exact(matrix, moved=True) and self._find_window()
         if self._exact:
             return
-        # OpenCV is fastest when no pixel comes from outside, so only the part of the source that is needed is handed to
-        # it, continued beyond the border where the window reaches out of the image.
+        # OpenCV is fastest when no pixel comes from outside. So it gets only the part of the source that is needed,
+        # continued beyond the border where the window extends beyond the image.
         (a, b, shift_x), (c, d, shift_y), _ = matrix.tolist()
         half_y, half_x = (self._height - 1) / 2, (self._width - 1) / 2
         centre_y, centre_x = self._top + half_y + shift_y, self._left + half_x + shift_x
         if displacement is not None:
             x, y = np.arange(self._width) - half_x, np.arange(self._height)[:, np.newaxis] - half_y
-            # What is constant along a row is added to its first pixel only.
             at_x = (b * y + centre_x).astype(np.float32) + displacement[0] + (a * x).astype(np.float32)
             at_y = (d * y + centre_y).astype(np.float32) + displacement[1] + (c * x).astype(np.float32)
             self._rows, self._columns = ((math.floor(at.min()), math.ceil(at.max()) + 2) for at in (at_y, at_x))
@@ -163,11 +158,11 @@ class Resampling:
         Parameters
         ----------
         image : numpy.ndarray
-            ``(y, x, c)``; what surrounds the window is used before the fill mode is.
+            ``(y, x, c)``; pixels around the window are used before the fill mode is.
         nearest : bool
             Nearest neighbour (masks) instead of linear interpolation.
         fill_mode : str
-            One of ``FILL_MODES``; names as in Keras.
+            One of ``FILL_MODES``, named as in Keras.
         cval : float
             Value for ``constant``.
         out : numpy.ndarray, optional
@@ -201,14 +196,14 @@ class Resampling:
 
 
 class PartedResampling:
-    """The geometry of a sample of which some rows are out of place, from one on.
+    """The geometry of a sample whose rows are out of place from some row on.
 
     Parameters
     ----------
     matrix, corner, shape
         As ``Resampling``.
     fault : tuple of numpy.ndarray
-        A matrix that comes before the other, and of which rows ``(y,)``: bool, False and then True.
+        The matrix that is applied before the other one, and to which rows ``(y,)``: bool, False and then True.
     """
 
     def __init__(self, matrix, fault, corner, shape):
@@ -216,25 +211,14 @@ class PartedResampling:
         self._parts = []
         for rows, own in ((slice(0, first), matrix), (slice(first, shape[0]), matrix @ fault[0])):
             if rows.stop > rows.start:
-                # About the centre of these rows instead of that of all.
+                # About the centre of these rows instead of the whole sample.
                 off = (rows.start + rows.stop - shape[0]) / 2
                 own = shift(off, 0) @ own @ shift(-off, 0)
                 window = (corner[0] + rows.start, corner[1]), (rows.stop - rows.start, shape[1])
                 self._parts.append((rows, Resampling(own, *window)))
 
     def apply(self, image, *, nearest, out=None, **options):
-        """Resample an image.
-
-        Parameters
-        ----------
-        image, nearest, out, **options
-            As ``Resampling.apply``.
-
-        Returns
-        -------
-        numpy.ndarray
-            As ``Resampling.apply``.
-        """
+        """Resample an image, as ``Resampling.apply``."""
         if out is None:
             out = np.empty((*self._shape, image.shape[-1]), image.dtype if nearest else np.float32)
         for rows, part in self._parts:
@@ -242,40 +226,13 @@ class PartedResampling:
         return out
 
 
-def warp(image, matrix, corner, shape, *, nearest, fill_mode="reflect", cval=0.0):
-    """Resample a window of one image through a matrix (see ``Resampling``).
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        ``(y, x, c)``.
-    matrix : numpy.ndarray
-        ``(3, 3)``.
-    corner, shape : tuple of int
-        Upper left and size ``(y, x)`` of the window.
-    nearest : bool
-        Nearest neighbour instead of linear interpolation.
-    fill_mode : str
-        One of ``FILL_MODES``.
-    cval : float
-        Value for ``constant``.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(y, x, c)``, in the dtype of the image or float32.
-    """
-    return Resampling(matrix, corner, shape).apply(image, nearest=nearest, fill_mode=fill_mode, cval=cval)
-
-
 def _cut(image, rows, columns, border, value):
-    """Cut ``image[rows, columns]`` out, continued by the border rule where it reaches outside."""
+    """Cut out ``image[rows, columns]``, continued by the border rule where it extends beyond the image."""
     height, width = image.shape[:2]
     (top, bottom), (left, right) = rows, columns
     if top >= 0 and left >= 0 and bottom <= height and right <= width:
         return np.ascontiguousarray(image[top:bottom, left:right])
-    # What wraps around may come from anywhere in the image; otherwise a part of it is enough, which matters where it
-    # lies on disk.
+    # With "wrap" pixels may come from anywhere in the image. Otherwise a part of it is enough, which matters on disk.
     if border != cv2.BORDER_WRAP:
         needed = _mirrored if border == cv2.BORDER_REFLECT else _inside
         (first_row, last_row), (first_column, last_column) = needed(top, bottom, height), needed(left, right, width)
@@ -294,7 +251,7 @@ def _inside(start, stop, size):
 
 
 def _mirrored(start, stop, size):
-    """Return which of the pixels 0 .. size - 1 are in a range that goes on as if mirrored at both ends."""
+    """Return which of the pixels 0 .. size - 1 are in a range that is mirrored at both ends."""
     first = 0 if start < 0 else max(0, min(start, 2 * size - stop))
     last = size if stop > size else min(size, max(stop, -start))
     return first, last

@@ -1,7 +1,7 @@
 """Random changes of grey values; masks are never touched.
 
 Images are float32 ``(y, x, c)`` or ``(z, y, x, c)``, C-contiguous, in their stored units, and changed in place.
-``limits`` are the grey values of black and white, at which the results are cut off.
+``limits`` are the grey values of black and white, at which the results are clipped.
 """
 
 import cv2
@@ -9,33 +9,40 @@ import numpy as np
 
 from generators.options import number_range, whole_range
 
-# Those that came later draw from a generator of their own, so that seeds of earlier runs keep their samples.
-FIRST_OPTIONS = ("blur_sigma", "brightness_range", "contrast_range", "gamma", "noise_std")
-LATER_OPTIONS = ("median_size", "motion_length", "dropout")
-INTENSITY_OPTIONS = FIRST_OPTIONS + LATER_OPTIONS
-# Of strengths that are whole numbers, the distance from one to the next.
+# In the order in which they happen, which is that of the way through the microscope: optics, detector, noise.
+INTENSITY_OPTIONS = (
+    "blur_sigma",
+    "median_size",
+    "motion_length",
+    "brightness_range",
+    "contrast_range",
+    "gamma",
+    "noise_std",
+    "dropout",
+)
+# The step between possible strengths that are whole numbers.
 STEPS = {"median_size": 2, "motion_length": 1}
 
 
 def intensity_ranges(
     *, blur_sigma, median_size, motion_length, brightness_range, contrast_range, gamma, noise_std, dropout
 ):
-    """Return the ranges that strengths are drawn from, checked.
+    """Return the ranges from which strengths are drawn, checked.
 
     Parameters
     ----------
     blur_sigma, median_size, motion_length, brightness_range, contrast_range, gamma, noise_std, dropout
-        As ``ImageDataGenerator``: tuples ``(low, high)``, or None or 0 for off.
+        As ``ImageDataGenerator``.
 
     Returns
     -------
     dict of str to tuple of float or None
-        For each of ``INTENSITY_OPTIONS``.
+        For each of ``INTENSITY_OPTIONS``; None is off.
 
     Raises
     ------
     ValueError
-        If a range is out of what is possible; the message gives it.
+        If a range is not possible; the message gives the limits.
     """
     return {
         "blur_sigma": number_range("blur_sigma", blur_sigma, example=(0.5, 1.5), zero_allowed=True),
@@ -63,12 +70,12 @@ def blur(image, sigma, *, isotropic=False):
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
+    image
+        See the head of this module.
     sigma : float
         Standard deviation in pixels, above 0.
     isotropic : bool
-        Of a volume: smooth along z too.
+        Smooth volumes along z too.
     """
     for plane in image.reshape(-1, *image.shape[-3:]):
         cv2.GaussianBlur(plane, (0, 0), sigma, dst=plane, borderType=cv2.BORDER_REFLECT)
@@ -82,12 +89,10 @@ def median_blur(image, size, limits):
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed; beyond the border its last pixels are repeated.
+    image, limits
+        See the head of this module; beyond the border its last pixels are repeated.
     size : int
-        Pixels along a side of the square, odd.
-    limits : tuple of float
-        Grey values of black and white. Squares of more than 5 pixels tell 256 steps between them apart.
+        Pixels along a side of the square, odd. Above 5 grey values are rounded to 256 steps between the limits.
 
     Examples
     --------
@@ -109,12 +114,12 @@ def median_blur(image, size, limits):
 
 
 def line_kernel(length, direction):
-    """Return the weights of a motion: so many points of a line, one pixel apart and about the centre of the kernel.
+    """Return the weights of a motion blur: points of a line, one pixel apart, about the centre of the kernel.
 
     Parameters
     ----------
     length : int
-        Number of points; between pixels each is shared by its neighbours, linearly.
+        Number of points; a point between pixels is shared linearly by its neighbours.
     direction : sequence of float
         ``(z, y, x)`` of the line, of any length.
 
@@ -141,14 +146,14 @@ def line_kernel(length, direction):
 
 
 def motion_blur(image, kernel):
-    """Smear along a line.
+    """Blur along a line; images are mirrored beyond their border.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed; mirrored beyond its border.
+    image
+        See the head of this module.
     kernel : numpy.ndarray
-        ``(z, y, x)``, from ``line_kernel``; one of depth 1 leaves the slices of a volume apart.
+        ``(z, y, x)``, from ``line_kernel``; with depth 1 the slices of a volume stay separate.
 
     Examples
     --------
@@ -172,28 +177,24 @@ def change_brightness(image, factor, limits):
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
+    image, limits
+        See the head of this module.
     factor : float
         Above 1 is brighter.
-    limits : tuple of float
-        Grey values of black and white.
     """
     image *= np.float32(factor)
     np.clip(image, *limits, out=image)
 
 
 def change_contrast(image, factor, limits):
-    """Stretch or squeeze the grey values about their mean.
+    """Multiply the distances of the grey values from their mean.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
+    image, limits
+        See the head of this module.
     factor : float
         Above 1 gives more contrast.
-    limits : tuple of float
-        Grey values of black and white.
     """
     mean = image.mean(dtype=np.float64)
     image *= np.float32(factor)
@@ -206,12 +207,10 @@ def change_gamma(image, gamma, limits):
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
+    image, limits
+        See the head of this module.
     gamma : float
         Above 1 makes the greys darker, below 1 brighter.
-    limits : tuple of float
-        Grey values of black and white, which stay.
     """
     low, high = map(np.float32, limits)
     np.clip(image, low, high, out=image)  # there is no power of a negative number
@@ -227,12 +226,10 @@ def add_noise(image, deviation, limits, rng):
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
+    image, limits
+        See the head of this module.
     deviation : float
         Standard deviation as a fraction of the way from black to white.
-    limits : tuple of float
-        Grey values of black and white.
     rng : numpy.random.Generator
         Source of randomness.
     """
@@ -243,16 +240,14 @@ def add_noise(image, deviation, limits, rng):
 
 
 def drop_pixels(image, share, limits, rng):
-    """Make single pixels black, all their channels, independently of each other.
+    """Make single pixels black in all channels, independently of each other.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
+    image, limits
+        See the head of this module.
     share : float
         Expected share of black pixels, 0 to 1.
-    limits : tuple of float
-        Grey values of black and white.
     rng : numpy.random.Generator
         Source of randomness.
 
@@ -272,31 +267,25 @@ def change_intensity(image, ranges, streams, *, limits, probabilities, isotropic
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Changed.
+    image, limits
+        See the head of this module.
     ranges : dict of str to tuple of float or None
-        For each of ``INTENSITY_OPTIONS`` the range ``(low, high)`` that its strength is drawn from, or None for off.
+        From `intensity_ranges`.
     streams : Streams
         Sources of randomness.
-    limits : tuple of float
-        Grey values of black and white.
     probabilities : dict of str to float
-        Of each change, by itself.
+        Of each change, independently.
     isotropic : bool
-        Of a volume: blur and motion go along z too.
+        Blur and motion act on volumes along z too.
     """
     rng = streams["intensity"]
-    drawn = _draw_strengths(FIRST_OPTIONS, ranges, rng, probabilities)
-    if any(ranges[name] for name in LATER_OPTIONS):
-        later = streams["later_intensity"]
-        drawn |= _draw_strengths(LATER_OPTIONS, ranges, later, probabilities)
-        z, y, x = later.standard_normal(3)  # a direction, none more likely than another
-    # In the order of the way through the microscope: optics, detector, noise.
+    drawn = _draw_strengths(ranges, rng, probabilities)
+    z, y, x = rng.standard_normal(3)  # a direction, none more likely than another
     if drawn["blur_sigma"]:
         blur(image, drawn["blur_sigma"], isotropic=isotropic)
-    if drawn.get("median_size"):
+    if drawn["median_size"]:
         median_blur(image, drawn["median_size"], limits)
-    if drawn.get("motion_length"):
+    if drawn["motion_length"]:
         motion_blur(image, line_kernel(drawn["motion_length"], (z if isotropic else 0, y, x)))
     if drawn["brightness_range"]:
         change_brightness(image, drawn["brightness_range"], limits)
@@ -305,16 +294,17 @@ def change_intensity(image, ranges, streams, *, limits, probabilities, isotropic
     if drawn["gamma"]:
         change_gamma(image, drawn["gamma"], limits)
     if drawn["noise_std"]:
-        add_noise(image, drawn["noise_std"], limits, rng)
-    if drawn.get("dropout"):
-        drop_pixels(image, drawn["dropout"], limits, later)
+        add_noise(image, drawn["noise_std"], limits, streams["noise_std"])
+    if drawn["dropout"]:
+        drop_pixels(image, drawn["dropout"], limits, streams["dropout"])
 
 
-def _draw_strengths(names, ranges, rng, probabilities):
+def _draw_strengths(ranges, rng, probabilities):
     """Return the strength of each change, None for those that do not happen."""
     # Numbers are drawn for all, used or not, so that one option does not change the draws of another.
-    drawn = dict.fromkeys(names)
-    for name, (fraction, chance) in zip(names, rng.random((len(names), 2)).tolist(), strict=True):
+    numbers = rng.random((len(INTENSITY_OPTIONS), 2)).tolist()
+    drawn = dict.fromkeys(INTENSITY_OPTIONS)
+    for name, (fraction, chance) in zip(INTENSITY_OPTIONS, numbers, strict=True):
         if ranges[name] is not None and chance < probabilities[name]:
             low, high = ranges[name]
             step = STEPS.get(name)

@@ -1,4 +1,4 @@
-"""Checks of the options of the generators: every message gives the option, its value and what it may be."""
+"""Checks of the options of the generators: every message gives the option, its value and the possible ones."""
 
 import numpy as np
 
@@ -11,16 +11,12 @@ def check_numbers(**numbers):
     Parameters
     ----------
     **numbers : tuple of float
-        Of each option ``(value, low, high)``.
+        ``(value, low, high)`` of each option.
 
     Raises
     ------
     ValueError
         If a value is not from ``low`` to ``high``.
-
-    Examples
-    --------
-    >>> check_numbers(probability=(0.5, 0, 1))
     """
     for name, (value, low, high) in numbers.items():
         if not low <= value <= high:
@@ -29,7 +25,7 @@ def check_numbers(**numbers):
 
 
 def number_range(name, value, *, example, zero_allowed=False, highest=None, required=False):
-    """Return the range that a number is drawn from, checked.
+    """Return the range from which a number is drawn, checked.
 
     Parameters
     ----------
@@ -42,9 +38,9 @@ def number_range(name, value, *, example, zero_allowed=False, highest=None, requ
     zero_allowed : bool
         Whether ``low`` may be 0.
     highest : float, optional
-        What ``high`` may be at most.
+        The largest possible ``high``.
     required : bool
-        Whether the option cannot be switched off.
+        The option cannot be switched off.
 
     Returns
     -------
@@ -54,7 +50,7 @@ def number_range(name, value, *, example, zero_allowed=False, highest=None, requ
     Raises
     ------
     ValueError
-        If it is no pair, ``low`` is too small, or ``high`` below it or too large.
+        If it is no pair, ``low`` is too small, or ``high`` is below it or too large.
 
     Examples
     --------
@@ -72,20 +68,14 @@ def number_range(name, value, *, example, zero_allowed=False, highest=None, requ
 
 
 def whole_range(name, value, *, example, lowest=1, required=False):
-    """Return the range that a whole number is drawn from, both ends included, checked.
+    """Return the range from which a whole number is drawn, both ends included, checked.
 
     Parameters
     ----------
-    name : str
-        The option, for the message.
-    value : tuple of int, 0 or None
-        ``(low, high)``; 0, ``(0, 0)`` and None switch the option off.
-    example : tuple of int
-        A sensible range, for the message.
+    name, value, example, required
+        As `number_range`.
     lowest : int
-        What ``low`` must be at least.
-    required : bool
-        Whether the option cannot be switched off.
+        The smallest possible ``low``.
 
     Returns
     -------
@@ -95,12 +85,7 @@ def whole_range(name, value, *, example, lowest=1, required=False):
     Raises
     ------
     ValueError
-        If it is no pair of whole numbers, ``low`` is too small or ``high`` below it.
-
-    Examples
-    --------
-    >>> whole_range("cutblur_factor", (2, 8), example=(2, 8), lowest=2)
-    (2, 8)
+        If it is no pair of whole numbers, ``low`` is too small or ``high`` is below it.
     """
     if not required and _is_off(value):
         return None
@@ -122,7 +107,7 @@ def _is_pair(pair):
 
 
 def fill_value(name, value, words):
-    """Return what a lost part of an image is filled with, checked.
+    """Return the fill of a lost part of an image, checked.
 
     Parameters
     ----------
@@ -131,7 +116,7 @@ def fill_value(name, value, words):
     value : float, str or None
         0 for black to 1 for white, or one of the words; None is black.
     words : tuple of str
-        What else is possible.
+        The possible words.
 
     Returns
     -------
@@ -141,11 +126,6 @@ def fill_value(name, value, words):
     ------
     ValueError
         If it is neither.
-
-    Examples
-    --------
-    >>> fill_value("cutout_fill", "mean", ("mean",))
-    'mean'
     """
     value = 0.0 if value is None else value
     if not (value in words if isinstance(value, str) else np.isscalar(value) and 0 <= value <= 1):
@@ -161,7 +141,7 @@ def each_probability(probability, probabilities, names):
     Parameters
     ----------
     probability : float
-        Of those without one of their own.
+        Of transforms that ``probabilities`` does not name.
     probabilities : dict of str to float or None
         Of some, by the option that switches the transform on.
     names : tuple of str

@@ -1,24 +1,21 @@
-"""What ImageDataGenerator and VoxelDataGenerator share: all transforms but the drawing of the geometry."""
+"""What ImageDataGenerator and VoxelDataGenerator share: options, batches, and every transform except the geometry."""
 
 import dataclasses
 
 import numpy as np
 
+from generators.batches import PairBatches
 from generators.cut_transforms import CUT_OPTIONS, change_boxes, cut_options, cutmix, moved_box, random_box
 from generators.geometry import FILL_MODES
-from generators.intensity_transforms import (
-    INTENSITY_OPTIONS,
-    LATER_OPTIONS,
-    change_brightness,
-    change_intensity,
-    intensity_ranges,
-)
+from generators.intensity_transforms import INTENSITY_OPTIONS, change_intensity, intensity_ranges
 from generators.options import check_numbers, each_probability, number_range, zoom_factors
 from generators.section_transforms import displaced_by, draw_fault, lose_at_random, section_options
 from generators.voxel_geometry import smooth_noise
+from utils.data.data_folder import open_image_set
 from utils.errors import check_choice
+from utils.images.lazy_images import CACHE_BYTES
 
-# What switches a transform on, of all that may have a probability of their own.
+# The options that switch a transform on which may have a probability of its own.
 SWITCHES = ("elastic_alpha", "misalignment", *INTENSITY_OPTIONS, "missing_sections", *CUT_OPTIONS)
 
 
@@ -26,13 +23,8 @@ SWITCHES = ("elastic_alpha", "misalignment", *INTENSITY_OPTIONS, "missing_sectio
 class PairGenerator:
     """Parent of the generators, which document these options and draw the geometry.
 
-    A sample is resampled once, through a matrix and perhaps a displacement. Then, in this order: a box of another
-    sample, the changes of grey values, missing sections, and boxes that are blurred, made noisy and cut out.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range; the message gives the range.
+    A sample is resampled once, through a matrix and perhaps a displacement. Then follow, in this order: a box of
+    another sample, the changes of grey values, missing sections, and boxes that are blurred, made noisy and cut out.
     """
 
     rotation_range: float = 0.0
@@ -72,8 +64,11 @@ class PairGenerator:
     probability: float = 1.0
     probabilities: dict | None = None
 
-    # What the children set: axes of an image, and whether what acts in the y-x plane acts along z too.
-    n_axes = 2
+    # What the children set: the word for an array in messages, its axes, pairs per batch unless given, and whether what
+    # acts in the y-x plane acts along z too.
+    kind = "image"
+    axes = ("y", "x")
+    default_batch_size = 32
     isotropic = False
 
     def __post_init__(self):
@@ -89,37 +84,138 @@ class PairGenerator:
         self.zoom_range = zoom_factors(self.zoom_range)
         self.elastic_alpha = number_range("elastic_alpha", self.elastic_alpha, example=(1, 3), zero_allowed=True)
         self.probability_of = each_probability(self.probability, self.probabilities, SWITCHES)
-        self.intensity_ranges = intensity_ranges(
-            blur_sigma=self.blur_sigma,
-            median_size=self.median_size,
-            motion_length=self.motion_length,
-            brightness_range=self.brightness_range,
-            contrast_range=self.contrast_range,
-            gamma=self.gamma,
-            noise_std=self.noise_std,
-            dropout=self.dropout,
-        )
+        self.intensity_ranges = intensity_ranges(**self._given(*INTENSITY_OPTIONS))
         self.sections = section_options(
-            misalignment=self.misalignment,
-            misalignment_rotation=self.misalignment_rotation,
-            missing_sections=self.missing_sections,
-            missing_fill=self.missing_fill,
-            n_axes=self.n_axes,
+            **self._given("misalignment", "misalignment_rotation", "missing_sections", "missing_fill"),
+            n_axes=len(self.axes),
         )
-        self.cuts = cut_options(
-            cutmix_size=self.cutmix_size,
-            cutblur_size=self.cutblur_size,
-            cutblur_factor=self.cutblur_factor,
-            cutblur_inside=self.cutblur_inside,
-            cutnoise_size=self.cutnoise_size,
-            cutnoise_strength=self.cutnoise_strength,
-            cutout_size=self.cutout_size,
-            cutout_fill=self.cutout_fill,
-            cutout_mask=self.cutout_mask,
-            cut_count=self.cut_count,
+        details = ("cutblur_factor", "cutblur_inside", "cutnoise_strength", "cutout_fill", "cutout_mask", "cut_count")
+        self.cuts = cut_options(**self._given(*CUT_OPTIONS, *details))
+
+    def _given(self, *names):
+        return {name: getattr(self, name) for name in names}
+
+    def flow(
+        self,
+        x,
+        y,
+        *,
+        batch_size=None,
+        shuffle=True,
+        seed=0,
+        crop_shape=None,
+        samples_per_array=1,
+        probability_map=None,
+        sample_weight=None,
+        intensity_range=None,
+        workers=2,
+    ):
+        """Make batches of augmented pairs for ``model.fit(..., shuffle=False)``.
+
+        The random numbers of a batch depend only on the seed, the epoch and the number of the batch, so any number of
+        workers gives the same batches.
+
+        Parameters
+        ----------
+        x : sequence of numpy.ndarray or LazyImage
+            Images ``(y, x, c)`` or volumes ``(z, y, x, c)``, in memory or on disk.
+        y : sequence of numpy.ndarray or LazyImage
+            Masks of the same sizes with one channel, classes as integers.
+        batch_size : int, optional
+            Pairs per batch, by default 32 images or 1 volume; the last batch of an epoch may be smaller.
+        shuffle : bool
+            New order in every epoch.
+        seed : int
+            Seed.
+        crop_shape : tuple of int, optional
+            Take a random crop ``(y, x, ...)`` or ``(z, y, x, ...)`` instead of the whole array. Needed when sizes
+            differ.
+        samples_per_array : int
+            How many random crops of each image or volume are taken in an epoch.
+        probability_map : tuple of float, optional
+            ``(foreground weight, background weight)``, e.g. ``(0.94, 0.06)``: how often random crops are centred on a
+            pixel of either class (see ``ProbabilityMap``). None: all crops are equally likely.
+        sample_weight : sequence of numpy.ndarray, optional
+            Weight of each pixel, floats of the shapes of the masks; they follow the geometry of their image.
+        intensity_range : tuple of float, optional
+            As ``to_unit_range``.
+        workers : int
+            Threads that prepare batches. Keras leaves a single one to ``tf.data`` of TensorFlow, which can then delay
+            the end of an epoch (`benchmarks/epoch_end.py`).
+
+        Returns
+        -------
+        PairBatches
+
+        Raises
+        ------
+        ValueError
+            If numbers or sizes of images, masks and weights do not agree.
+        """
+        return PairBatches(
+            self,
+            x,
+            y,
+            batch_size=self.default_batch_size if batch_size is None else batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            crop_shape=crop_shape,
+            samples_per_array=samples_per_array,
+            probability_map=probability_map,
+            sample_weight=sample_weight,
+            intensity_range=intensity_range,
+            workers=workers,
         )
-        switches = self.intensity_ranges | self.sections | self.cuts
-        self._has_later_changes = any(switches[name] for name in (*LATER_OPTIONS, "missing_sections", *CUT_OPTIONS))
+
+    def flow_from_directory(
+        self,
+        directory,
+        *,
+        channels=1,
+        n_classes=1,
+        mask_values=None,
+        intensity_range=None,
+        image_dataset=None,
+        mask_dataset=None,
+        cache_bytes=CACHE_BYTES,
+        workers=4,
+        **flow,
+    ):
+        """Make the batches that ``flow`` would make of a folder, but leave images and masks on disk.
+
+        Names and sizes are checked at once; workers read the pixels when a batch needs them. With the same seed the
+        batches equal those of ``flow`` on the loaded arrays, bit for bit. To validate on a part of the folder, split
+        what `utils.data.data_folder.open_image_set` returns and give the parts to ``flow``.
+
+        Parameters
+        ----------
+        directory : str or Path
+            Holds ``x/`` (or ``x/x/``) with images and ``y/`` (or ``y/y/``) with masks, e.g. ``data/train``. In 2D every
+            page of every file is an image. In 3D a file of several slices is a volume; files of one slice each are
+            one volume together.
+        channels, n_classes, mask_values, image_dataset, mask_dataset, cache_bytes
+            As `utils.data.data_folder.open_image_set`.
+        intensity_range, workers
+            As ``flow``.
+        **flow
+            Further arguments of ``flow``.
+
+        Returns
+        -------
+        PairBatches
+        """
+        images = open_image_set(
+            directory,
+            volumes=len(self.axes) == 3,
+            channels=channels,
+            n_classes=n_classes,
+            mask_values=mask_values,
+            intensity_range=intensity_range,
+            image_dataset=image_dataset,
+            mask_dataset=mask_dataset,
+            cache_bytes=cache_bytes,
+        )
+        return self.flow(images.x, images.y, intensity_range=intensity_range, workers=workers, **flow)
 
     def random_sample(self, arrays, crop_shape, rng, *, limits, probability_map=None, out=None, draw_partner=None):
         """Draw one augmented sample.
@@ -149,20 +245,16 @@ class PairGenerator:
         """
         shape = tuple(crop_shape[: arrays[0].ndim - 1])
         sample, streams = self._resampled(arrays, shape, rng, probability_map=probability_map, out=out)
-        factor = self._draw_brightness(rng)
         options = {"limits": limits, "probabilities": self.probability_of, "isotropic": self.isotropic}
-        if self._has_later_changes and (mixing := streams.if_happens("cutmix_size", self.cuts, self.probability_of)):
+        if mixing := streams.if_happens("cutmix_size", self.cuts, self.probability_of):
             partner = draw_partner(mixing) if draw_partner else (arrays, limits, probability_map)
             self._mix(sample, partner, mixing, limits)
-        if factor is not None:
-            change_brightness(sample[0], factor, limits)
         if any(self.intensity_ranges.values()):
             change_intensity(sample[0], self.intensity_ranges, streams, **options)
-        if self._has_later_changes:
-            if losing := streams.if_happens("missing_sections", self.sections, self.probability_of):
-                share = losing.uniform(*self.sections["missing_sections"])
-                lose_at_random(sample[0], share, losing, fill=self.sections["missing_fill"], limits=limits)
-            change_boxes(sample[0], sample[1], self.cuts, streams, **options)
+        if losing := streams.if_happens("missing_sections", self.sections, self.probability_of):
+            share = losing.uniform(*self.sections["missing_sections"])
+            lose_at_random(sample[0], share, losing, fill=self.sections["missing_fill"], limits=limits)
+        change_boxes(sample[0], sample[1], self.cuts, streams, **options)
         return sample
 
     def _mix(self, sample, partner, rng, limits):
@@ -175,24 +267,23 @@ class PairGenerator:
             other[0] = (other[0] - low) * ((limits[1] - limits[0]) / (high - low)) + limits[0]
         cutmix(sample, other, box, moved_box(rng, shape, [part.stop - part.start for part in box]))
 
-    def _draw_brightness(self, rng):
-        """Return the factor of the brightness where it is not drawn with the other changes, otherwise None."""
+    def _is_elastic(self, chance):
+        """Return whether a sample that drew this number, 0 to 1, is displaced elastically."""
+        return self.elastic_alpha is not None and chance < self.probability_of["elastic_alpha"]
 
-    def _displacement(self, shape, matrix, streams, *, chance, by_planes=True):
-        """Draw what is added to the coordinates in the source: arrays along x, y and perhaps z, or None; and a fault.
+    def _displacement(self, shape, matrix, streams, *, elastic, by_planes=True):
+        """Draw a displacement of the coordinates in the source, arrays along x, y and perhaps z or None, and a fault.
 
-        It is elastic if ``chance``, from 0 to 1, is below the probability of that. A misalignment is left to itself, as
-        the fault, if it is all there is and the matrix maps ``by_planes``, otherwise it is part of the displacement.
+        ``elastic`` is the generator of an elastic displacement, or None for none. A misalignment is returned as the
+        fault if it is all there is and the matrix maps ``by_planes``; otherwise it is part of the displacement.
         """
         n_axes, found = 3 if self.isotropic else 2, None
-        if self.elastic_alpha is not None and chance < self.probability_of["elastic_alpha"]:
-            rng = streams["elastic_alpha"]
-            alpha = rng.uniform(*self.elastic_alpha)
-            found = [smooth_noise(rng, shape, self.elastic_sigma, strength=alpha) for _ in range(n_axes)]
+        if elastic is not None:
+            alpha = elastic.uniform(*self.elastic_alpha)
+            found = [smooth_noise(elastic, shape, self.elastic_sigma, strength=alpha) for _ in range(n_axes)]
         if faults := streams.if_happens("misalignment", self.sections, self.probability_of):
-            options = {"distance": self.sections["misalignment"]}
-            options["rotation_share"] = self.sections["misalignment_rotation"]
-            fault = draw_fault(faults, shape, **options)
+            distance, share = self.sections["misalignment"], self.sections["misalignment_rotation"]
+            fault = draw_fault(faults, shape, distance=distance, rotation_share=share)
             if found is None and by_planes:
                 return None, fault
             # A section is out of place in the sample; the matrix says what that means in the source.

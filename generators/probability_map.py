@@ -1,21 +1,17 @@
-"""Where random crops and subvolumes are taken: anywhere, or more often about foreground."""
+"""Where random crops are taken: anywhere, or more often around foreground."""
 
 import itertools
 
 import numpy as np
 
 
-def class_weights(probability_map):
-    """Return the weights of foreground and background, checked.
+def check_probability_map(probability_map):
+    """Check the weights of foreground and background.
 
     Parameters
     ----------
     probability_map : tuple of float
         ``(foreground weight, background weight)``, e.g. ``(0.94, 0.06)``.
-
-    Returns
-    -------
-    tuple of float
 
     Raises
     ------
@@ -28,27 +24,21 @@ def class_weights(probability_map):
             f"probability_map is {weights}; it must be (foreground weight, background weight), none below 0 and "
             "one above 0, e.g. (0.94, 0.06)."
         )
-    return weights
 
 
 class ProbabilityMap:
     """Draw pixels or voxels of a mask in proportion to the weight of their class.
 
-    Together the foreground is drawn with probability ``foreground / (foreground + background)``, whatever its volume;
-    within a class every voxel is as likely as any other. Instead of a map only the foreground of each line along x is
-    counted, so a volume of 165x768x1024 voxels takes 1 MB and a draw some microseconds.
+    Foreground is drawn with probability ``foreground / (foreground + background)``, whatever its volume; within a class
+    all voxels are equally likely. Only the foreground of each line along x is counted, so a volume of 165x768x1024
+    voxels takes 1 MB and a draw some microseconds.
 
     Parameters
     ----------
     mask : numpy.ndarray or LazyImage
-        ``(y, x, 1)`` or ``(z, y, x, 1)``; all but 0 is foreground. Kept, not copied.
+        ``(y, x, 1)`` or ``(z, y, x, 1)``; everything but 0 is foreground. Kept, not copied.
     weights : tuple of float
-        ``(foreground, background)``, e.g. ``(0.94, 0.06)``.
-
-    Raises
-    ------
-    ValueError
-        If the weights are no pair, one is negative or both are 0.
+        ``(foreground, background)``, checked by `check_probability_map`.
 
     Examples
     --------
@@ -59,10 +49,9 @@ class ProbabilityMap:
     """
 
     def __init__(self, mask, weights):
-        weights = class_weights(weights)
         self._mask = mask
         self._foreground_share = weights[0] / sum(weights)
-        # Part by part, because NumPy makes a copy of what it counts, and masks may lie on disk.
+        # Part by part, because NumPy copies what it counts, and masks may be on disk.
         lines = mask.shape[:-2]
         steps = getattr(mask, "block_shape", (1, lines[-1])[-len(lines) :])[: len(lines)]
         foreground = np.empty(lines, np.int64)
@@ -70,24 +59,12 @@ class ProbabilityMap:
             part = tuple(slice(start, start + step) for start, step in zip(corner, steps, strict=True))
             foreground[part] = np.count_nonzero(mask[part][..., 0], axis=-1)
         background = mask.shape[-2] - foreground
-        # How many voxels of each class there are up to the end of each line.
+        # The number of voxels of each class up to the end of each line.
         smallest = np.uint32 if foreground.size * mask.shape[-2] < 2**32 else np.int64
         self._counts = tuple(np.cumsum(of_class).astype(smallest) for of_class in (background, foreground))
 
     def draw(self, rng):
-        """Draw one pixel or voxel.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Source of randomness.
-
-        Returns
-        -------
-        tuple of int or None
-            ``(y, x)`` or ``(z, y, x)``; None when the mask lacks foreground or background, so that no place is better
-            than another.
-        """
+        """Draw one pixel ``(y, x)`` or voxel ``(z, y, x)``; None when the mask lacks foreground or background."""
         is_foreground = rng.random() < self._foreground_share
         if not all(counts[-1] for counts in self._counts):
             return None
@@ -102,7 +79,7 @@ class ProbabilityMap:
 
 
 def random_corner(sizes, crop_shape, rng, probability_map=None):
-    """Draw where a random crop or subvolume begins.
+    """Draw the first corner of a random crop.
 
     Parameters
     ----------
@@ -113,13 +90,12 @@ def random_corner(sizes, crop_shape, rng, probability_map=None):
     rng : numpy.random.Generator
         Source of randomness.
     probability_map : ProbabilityMap, optional
-        Draws the pixel that becomes the centre of the crop, as far as the border of the image allows. Without it every
-        crop is as likely as any other.
+        Draws the pixel at the centre of the crop, as far as the border of the image allows. None: all crops are equally
+        likely.
 
     Returns
     -------
     tuple of int
-        First corner of the crop.
     """
     rooms = [size - crop for size, crop in zip(sizes, crop_shape, strict=True)]
     centre = None if probability_map is None else probability_map.draw(rng)

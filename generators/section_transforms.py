@@ -1,7 +1,7 @@
 """Faults of sections and their images: misalignment, which is part of the geometry, and missing sections.
 
-In two dimensions a misalignment moves all rows from one on, along the row, and what is missing is a band across the
-image; in three it moves one section or all from one on, and whole sections are missing.
+In two dimensions a misalignment moves all rows from one on, along the row, and a band across the image is missing. In
+three it moves one section or all from one on, and whole sections are missing.
 """
 
 import math
@@ -20,12 +20,12 @@ def section_options(*, misalignment, misalignment_rotation, missing_sections, mi
     misalignment, misalignment_rotation, missing_sections, missing_fill
         As ``VoxelDataGenerator``.
     n_axes : int
-        2 or 3. Only in three dimensions there is a neighbour to fill a section with.
+        2 or 3. Only in three dimensions a section has a neighbour to be filled with.
 
     Returns
     -------
     dict of str to object
-        None for what is off.
+        None for options that are off.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def moved_by(matrix, shape):
     Returns
     -------
     numpy.ndarray
-        float32 ``(2, y, x)``: where in the source an output pixel comes from, along x and y, minus its own place. For
-        a shift, the same everywhere, ``(2, 1, 1)``.
+        float32 ``(2, y, x)``: where in the source an output pixel comes from, along x and y, minus its own place. For a
+        shift, which is the same everywhere, ``(2, 1, 1)``.
 
     Examples
     --------
@@ -72,19 +72,18 @@ def moved_by(matrix, shape):
 
 
 def turn_by_pixels(pixels, shape):
-    """Return the matrix of the rotation that moves the corners of an image by so many pixels.
+    """Return the matrix ``(3, 3)`` of the rotation that moves the corners of an image by so many pixels.
 
     Parameters
     ----------
     pixels : float
-        Distance that a corner goes; its sign is that of the angle.
+        Distance of the move of a corner; its sign is that of the angle.
     shape : tuple of int
         ``(y, x)``.
 
     Returns
     -------
     numpy.ndarray
-        ``(3, 3)``.
 
     Examples
     --------
@@ -97,6 +96,9 @@ def turn_by_pixels(pixels, shape):
 
 def draw_fault(rng, shape, *, distance, rotation_share):
     """Draw a misalignment: which rows or sections move, and how.
+
+    After K. Lee, J. Zung, P. Li, V. Jain and H. S. Seung, "Superhuman accuracy on the SNEMI3D connectomics challenge",
+    arXiv 1706.00120 (2017), where slip and translation are defined.
 
     Parameters
     ----------
@@ -112,16 +114,11 @@ def draw_fault(rng, shape, *, distance, rotation_share):
     Returns
     -------
     matrix : numpy.ndarray
-        ``(3, 3)`` about the centre of image or section, which comes before the rest of the geometry: a shift by whole
-        pixels, so that nothing is smoothed, or a rotation.
+        ``(3, 3)`` about the centre of the image or section, applied before the rest of the geometry: a rotation, or a
+        shift by whole pixels, so that nothing is smoothed.
     is_moved : numpy.ndarray
         bool, ``(y,)`` or ``(z,)``: in two dimensions all rows from one on, in three one section (slip) or all from one
         on (translation), each with probability 0.5.
-
-    Notes
-    -----
-    After K. Lee, J. Zung, P. Li, V. Jain and H. S. Seung, "Superhuman accuracy on the SNEMI3D connectomics challenge",
-    arXiv 1706.00120 (2017), where slip and translation are defined.
 
     Examples
     --------
@@ -144,7 +141,7 @@ def draw_fault(rng, shape, *, distance, rotation_share):
 
 
 def displaced_by(fault, shape):
-    """Return a misalignment as a displacement, to be added to another one.
+    """Return a misalignment as a displacement that can be added to another one.
 
     Parameters
     ----------
@@ -156,8 +153,8 @@ def displaced_by(fault, shape):
     Returns
     -------
     numpy.ndarray
-        float32, ``(2, y, x)`` or ``(2, z, y, x)``, of size 1 where constant: what is added to the x and y of an output
-        pixel before the rest of the geometry says where it comes from.
+        float32, ``(2, y, x)`` or ``(2, z, y, x)``, of size 1 where constant: added to the x and y of an output pixel
+        before the rest of the geometry says where it comes from.
 
     Examples
     --------
@@ -179,7 +176,7 @@ def lose_band(image, ends, width, grey):
     image : numpy.ndarray
         float32 ``(y, x, c)``; changed.
     ends : tuple of tuple of float
-        Two points ``(y, x)`` that its middle line goes through.
+        Two points ``(y, x)`` on its middle line.
     width : float
         Its width in pixels.
     grey : float or numpy.ndarray
@@ -209,7 +206,7 @@ def lose_sections(volume, sections, grey):
     sections : sequence of int
         Their numbers along z.
     grey : float, numpy.ndarray or None
-        Grey value, for all channels or one each; None repeats the nearest section that is left, of two the one before.
+        As `lose_band`; None repeats the nearest section that is left, of two the one before.
 
     Examples
     --------
@@ -227,22 +224,20 @@ def lose_sections(volume, sections, grey):
 
 
 def lose_at_random(image, share, rng, *, fill, limits):
-    """Lose a band of an image or sections of a volume; masks are left alone.
+    """Lose a band of an image or sections of a volume; masks do not change.
 
     Parameters
     ----------
     image : numpy.ndarray
         float32, ``(y, x, c)`` or ``(z, y, x, c)``; changed.
     share : float
-        What is lost, 0 to 1. In two dimensions a band from a random point of one side to one of the side opposite,
-        which covers this share of the image unless it reaches out of it; in three whole sections, at least one unless
-        the share is 0, drawn without repetition. At least one section stays.
+        Lost share, 0 to 1. In two dimensions a band from a random point of one side to one of the opposite side, which
+        covers this share of the image unless it extends beyond it. In three dimensions whole sections, drawn without
+        repetition: at least one is lost, unless the share is 0, and at least one stays.
     rng : numpy.random.Generator
         Source of randomness.
-    fill : float or str
-        0 for black to 1 for white, ``mean`` of the image, or ``neighbour``: the nearest section that is left.
-    limits : tuple of float
-        Grey values of black and white.
+    fill, limits
+        As `grey_of`; ``neighbour`` is the nearest section that is left.
     """
     grey = None if fill == "neighbour" else grey_of(fill, image, limits)
     if image.ndim == 3:
@@ -257,7 +252,7 @@ def lose_at_random(image, share, rng, *, fill, limits):
 
 
 def grey_of(fill, image, limits):
-    """Return the grey value that a fill stands for.
+    """Return the grey value that a fill stands for, for all channels or one each.
 
     Parameters
     ----------
@@ -271,12 +266,6 @@ def grey_of(fill, image, limits):
     Returns
     -------
     float or numpy.ndarray
-        One for all channels, or one each.
-
-    Examples
-    --------
-    >>> grey_of(0.5, np.zeros((2, 2, 1)), (0, 255))
-    127.5
     """
     if fill == "mean":
         return image.mean(axis=tuple(range(image.ndim - 1)), dtype=np.float64)

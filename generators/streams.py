@@ -2,12 +2,12 @@
 
 import numpy as np
 
-# New ones go to the end, so that seeds keep their samples.
 PARTS = (
     "elastic_alpha",
     "misalignment",
     "intensity",
-    "later_intensity",
+    "noise_std",
+    "dropout",
     "missing_sections",
     "cutmix_size",
     "cutblur_size",
@@ -19,14 +19,12 @@ PARTS = (
 class Streams:
     """A generator for each part of a sample, so that one option does not change the draws of another.
 
-    They are made when asked for, because making all of them takes longer than some transforms.
+    Generators are made when asked for, because making all of them takes longer than some transforms.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of randomness; one number is drawn.
-    **given : numpy.random.Generator
-        Of some parts, made elsewhere.
+        The streams are spawned from it; its own numbers do not change.
 
     Examples
     --------
@@ -35,11 +33,11 @@ class Streams:
     True
     """
 
-    def __init__(self, rng, **given):
-        self._seed, self._given = int(rng.integers(2**63)), given
+    def __init__(self, rng):
+        self._sequence = rng.bit_generator.seed_seq.spawn(1)[0]
 
     def __getitem__(self, part):
-        return self._given.get(part) or np.random.default_rng((self._seed, PARTS.index(part)))
+        return np.random.default_rng((*self._sequence.generate_state(4).tolist(), PARTS.index(part)))
 
     def if_happens(self, part, options, probabilities):
         """Return the generator of a transform that is on and happens this time, otherwise None.

@@ -1,7 +1,7 @@
-"""Geometry of augmentation in space: matrices that are composed into one per sample, and smooth displacements.
+"""Geometry of augmentation in space: matrices, composed into one per sample, and smooth displacements.
 
 Matrices are 4x4 and act on ``(x, y, z, 1)`` with the origin at the centre of the window, so that a matrix of
-``generators.geometry`` is their part in the y-x plane; they say where in the source an output voxel comes from.
+``generators.geometry`` is their part in the y-x plane. They say where in the source an output voxel comes from.
 """
 
 import functools
@@ -13,20 +13,19 @@ QUARTER_TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
 
 
 def in_space(matrix, axes=(0, 1)):
-    """Put a matrix of the plane into space.
+    """Return the matrix ``(4, 4)`` of space for a matrix of a plane.
 
     Parameters
     ----------
     matrix : numpy.ndarray
         ``(3, 3)``, e.g. from ``generators.geometry.rotation``.
     axes : tuple of int
-        The plane it acts in, as numbers of x (0), y (1) and z (2): ``(0, 1)`` leaves z alone, ``(0, 2)`` turns about
-        the y axis.
+        The plane in which it acts, as numbers of x (0), y (1) and z (2): ``(0, 1)`` does not change z, ``(0, 2)`` turns
+        about the y axis.
 
     Returns
     -------
     numpy.ndarray
-        ``(4, 4)``.
     """
     rows = [*axes, 3]
     space = np.eye(4)
@@ -35,7 +34,7 @@ def in_space(matrix, axes=(0, 1)):
 
 
 def scale_in_space(factor_z, factor_y, factor_x):
-    """Return the matrix that scales the coordinates: a factor above 1 shows more of the source, smaller.
+    """Return the matrix ``(4, 4)`` that scales the coordinates: a factor above 1 shows more of the source, smaller.
 
     Parameters
     ----------
@@ -45,13 +44,12 @@ def scale_in_space(factor_z, factor_y, factor_x):
     Returns
     -------
     numpy.ndarray
-        ``(4, 4)``.
     """
     return np.diag([factor_x, factor_y, factor_z, 1.0])
 
 
 def shift_in_space(voxels_z, voxels_y, voxels_x):
-    """Return the matrix that moves the content to higher z, down and right.
+    """Return the matrix ``(4, 4)`` that moves the content to higher z, down and right.
 
     Parameters
     ----------
@@ -61,7 +59,6 @@ def shift_in_space(voxels_z, voxels_y, voxels_x):
     Returns
     -------
     numpy.ndarray
-        ``(4, 4)``.
     """
     matrix = np.eye(4)
     matrix[:3, 3] = -voxels_x, -voxels_y, -voxels_z
@@ -69,7 +66,7 @@ def shift_in_space(voxels_z, voxels_y, voxels_x):
 
 
 def right_angle_turn(number):
-    """Return the matrix of one of the 24 right-angle turns of a cube.
+    """Return the matrix ``(4, 4)`` of one of the 24 right-angle turns of a cube.
 
     Parameters
     ----------
@@ -79,7 +76,6 @@ def right_angle_turn(number):
     Returns
     -------
     numpy.ndarray
-        ``(4, 4)``.
     """
     facing, turns = divmod(number, 4)
     # Four turns about x bring both z and y to the front, two about y bring x there.
@@ -124,14 +120,14 @@ def keeps_slices(matrix):
 def smooth_noise(rng, shape, sigma, *, strength=1.0):
     """Draw Gaussian noise that varies smoothly: mean 0 and the same variance in every voxel.
 
-    As white noise blurred by a Gaussian, but drawn on a grid of step ``sigma`` only and spread from there.
+    It equals white noise blurred by a Gaussian, but is drawn only on a grid of step ``sigma`` and spread from there.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         Source of randomness.
     shape : tuple of int
-        Wanted size.
+        Of the result.
     sigma : float
         Standard deviation of the blur, in pixels along each axis.
     strength : float
@@ -140,7 +136,7 @@ def smooth_noise(rng, shape, sigma, *, strength=1.0):
     Returns
     -------
     numpy.ndarray
-        float32, of the given shape.
+        float32.
     """
     bells = [_bells(length, sigma) for length in shape]
     noise = rng.standard_normal([bell.shape[1] for bell in bells], dtype=np.float32) * np.float32(strength)

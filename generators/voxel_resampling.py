@@ -1,7 +1,8 @@
 """Resampling of volumes: one geometry, a matrix and perhaps a displacement, for image, mask and weights of a sample.
 
-OpenCV resamples images only, but several times as fast as SciPy volumes. Whatever leaves z alone is done slice by
-slice; for the rest the slices are laid out as one image, of which two places make one in space.
+OpenCV resamples only images, but several times as fast as SciPy resamples volumes. Geometry that leaves z alone is
+applied slice by slice. Otherwise the slices are laid out as one image, and each voxel is interpolated from two places
+in it.
 """
 
 import math
@@ -13,9 +14,9 @@ from generators.geometry import BORDERS, WARPED_DTYPES, Resampling
 from generators.voxel_geometry import is_exact_in_space, keeps_slices
 
 PAD_MODES = {"reflect": "symmetric", "nearest": "edge", "constant": "constant", "wrap": "wrap"}
-# OpenCV takes no image with longer sides.
+# The longest side that OpenCV takes.
 LONGEST_SIDE = 2**15 - 2
-# So many take few calls and stay in the cache of a processor.
+# Enough for few calls, few enough for the cache of a processor.
 PIXELS_AT_ONCE = 50_000
 
 
@@ -31,19 +32,18 @@ def volume_resampling(matrix, corner, shape, source_shape, *, displacement=None,
     source_shape : tuple of int
         Size ``(z, y, x)`` of the source.
     displacement : numpy.ndarray, optional
-        ``(3, z, y, x)``: what is added to the x, y and z coordinates in the source; ``(2, z, y, x)``, x and y only,
-        with a matrix that keeps the slices.
+        ``(3, z, y, x)``, added to the x, y and z coordinates in the source; ``(2, z, y, x)``, x and y only, for a
+        matrix that keeps the slices.
     fault : tuple of numpy.ndarray, optional
-        A matrix ``(3, 3)`` in the y-x plane that comes before the other, and of which sections ``(z,)``, bool; with a
-        matrix that keeps the slices and no displacement.
+        A matrix ``(3, 3)`` in the y-x plane that is applied first, and to which sections ``(z,)``, bool; for a matrix
+        that keeps the slices and without a displacement.
     fill_mode : str
-        One of ``generators.geometry.FILL_MODES``, for what comes from outside the source; what surrounds the window is
-        used before.
+        One of ``generators.geometry.FILL_MODES``, for voxels from outside the source.
 
     Returns
     -------
     VolumeResampling
-        The fastest one that can do it.
+        The fastest possible one.
     """
     if fault is not None:
         return MisalignedResampling(matrix, corner, shape, source_shape, fault, fill_mode)
@@ -73,12 +73,8 @@ class VolumeResampling:
         ----------
         volume : numpy.ndarray
             ``(z, y, x, c)``.
-        nearest : bool
-            Nearest neighbour (masks) instead of linear interpolation.
-        cval : float
-            Value for the fill mode ``constant``.
-        out : numpy.ndarray, optional
-            Where to write: C-contiguous, of the size of the window and the right dtype.
+        nearest, cval, out
+            As ``generators.geometry.Resampling.apply``.
 
         Returns
         -------
@@ -106,7 +102,7 @@ class TurnedResampling(VolumeResampling):
 
 
 class SlicewiseResampling(VolumeResampling):
-    """Resample in the y-x plane only; z is mirrored or moved by whole slices."""
+    """Resample only in the y-x plane; z is mirrored or moved by whole slices."""
 
     def __init__(self, matrix, corner, shape, source_shape, displacement, fill_mode):
         super().__init__(shape)
@@ -127,7 +123,7 @@ class SlicewiseResampling(VolumeResampling):
                 continue
             part = np.ascontiguousarray(volume[z][self._part])
             if not nearest or part.dtype not in WARPED_DTYPES:
-                part = part.astype(np.float32)  # as fast as interpolating 8-bit numbers, and more exact
+                part = part.astype(np.float32)  # as fast as with 8-bit numbers, and more exact
             target = plane if part.dtype == plane.dtype else np.empty(plane.shape, part.dtype)
             cv2.remap(part, x, y, interpolation, dst=target, borderMode=self._border, borderValue=value)
             if target is not plane:
@@ -135,7 +131,7 @@ class SlicewiseResampling(VolumeResampling):
 
 
 class MisalignedResampling(VolumeResampling):
-    """Resample in the y-x plane only, and some sections in another way than the others."""
+    """Resample only in the y-x plane, and some sections differently from the others."""
 
     def __init__(self, matrix, corner, shape, source_shape, fault, fill_mode):
         super().__init__(shape)
@@ -161,7 +157,7 @@ class SpatialResampling(VolumeResampling):
         self._positions = _positions(matrix, corner, shape, displacement, n_axes=3)[::-1]  # z, y, x
         needed = [_needed(place, length) for place, length in zip(self._positions, source_shape, strict=True)]
         self._part = tuple(part for part, _ in needed)
-        # Along axes that are left the part is continued by one voxel, which is as far as folded places go.
+        # Along axes that places leave, the part is continued by one voxel, as far as folded places reach.
         self._margins = [(0, 0) if inside else (1, 2) for _, inside in needed] + [(0, 0)]
         self._pad_mode = PAD_MODES[fill_mode]
         for place, (part, inside) in zip(self._positions, needed, strict=True):
@@ -215,7 +211,7 @@ class LaidOut:
         self._image = image.reshape(self._per_column * self._height, self._columns * self._width, channels)
 
     def look_up(self, z, y, x, interpolation):
-        """Return what stands at places in the slices.
+        """Return the values at places in the slices, ``(rows, columns, c)``.
 
         Parameters
         ----------
@@ -227,7 +223,6 @@ class LaidOut:
         Returns
         -------
         numpy.ndarray
-            ``(rows, columns, c)``.
         """
         if self._columns > 1:
             column = np.floor((z + np.float32(0.5)) / np.float32(self._per_column))
@@ -240,14 +235,14 @@ class LaidOut:
 
 
 def _fold(place, length, fill_mode):
-    """Put places outside an axis, in place, where inside or at most one voxel beside it their value stands."""
+    """Move places outside an axis, in place, to where their value stands: inside or at most one voxel beside it."""
     if fill_mode == "wrap":
         place -= np.float32(length) * np.floor(place / np.float32(length))
     elif fill_mode == "reflect":
         place += np.float32(0.5)
         if place.min() < -length or place.max() > 2 * length:
             place -= np.float32(2 * length) * np.floor(place / np.float32(2 * length))
-        np.abs(place, out=place)  # the mirror at the beginning, then that at the end
+        np.abs(place, out=place)  # the mirror at the beginning, then at the end
         np.subtract(np.float32(length), place, out=place)
         np.abs(place, out=place)
         np.subtract(np.float32(length - 0.5), place, out=place)
@@ -256,7 +251,7 @@ def _fold(place, length, fill_mode):
 
 
 def slice_inside(place, length, fill_mode):
-    """Return which element of an axis stands at a place that may lie outside of it.
+    """Return which element of an axis stands at a place that may lie outside of it, None for the constant.
 
     Parameters
     ----------
@@ -270,7 +265,6 @@ def slice_inside(place, length, fill_mode):
     Returns
     -------
     int or None
-        None for the constant.
     """
     if fill_mode == "constant":
         return place if 0 <= place < length else None
@@ -313,9 +307,9 @@ def _positions(matrix, corner, shape, displacement, n_axes):
 
 
 def _needed(positions, length):
-    """Return the part of an axis that is enough to interpolate at the positions, and whether they all lie on it.
+    """Return the part of an axis that is needed to interpolate at the positions, and whether they all lie on it.
 
-    All of it where they leave the axis: the fill mode may ask for any of it.
+    If some lie outside, all of the axis is needed: the fill mode may ask for any of it.
     """
     lowest, highest = float(positions.min()), float(positions.max())
     if lowest < 0 or math.ceil(highest) >= length:

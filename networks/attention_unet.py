@@ -29,8 +29,8 @@ def Attention_U_Net_2D(  # noqa: N802 - published name
     image_shape, activation, feature_maps, depth, drop_values, spatial_dropout, batch_norm, k_init, n_classes
         As `networks.unet.U_Net_2D`.
     gate : str
-        What the attention multiplies: ``skip`` (the encoder's features, as in the paper) or ``decoder`` (the upsampled
-        features, as in the published code, where the encoder reached the decoder through the gate alone).
+        The factor of the attention: ``skip`` (the encoder's features, as in the paper) or ``decoder`` (the upsampled
+        features, as in the published code, where the encoder reached the decoder only through the gate).
 
     Returns
     -------
@@ -73,7 +73,7 @@ def Attention_U_Net_3D(  # noqa: N802 - published name
     Parameters
     ----------
     image_shape, activation, feature_maps, depth, drop_values, spatial_dropout, batch_norm, k_init, z_down, n_classes
-        As `networks.unet.U_Net_3D`; any size goes.
+        As `networks.unet.U_Net_3D`.
     gate : str
         As `Attention_U_Net_2D`.
 

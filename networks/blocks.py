@@ -6,16 +6,16 @@ The number of spatial dimensions is that of the tensor: ``(n, y, x, c)`` or ``(n
 import keras
 from keras import layers, ops
 
-GATED = ("skip", "decoder")  # what an attention gate multiplies
+GATED = ("skip", "decoder")  # the factors an attention gate can multiply
 
 
 def n_spatial(x):
-    """Return the number of spatial dimensions of a tensor: 2 or 3.
+    """Return the number of spatial dimensions of a tensor ``(n, ..., c)``: 2 or 3.
 
     Parameters
     ----------
     x : keras.KerasTensor
-        ``(n, ..., c)``.
+        Input.
 
     Returns
     -------
@@ -47,14 +47,12 @@ def convolution(x, filters, size=3, **kwargs):
 
 
 def up_convolution(x, filters, strides=2, **kwargs):
-    """Enlarge with a transposed convolution; the kernel is 2 along every axis, as published, whatever the strides.
+    """Enlarge with a transposed convolution; as published, the kernel is 2 along every axis, whatever the strides.
 
     Parameters
     ----------
-    x : keras.KerasTensor
-        Input.
-    filters : int
-        Output channels.
+    x, filters
+        As `convolution`.
     strides : int or tuple of int
         Factor per axis.
     **kwargs
@@ -69,14 +67,14 @@ def up_convolution(x, filters, strides=2, **kwargs):
 
 
 def max_pooling(x, size=2):
-    """Reduce the size by taking maxima; a rest at the end of an axis becomes a pixel of its own.
+    """Reduce the size by taking maxima; a remainder at the end of an axis becomes a pixel of its own.
 
     Parameters
     ----------
     x : keras.KerasTensor
         Input.
     size : int or tuple of int
-        Factor per axis; a size that it does not divide is rounded up.
+        Factor per axis; a side that it does not divide is rounded up.
 
     Returns
     -------
@@ -87,9 +85,9 @@ def max_pooling(x, size=2):
 
 @keras.saving.register_keras_serializable("em_image_segmentation")
 class CropTo(layers.Layer):
-    """Cut the end of a tensor off, so that it is as large as a second one.
+    """Cut off the end of a tensor, so that it becomes as large as a second one.
 
-    Behind an upsampling it takes away what the pooling before had rounded up, so that a network works at any size.
+    Behind an upsampling it removes what the pooling before had rounded up, so that a network works at any size.
     Call it with ``[x, reference]``, both ``(n, ..., c)``.
     """
 
@@ -137,7 +135,7 @@ def convolution_block(
     k_init="he_normal",
     excite=False,
 ):
-    """Apply the U-Net level: convolution, activation, dropout, convolution, activation.
+    """Apply a level of the U-Net: convolution, activation, dropout, convolution, activation.
 
     Parameters
     ----------
@@ -186,13 +184,11 @@ def residual_block(
 ):
     """Apply a full pre-activation residual block (He et al. 2016, arXiv 1603.05027, figure 4e) and a 1x1 shortcut.
 
+    There is no activation after the sum.
+
     Parameters
     ----------
-    x : keras.KerasTensor
-        Input.
-    filters : int
-        Channels of all convolutions.
-    activation, dropout_rate, spatial_dropout, batch_norm, k_init
+    x, filters, activation, dropout_rate, spatial_dropout, batch_norm, k_init
         As `convolution_block`; normalisation also ends the block.
     pre_activation : bool
         False for the first block of a network, which sees the image itself.
@@ -200,7 +196,6 @@ def residual_block(
     Returns
     -------
     keras.KerasTensor
-        Sum of shortcut and convolutions, no activation after it.
     """
     shortcut = convolution(x, filters, size=1, kernel_initializer=k_init)
     for number, rate in enumerate((dropout_rate, 0.0)):
@@ -213,14 +208,14 @@ def residual_block(
 
 
 def squeeze_excite(x, ratio=16, k_init="he_normal"):
-    """Weigh channels by what they hold on average (Hu et al. 2018, arXiv 1709.01507, figure 2).
+    """Weight channels by their mean value (Hu et al. 2018, arXiv 1709.01507, figure 2).
 
     Parameters
     ----------
     x : keras.KerasTensor
         Input.
     ratio : int
-        The channels between the two dense layers are so many times fewer, at least one.
+        The layer between has so many times fewer channels, at least one.
     k_init : str
         Kernel initialiser of the dense layers.
 
@@ -250,12 +245,12 @@ def attention_gate(skip, x, filters, *, batch_norm=False, gated="skip"):
     batch_norm : bool
         Normalise behind each 1x1 convolution.
     gated : str
-        What is multiplied by the attention: ``skip`` as in the paper, or ``decoder`` as the published code did.
+        The factor of the attention: ``skip`` as in the paper, or ``decoder`` as in the published code.
 
     Returns
     -------
     keras.KerasTensor
-        What is to be concatenated with ``x``.
+        To be concatenated with ``x``.
 
     Raises
     ------
@@ -285,7 +280,6 @@ def probability(scores):
     Returns
     -------
     keras.KerasTensor
-        Of the same shape, 0 .. 1.
     """
     activation = "sigmoid" if scores.shape[-1] == 1 else "softmax"
     return layers.Activation(activation, dtype="float32", name="probability")(scores)

@@ -6,18 +6,18 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("em_image_segmentation")
 class DeeplySupervised(keras.Model):
-    """A functional model whose further outputs count in the training loss only (Lee et al. 2015, arXiv 1409.5185).
+    """A functional model whose further outputs count only in the training loss (Lee et al. 2015, arXiv 1409.5185).
 
-    In training the loss is the weighted mean of that of all outputs, each against the mask at its own size (nearest
-    neighbour); metrics, validation, prediction and export see the first output alone, so that the model serves like
-    one with a single output.
+    The training loss is the weighted mean over all outputs, each against the mask at its own size (nearest neighbour).
+    Metrics, validation, prediction and export see only the first output, so the model is used like one with a single
+    output.
 
     Parameters
     ----------
     inputs : keras.KerasTensor
         As `keras.Model`.
     outputs : list of keras.KerasTensor
-        Probabilities ``(n, ..., classes)``, the main one first and complete; the others may be smaller.
+        Probabilities ``(n, ..., classes)``, the main one first and of full size; the others may be smaller.
     name : str
         Name of the model.
 
@@ -42,7 +42,7 @@ class DeeplySupervised(keras.Model):
         super().compile(optimizer, loss, **kwargs)
 
     def get_compile_config(self):
-        """Return what `compile_from_config` needs, the weights of the outputs included."""
+        """Return the arguments of `compile`, including the weights of the outputs."""
         config = super().get_compile_config()
         return {**config, "loss_weights": self.output_weights} if config else config
 
@@ -57,16 +57,16 @@ class DeeplySupervised(keras.Model):
         return outputs if training else outputs[0]
 
     def compute_output_spec(self, inputs, training=None, mask=None):
-        """Return the shapes of what `call` returns."""
+        """Return the shapes of the outputs of `call`."""
         outputs = super().compute_output_spec(inputs, training=training, mask=mask)
         return outputs if training else outputs[0]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Return the weighted mean of the losses of all outputs, and of the main one alone outside training."""
+        """Return the weighted mean of the losses of all outputs; outside training only the loss of the main one."""
         if not isinstance(y_pred, list | tuple):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         total = 0.0
-        # An output of weight 0 is added too: what it alone trains then has a gradient, of zero.
+        # Outputs of weight 0 are added too, so that variables that only they train get a gradient, of zero.
         for weight, output in zip(self.output_weights, y_pred, strict=True):
             weights = None if sample_weight is None else resize_to(sample_weight, output)
             total += weight * super().compute_loss(x, resize_to(y, output), output, weights, training)

@@ -27,8 +27,8 @@ def FCN8_VGG16(  # noqa: N802 - published name
 
     Deviations from the paper: ``same`` padding instead of a border of 100 pixels and crops, a 3x3 instead of a 7x7
     convolution for the first fully connected layer (as in the published code), all transposed convolutions are learned,
-    everything is trained at once, and random weights unless ``encoder_weights`` says otherwise. The published code
-    enlarged by 4x4 transposed convolutions whose crop at one side shifted the scores; they are centred here.
+    everything is trained at once, and random weights without ``encoder_weights``. The published code enlarged by 4x4
+    transposed convolutions whose crop at one side shifted the scores; here they are centred.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def FCN8_VGG16(  # noqa: N802 - published name
     feature_maps : sequence of int
         Feature maps of the five blocks of VGG16.
     fully_connected : int
-        Feature maps of the two layers that were fully connected in VGG16.
+        Feature maps of the two layers that are fully connected in VGG16.
     drop_value : float
         Dropout behind each of them; 0 adds no layer.
     k_init : str
@@ -46,8 +46,8 @@ def FCN8_VGG16(  # noqa: N802 - published name
         1: sigmoid; more: softmax over the classes, background included.
     encoder_weights : str, optional
         ``imagenet`` (59 MB from the internet at the first use), or the path of a weights file of
-        ``keras.applications.VGG16(include_top=False)``. The network then turns its input into what these weights
-        expect: a grey image becomes three channels, which adds 1,152 parameters. None: random.
+        ``keras.applications.VGG16(include_top=False)``. The network then converts its input for these weights: a grey
+        image becomes three channels, which adds 1,152 parameters. None: random.
 
     Returns
     -------
@@ -98,11 +98,6 @@ def FCN32_VGG16(  # noqa: N802 - published name
     keras.Model
         Not compiled. Input ``(n, y, x, c)`` in 0 .. 1, output ``(n, y, x, n_classes)``, float32.
 
-    Raises
-    ------
-    ValueError
-        As `FCN8_VGG16`.
-
     Examples
     --------
     >>> FCN32_VGG16((64, 96, 1), feature_maps=(2, 2, 4, 4, 4), fully_connected=8, n_classes=3).output_shape
@@ -114,14 +109,14 @@ def FCN32_VGG16(  # noqa: N802 - published name
 
 @keras.saving.register_keras_serializable("em_image_segmentation")
 class BilinearUpSampling(layers.Layer):
-    """Enlarge images of any size, ``(n, y, x, c)``, as ``keras.layers.UpSampling2D`` does those of a fixed size.
+    """Enlarge images of any size, ``(n, y, x, c)``, as ``keras.layers.UpSampling2D`` enlarges those of a fixed size.
 
     Pixels are squares and the border is repeated: a product with one matrix of weights for each axis.
 
     Parameters
     ----------
     factor : int
-        How many times larger along y and x.
+        Factor along y and x.
     """
 
     def __init__(self, factor, **kwargs):
@@ -145,7 +140,7 @@ class BilinearUpSampling(layers.Layer):
         return (n, *(side if side is None else side * self.factor for side in sides), channels)
 
     def get_config(self):
-        """Return what the layer is built from."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "factor": self.factor}
 
 
@@ -174,7 +169,7 @@ def _fcn(name, image_shape, enlarge, feature_maps, k_init, encoder_weights, *, f
 
 
 def _scores(x, n_classes):
-    """Score each class; in float32 from here on, as all that follows is small and decides."""
+    """Score each class, in float32 from here on: the rest is cheap and decides."""
     return convolution(x, n_classes, size=1, dtype="float32")
 
 
@@ -195,7 +190,7 @@ def _bilinear_transposed(scores, factor):
 
 
 def _vgg16(image_shape, feature_maps, weights):
-    """Return the trained encoder, or None; it does not accept other feature maps or channels."""
+    """Return the trained encoder, or None; it accepts only its own feature maps and 1 or 3 channels."""
     if weights is None:
         return None
     if tuple(feature_maps) != VGG16_FEATURE_MAPS or image_shape[-1] not in (1, 3):

@@ -18,28 +18,20 @@ def MNet(  # noqa: N802 - published name
 ):
     """Build M-Net (Fu et al. 2018, figure 2): 8,538,596 parameters at the defaults.
 
-    A U-Net that also sees the image halved at each pooling, and gives probabilities at each level of its decoder. They
-    are enlarged to the size of the image by nearest neighbour; their average is what the network predicts.
+    A U-Net that also sees the image, halved at each pooling, and gives probabilities at each level of its decoder. They
+    are enlarged to the size of the image by nearest neighbour; the network predicts their average.
 
     Deviations from the paper: one mask, or softmax over several classes, instead of two overlapping masks; no polar
-    transformation; He initialisation. The 1x1 convolutions act before the enlargement, not behind it: the result is
-    the same, at less cost. The published code trained all five outputs with cross-entropy, weighted 0.6 for the average
+    transformation; He initialisation. The 1x1 convolutions come before the enlargement instead of after it: the same
+    result at less cost. The published code trained all five outputs with cross-entropy, weighted 0.6 for the average
     and 0.1 for each other: ``loss_weights=(0.6, 0.1, 0.1, 0.1, 0.1)``.
 
     Parameters
     ----------
-    image_shape : tuple of int or None
-        ``(y, x, c)``; y and x may be None. Images must have sides divisible by ``2 ** depth``.
-    activation : str
-        Name of a Keras activation.
-    feature_maps : sequence of int
-        Feature maps of each level, ``depth + 1`` values, the bottleneck last.
+    image_shape, activation, feature_maps, k_init, n_classes
+        As `networks.unet.U_Net_2D`.
     depth : int
         Number of poolings, at least 2.
-    k_init : str
-        Kernel initialiser of the 3x3 convolutions.
-    n_classes : int
-        1: sigmoid; more: softmax over the classes, background included.
 
     Returns
     -------
@@ -50,7 +42,7 @@ def MNet(  # noqa: N802 - published name
     Raises
     ------
     ValueError
-        If ``feature_maps`` do not hold ``depth + 1`` values, the depth is 1, or a given size is not divisible.
+        As `networks.unet.U_Net_2D`, or if the depth is 1.
 
     Examples
     --------

@@ -20,28 +20,20 @@ def MultiResUNet(  # noqa: N802 - published name
 ):
     """Build MultiResUNet (Ibtehaz and Rahman 2020, figure 5): 7,262,504 parameters at the defaults.
 
-    A U-Net whose levels are chains of three 3x3 convolutions seen together, with a 1x1 shortcut (figure 3c), and whose
-    skips pass a chain of residual convolutions (figure 4), the longer the higher the level.
+    A U-Net whose levels are chains of three 3x3 convolutions, all concatenated, with a 1x1 shortcut (figure 3c), and
+    whose skips pass a chain of residual convolutions (figure 4), the longer the higher the level.
 
     As in the authors' code, and not in the paper: a normalisation behind each concatenation and each sum, no scale and
     no bias where a convolution is normalised, and a normalisation between the last convolution and the probability,
-    whose scores therefore have unit variance. Deviation from both: He initialisation instead of Glorot's.
+    so that its scores have unit variance. Deviation from both: He initialisation instead of Glorot's.
 
     Parameters
     ----------
-    image_shape : tuple of int or None
-        ``(y, x, c)``; y and x may be None. Images must have sides divisible by ``2 ** depth``.
-    activation : str
-        Name of a Keras activation.
+    image_shape, activation, depth, k_init, n_classes
+        As `networks.unet.U_Net_2D`.
     feature_maps : sequence of int
-        ``depth + 1`` values, the bottleneck last. As in the paper, U of each level: its convolutions have 0.167, 0.333
+        ``depth + 1`` values, the bottleneck last: U of each level in the paper, whose convolutions have 0.167, 0.333
         and 0.5 times ``1.67 * U`` feature maps.
-    depth : int
-        Number of poolings.
-    k_init : str
-        Kernel initialiser of the convolutions.
-    n_classes : int
-        1: sigmoid; more: softmax over the classes, background included.
 
     Returns
     -------

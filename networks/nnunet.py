@@ -10,7 +10,7 @@ from networks.deep_supervision import DeeplySupervised
 from networks.u_shape import check_image_shape
 
 NORMALIZATIONS = ("instance", "batch", "published")
-MOMENTA = {"batch": 0.9, "published": 0.1}  # share of the moving averages that a step keeps
+MOMENTA = {"batch": 0.9, "published": 0.1}  # share of the moving averages that each step keeps
 PLANS = ("crop", "published")
 PUBLISHED_STRIDES = ((2, 2),) * 7 + ((1, 2),)
 PUBLISHED_SIDE = 256  # pixels: crops of the study
@@ -31,21 +31,21 @@ def nnUNet_2D(  # noqa: N802 - published name
     """Build the 2D U-Net of nnU-Net (Isensee et al. 2021, methods; 2018, arXiv 1809.10486): 29,964,672 parameters.
 
     A stage is two blocks of 3x3 convolution, normalisation and leaky ReLU (0.01). The first convolution of each encoder
-    stage but the top one is strided; transposed convolutions without bias, as large as their strides, lead up again,
-    and each decoder stage ends in probabilities of its own size, all but the last of use in training only. The paper
-    trains with Dice + cross-entropy, the outputs weighted by `deep_supervision_weights`. The count is that for crops of
-    256 x 256 pixels; the network depends on the crop, see `plan_strides`.
+    stage but the top one is strided. Transposed convolutions without bias, as large as their strides, lead up again,
+    and each decoder stage ends in probabilities of its own size, of which only the last are used outside training. The
+    paper trains with Dice + cross-entropy, the outputs weighted by `deep_supervision_weights`. The count is for crops
+    of 256 x 256 pixels; the network depends on the crop, see `plan_strides`.
 
     Deviations from the paper: strides are planned for the crop as it is, where nnU-Net pads it to a divisible one, and
     from pixels alone, not from their size in nanometres; convolutions use ``same`` padding; at most 480 feature maps,
     as in the study; one class ends in a sigmoid.
 
-    The study's arrangement, ``strides=PUBLISHED_STRIDES`` and ``normalization="published"``, has 52,116,672 parameters,
-    of which 52,095,552 are trained; with instance normalisation those are all. Its code kept a tenth of the moving mean
-    and variance at each step, where batch normalisation in nnU-Net, and here, keeps nine.
+    The study's network, ``strides=PUBLISHED_STRIDES`` and ``normalization="published"``, has 52,116,672 parameters, of
+    which 52,095,552 are trained; with instance normalisation it has only these. Its code kept a tenth of the moving
+    mean and variance at each step; batch normalisation in nnU-Net, and here, keeps nine tenths.
 
-    Instance normalisation takes mean and variance of all that the network sees at once: pixels of a full image are
-    predicted otherwise than those of its crops.
+    Instance normalisation computes mean and variance over everything the network sees at once, so pixels of a full
+    image are predicted differently from those of its crops.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def nnUNet_2D(  # noqa: N802 - published name
     feature_maps : int
         Feature maps of the first stage; they double from stage to stage.
     max_feature_maps : int
-        But to no more than this.
+        Upper limit of the doubling.
     num_pool : int
-        Most downsamplings that are planned; not used with ``strides``.
+        Largest number of planned downsamplings; not used with ``strides``.
     strides : sequence of tuple of int, optional
-        ``(y, x)`` of each downsampling. None: ``plan_strides(image_shape, num_pool)``. Plan them for the crops a
-        network is trained on, and hand them over, where it is to take images of any size.
+        ``(y, x)`` of each downsampling. None: ``plan_strides(image_shape, num_pool)``. For a network that takes images
+        of any size, plan them for its training crops and pass them.
     normalization : str
         ``instance``, ``batch``, or ``published``: batch normalisation with the momentum of the study's code.
     deep_supervision : bool
@@ -112,19 +112,20 @@ def nnUNet_2D(  # noqa: N802 - published name
 
 
 def plan_strides(crop_shape, num_pool=8, plan="crop"):
-    """Plan the downsamplings for a crop as nnU-Net does (Isensee et al. 2021, methods), or take those of the study.
+    """Plan the downsamplings for a crop as nnU-Net does (Isensee et al. 2021, methods), or return those of the study.
 
-    Each side is halved for as long as it is even and 4 pixels or more are left; a side that is done keeps its size
-    while the other goes on. Sides with a high power of two as a factor get deep networks; an odd one is never halved.
+    Each side is halved as long as it is even and at least 4 pixels are left; a side that is done keeps its size while
+    the other one continues. So an odd side is never halved, and sides divisible by a high power of two give deep
+    networks.
 
     Parameters
     ----------
     crop_shape : tuple of int or None
-        ``(y, x)`` or ``(y, x, c)``; None is taken as 256, the crops of the study.
+        ``(y, x)`` or ``(y, x, c)``; None counts as 256, the crops of the study.
     num_pool : int
-        Most downsamplings; not used with ``published``.
+        Largest number of downsamplings; not used with ``published``.
     plan : str
-        ``crop``: as said; ``published``: the eight of the study, for crops whose sides 128 and 256 divide.
+        ``crop``: as described; ``published``: the eight of the study, for y divisible by 128 and x by 256.
 
     Returns
     -------
@@ -166,7 +167,7 @@ def plan_strides(crop_shape, num_pool=8, plan="crop"):
 
 
 def total_strides(strides):
-    """Return by how much all downsamplings together reduce each axis.
+    """Return the factors ``(y, x)`` by which all downsamplings together reduce an image; they must divide its sides.
 
     Parameters
     ----------
@@ -176,7 +177,6 @@ def total_strides(strides):
     Returns
     -------
     tuple of int
-        ``(y, x)``; sides of images must be divisible by it.
 
     Examples
     --------
@@ -187,9 +187,9 @@ def total_strides(strides):
 
 
 def deep_supervision_weights(n_outputs):
-    """Return how much the loss of each output counts (Isensee et al. 2021, methods).
+    """Return the weight of the loss of each output (Isensee et al. 2021, methods).
 
-    Half as much from each resolution to the next lower one, nothing at the lowest, one in all.
+    Each resolution counts half as much as the next higher one, the lowest not at all; the sum is 1.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ IMAGENET_MEANS = (103.939, 116.779, 123.68)  # blue, green, red, of 8-bit images
 
 
 def pretrained_encoder(name, weights):
-    """Build a network of ``keras.applications`` without its top, with the weights asked for.
+    """Build a network of ``keras.applications`` without its top.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def pretrained_encoder(name, weights):
     Returns
     -------
     keras.Model
-        From ``(n, y, x, 3)``, any size, see `as_in_imagenet`.
+        Input ``(n, y, x, 3)``, any size, see `as_in_imagenet`.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def pretrained_encoder(name, weights):
     if weights == "imagenet":
         try:
             return application(weights="imagenet", **options)
-        except Exception as error:  # Keras raises this very class when a download fails
+        except Exception as error:  # Keras raises this class when a download fails
             raise ValueError(
                 f"ENCODER_WEIGHTS 'imagenet': the weights of {name} could not be downloaded ({error}). Without a "
                 "network connection give a file with them, or None for random weights."
@@ -41,7 +41,7 @@ def pretrained_encoder(name, weights):
     if weights is not None:
         try:
             encoder.load_weights(weights)
-        except Exception as error:  # what is raised depends on the kind of file
+        except Exception as error:  # the class depends on the kind of file
             raise ValueError(
                 f"ENCODER_WEIGHTS {str(weights)!r} cannot be read, or does not hold the weights of {name} without its "
                 "top."
@@ -50,7 +50,7 @@ def pretrained_encoder(name, weights):
 
 
 def as_in_imagenet(x):
-    """Turn images 0 .. 1 into what the weights of VGG16 and the ResNets have learnt from.
+    """Convert images 0 .. 1 to the input for which the weights of VGG16 and the ResNets were trained.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def as_in_imagenet(x):
     Returns
     -------
     keras.KerasTensor
-        Blue, green and red, 0 .. 255 less the means of ImageNet, float32; grey becomes all three.
+        Blue, green and red, 0 .. 255 minus the means of ImageNet, float32; grey becomes all three.
     """
     blue_green_red = layers.Concatenate(dtype="float32")([x] * 3) if x.shape[-1] == 1 else ops.flip(x, axis=-1)
     return layers.Rescaling(255.0, [-mean for mean in IMAGENET_MEANS], dtype="float32")(blue_green_red)

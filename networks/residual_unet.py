@@ -25,18 +25,17 @@ def ResUNet_2D(  # noqa: N802 - published name
     The U-Net of `networks.unet.U_Net_2D` whose levels are residual blocks (He et al. 2016, figure 4e): activation
     before convolution, a 1x1 convolution on every shortcut, nothing after the sum. Deviations from the paper: the
     shortcut is never the identity; the first block has no activation before its first convolution; ELU instead of ReLU;
-    dropout behind the first convolution; no batch normalisation unless asked for, and then behind the last convolution
-    too.
+    dropout behind the first convolution; no batch normalisation unless asked for, and then also behind the last
+    convolution.
 
     Parameters
     ----------
-    image_shape, activation, feature_maps, depth, spatial_dropout, batch_norm, k_init, n_classes
-        As `networks.unet.U_Net_2D`. The published code ignored all activations but ``elu``.
-    drop_values : sequence of float
-        Dropout of each level, ``depth + 1`` values, the bottleneck last.
+    image_shape, activation, feature_maps, depth, drop_values, spatial_dropout, batch_norm, k_init, n_classes
+        As `networks.unet.U_Net_2D`.
+        The published code ignored all activations but ``elu``.
     drop_order : str
-        ``level``: as said; ``published``: the first value goes to the bottleneck and the last to the top level, as in
-        the published code.
+        ``level``: ``drop_values`` start at the top level; ``published``: they start at the bottleneck, as in the
+        published code.
 
     Returns
     -------
@@ -78,9 +77,9 @@ def ResUNet_3D(  # noqa: N802 - published name
 
     Parameters
     ----------
-    image_shape, activation, feature_maps, depth, spatial_dropout, batch_norm, k_init, z_down, n_classes
-        As `networks.unet.U_Net_3D`; any size goes.
-    drop_values, drop_order
+    image_shape, activation, feature_maps, depth, drop_values, spatial_dropout, batch_norm, k_init, z_down, n_classes
+        As `networks.unet.U_Net_3D`.
+    drop_order : str
         As `ResUNet_2D`.
 
     Returns

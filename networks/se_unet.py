@@ -19,8 +19,9 @@ def SE_U_Net_2D(  # noqa: N802 - published name
 ):
     """Build the 2D squeeze-and-excitation U-Net of the study: 1,951,697 parameters at the defaults.
 
-    The U-Net of `networks.unet.U_Net_2D`; behind each activation, except in the bottleneck, channels are weighed (Hu et
-    al. 2018, figure 2, ratio 16). Below 16 channels one unit is left between the dense layers.
+    The U-Net of `networks.unet.U_Net_2D` whose channels are weighted behind each activation, except in the bottleneck
+    (Hu et al. 2018, figure 2, ratio 16; at least one unit between the dense layers). The weights come from means over
+    the whole input, so crops and full images are not predicted quite equally.
 
     Parameters
     ----------
@@ -30,13 +31,7 @@ def SE_U_Net_2D(  # noqa: N802 - published name
     Returns
     -------
     keras.Model
-        Not compiled. Input ``(n, y, x, c)`` in 0 .. 1, output ``(n, y, x, n_classes)``, float32. The weights of the
-        channels are means over the whole input, so that crops and full images are not predicted quite the same.
-
-    Raises
-    ------
-    ValueError
-        As `networks.unet.U_Net_2D`.
+        Not compiled. Input ``(n, y, x, c)`` in 0 .. 1, output ``(n, y, x, n_classes)``, float32.
 
     Examples
     --------
@@ -71,17 +66,12 @@ def SE_U_Net_3D(  # noqa: N802 - published name
     Parameters
     ----------
     image_shape, activation, feature_maps, depth, drop_values, spatial_dropout, batch_norm, k_init, z_down, n_classes
-        As `networks.unet.U_Net_3D`; any size goes.
+        As `networks.unet.U_Net_3D`.
 
     Returns
     -------
     keras.Model
         Not compiled. Input ``(n, z, y, x, c)`` in 0 .. 1, output ``(n, z, y, x, n_classes)``, float32.
-
-    Raises
-    ------
-    ValueError
-        As `networks.unet.U_Net_3D`.
 
     Examples
     --------

@@ -21,12 +21,12 @@ def FC_DenseNet103(  # noqa: N802 - published name
 ):
     """Build FC-DenseNet103 (Jegou et al. 2017, table 2 and figure 1): 9,421,729 parameters at the defaults.
 
-    Every layer sees the feature maps of all layers of its block before it, and adds ``growth_rate`` of its own. A block
-    of the way down passes on what it saw as well, the bottleneck and the way up only what they added.
+    Every layer sees the feature maps of all earlier layers of its block and adds ``growth_rate`` of its own. Blocks on
+    the way down also pass on their input; the bottleneck and the way up pass on only the new feature maps.
 
     The published code's defaults, ``n_pool=4, growth_rate=12, n_layers_per_block=5``, are FC-DenseNet56 (1,479,145
     parameters), and it had a ReLU behind the first convolution, which neither paper nor authors have. Deviations from
-    the paper: ``same`` padding of the transposed convolutions instead of crops, and one of its options is a sigmoid.
+    the paper: ``same`` padding of the transposed convolutions instead of crops, and a sigmoid for one class.
 
     Parameters
     ----------
@@ -42,10 +42,8 @@ def FC_DenseNet103(  # noqa: N802 - published name
         Layers of each block, for all or ``2 * n_pool + 1`` values: down, bottleneck, up.
     dropout_p : float
         Dropout behind each convolution but the first, the last and the transposed ones; 0 adds no layer.
-    k_init : str
-        Kernel initialiser of the convolutions.
-    n_classes : int
-        1: sigmoid; more: softmax over the classes, background included.
+    k_init, n_classes
+        As `networks.unet.U_Net_2D`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The U shape (Ronneberger, Fischer and Brox 2015, figure 1) that the U-Nets of the study fill with their blocks."""
+"""The U shape (Ronneberger, Fischer and Brox 2015, figure 1), which the U-Nets of the study fill with their blocks."""
 
 from numbers import Integral
 
@@ -31,7 +31,7 @@ def u_shape(
     image_shape : tuple of int or None
         ``(y, x, c)`` or ``(z, y, x, c)``.
     block : callable
-        ``block(x, filters, dropout_rate=rate)``: what a level does.
+        ``block(x, filters, dropout_rate=rate)`` builds a level.
     feature_maps, drop_values : sequence of int, of float
         Filters and dropout of each level, the bottleneck last.
     strides : sequence of tuple of int
@@ -41,7 +41,7 @@ def u_shape(
     first_block, bottleneck : callable, optional
         Another block at the very beginning, and at the bottom.
     gate : callable, optional
-        ``gate(skip, x, filters)`` gives what is concatenated with the upsampled ``x`` instead of the skip.
+        ``gate(skip, x, filters)`` is concatenated with the upsampled ``x`` instead of the skip.
     output_activation : str, optional
         As `classifier`.
 
@@ -68,7 +68,7 @@ def u_shape(
 
 
 def strides_with_z(depth, z_down):
-    """Return the factor per axis of each pooling in 3D: y and x are halved, z as said.
+    """Return the factors ``(z, y, x)`` of each pooling in 3D; y and x are halved.
 
     Parameters
     ----------
@@ -80,7 +80,6 @@ def strides_with_z(depth, z_down):
     Returns
     -------
     list of tuple of int
-        ``(z, y, x)`` for each pooling.
 
     Raises
     ------
@@ -93,26 +92,26 @@ def strides_with_z(depth, z_down):
     ([(1, 2, 2), (1, 2, 2)], [(1, 2, 2), (2, 2, 2)])
     """
     steps = tuple(z_down) if hasattr(z_down, "__len__") else (z_down,) * depth
-    # The kernels that enlarge again are 2 wide.
+    # The kernels of the transposed convolutions are 2 wide.
     if len(steps) != depth or not all(isinstance(step, Integral) and step in (1, 2) for step in steps):
         raise ValueError(f"Z_DOWN is {z_down}; wanted 1 or 2 for all {depth} poolings, or one of them for each.")
     return [(step, 2, 2) for step in steps]
 
 
 def check_image_shape(image_shape, axes):
-    """Check that a shape has these axes and channels behind them.
+    """Check that a shape has these axes followed by channels.
 
     Parameters
     ----------
     image_shape : tuple of int or None
-        What a builder was given.
+        The argument of a builder.
     axes : str
         ``yx`` or ``zyx``.
 
     Raises
     ------
     ValueError
-        If it has another number of values, or one that is no size; of the channels None is none either.
+        If it has another number of values, or one that is no size; only the axes may be None, not the channels.
     """
     wanted = f"wanted ({', '.join(axes)}, channels), whole numbers above 0, {', '.join(axes)} may be None"
     if not hasattr(image_shape, "__len__") or len(image_shape) != len(axes) + 1:
@@ -134,7 +133,7 @@ def check_levels(image_shape, depth, axes="yx", **per_level):
     axes : str
         ``yx`` or ``zyx``, as `check_image_shape`.
     **per_level : sequence
-        By name of the template's variable: what must hold ``depth + 1`` values.
+        By name of the template's variable: must hold ``depth + 1`` values.
 
     Raises
     ------
@@ -162,11 +161,11 @@ def check_count(name, values, count, *, needed_by):
     name : str
         Of the template's variable.
     values : sequence
-        What a builder was given.
+        The argument of a builder.
     count : int
-        How many are wanted.
+        Wanted number of values.
     needed_by : str
-        By what, for the message.
+        Who needs them, for the message.
 
     Raises
     ------

@@ -20,11 +20,11 @@ def U_Net_2D(  # noqa: N802 - published name
 ):
     """Build the 2D U-Net of the study (Ronneberger et al. 2015, figure 1): 1,940,817 parameters at the defaults.
 
-    Deviations from the paper: ``same`` padding instead of unpadded convolutions and cropped skips, ELU instead of
-    ReLU, dropout between the two convolutions of each level, a sigmoid output, and a quarter of the feature maps.
+    Deviations from the paper: ``same`` padding instead of unpadded convolutions and cropped skips, ELU instead of ReLU,
+    dropout between the two convolutions of each level, a sigmoid output, and a quarter of the feature maps.
 
-    Without normalisation, dropout between the convolutions makes training and inference disagree until long schedules
-    have grown out of it; for short ones set ``drop_values`` to zeros.
+    Without normalisation, dropout between the convolutions makes training and inference disagree for many epochs. For
+    short trainings set ``drop_values`` to zeros.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def U_Net_2D(  # noqa: N802 - published name
     batch_norm : bool
         Normalise before each activation (1,946,705 parameters at the defaults).
     k_init : str
-        Kernel initialiser of the 3x3 convolutions.
+        Kernel initialiser of the convolutions.
     n_classes : int
         1: sigmoid; more: softmax over the classes, background included.
     output_activation : str, optional
@@ -94,16 +94,10 @@ def U_Net_3D(  # noqa: N802 - published name
     Parameters
     ----------
     image_shape : tuple of int or None
-        ``(z, y, x, c)``; z, y and x may be None, and any size goes: what a pooling rounds up is cut off again behind
-        the upsampling.
-    activation, spatial_dropout, batch_norm, k_init, n_classes, output_activation
+        ``(z, y, x, c)``; z, y and x may be None. Any size works: what a pooling rounds up is cut off behind the
+        upsampling.
+    activation, feature_maps, depth, drop_values, spatial_dropout, batch_norm, k_init, n_classes, output_activation
         As `U_Net_2D`.
-    feature_maps : sequence of int
-        Feature maps of each level, ``depth + 1`` values, the bottleneck last.
-    depth : int
-        Number of poolings.
-    drop_values : sequence of float
-        Dropout of each level, ``depth + 1`` values; 0 adds no layer.
     z_down : int or sequence of int
         Factor of the poolings along z, for all or one each (y and x are always halved): 1 for volumes whose slices
         are much thicker than their pixels, ``(1, 2, 2)`` where they are twice as thick.

@@ -29,25 +29,23 @@ def U_Net_plus_plus_2D(  # noqa: N802 - published name
     transposed convolution of node ``(i + 1, j - 1)`` joined with the nodes ``(i, 0)`` to ``(i, j - 1)``, and two 3x3
     convolutions; the nodes ``(i, 0)`` are the features of the ResNet.
 
-    Deviations from the paper: the ResNet instead of convolution blocks and poolings, as in the study; since its first
-    convolution halves the image, so is the largest row of the nest, and a last stage without a skip leads to the full
-    resolution; batch normalisation; the further outputs of deep supervision, the nodes ``(0, 3)``, ``(0, 2)`` and
-    ``(0, 1)``, have half the size, and are not averaged to predict.
+    Deviations from the paper: the ResNet instead of convolution blocks and poolings, as in the study. Its first
+    convolution halves the image, and so the largest row of the nest has half the size; a last stage without a skip
+    leads to the full resolution. Batch normalisation. The further outputs of deep supervision, the nodes ``(0, 3)``,
+    ``(0, 2)`` and ``(0, 1)``, have half the size, and are not averaged to predict.
 
     Parameters
     ----------
     image_shape : tuple of int or None
-        ``(y, x, c)``; y and x may be None. Images must have sides divisible by 32, and 1 or 3 channels; the ResNet sees
+        ``(y, x, c)``; y and x may be None. Images must have sides divisible by 32, and 1 or 3 channels; the ResNet gets
         a single one three times.
     feature_maps : sequence of int
         Feature maps of the decoder at 1, 1/2, 1/4, 1/8 and 1/16 of the size of the image.
     backbone : str
         ``ResNet50``, ``ResNet101`` or ``ResNet152``.
     encoder_weights : str or path-like, optional
-        ``imagenet`` (as in the study; downloaded once) or a file with the weights of this ``keras.applications``
-        network without its top. With either, the network first scales its images 0 .. 1 to what the weights of
-        ``keras.applications`` have learnt from: blue before red, 0 .. 255 less the means of ImageNet. None: random
-        weights, images as they are.
+        As `networks.pretrained.pretrained_encoder`; ``imagenet`` as in the study. With weights the network first
+        converts its images by `networks.pretrained.as_in_imagenet`. None: random weights, images as they are.
     activation : str
         Name of a Keras activation, for the decoder.
     batch_norm : bool

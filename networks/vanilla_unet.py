@@ -1,4 +1,4 @@
-"""The 3D U-Net as its paper has it (Cicek et al. 2016, arXiv 1606.06650)."""
+"""The original 3D U-Net (Cicek et al. 2016, arXiv 1606.06650)."""
 
 import keras
 from keras import layers
@@ -19,24 +19,16 @@ def Vanilla_U_Net_3D(  # noqa: N802 - published name
     """Build the original 3D U-Net (Cicek et al. 2016, figure 2): 19,078,337 parameters at the defaults.
 
     Feature maps double before each pooling, everything is batch-normalised, nothing is dropped. Deviations from the
-    paper: ``same`` padding instead of unpadded convolutions and cropped skips, and one of its options is a sigmoid.
+    paper: ``same`` padding instead of unpadded convolutions and cropped skips, and a sigmoid for one class.
 
     Parameters
     ----------
-    image_shape : tuple of int or None
-        ``(z, y, x, c)``; z, y and x may be None, and any size goes.
-    activation : str
-        Name of a Keras activation.
+    image_shape, activation, depth, k_init, n_classes
+        As `networks.unet.U_Net_3D`.
     feature_maps : sequence of int
         ``depth + 2`` values: level i goes from ``feature_maps[i]`` to ``feature_maps[i + 1]``.
-    depth : int
-        Number of poolings.
-    k_init : str
-        Kernel initialiser of the 3x3x3 convolutions.
     z_down : int or sequence of int
-        Factor of the poolings along z, for all or one each. The published code had none and took 2.
-    n_classes : int
-        1: sigmoid; more: softmax over the classes, background included.
+        As `networks.unet.U_Net_3D`. The published code had no such option and took 2.
 
     Returns
     -------

@@ -4,7 +4,7 @@ from numbers import Integral
 
 
 def check_dropout_and_filters(*, dropout, filters):
-    """Check what a builder was given, before Keras says it in its own words.
+    """Check the arguments of a builder before Keras complains in its own words.
 
     Parameters
     ----------
@@ -17,10 +17,6 @@ def check_dropout_and_filters(*, dropout, filters):
     ------
     ValueError
         If a fraction is below 0 or not below 1, or a number is not a whole one above 0.
-
-    Examples
-    --------
-    >>> check_dropout_and_filters(dropout={"DROP_VALUE": 0.5}, filters={"START_FILTERS": 16})
     """
     for name, rate in dropout.items():
         if not 0 <= rate < 1:

@@ -168,7 +168,7 @@ train_batches, validation_batches = train_and_validation_batches(
     seed=SEED,
     intensity_range=INTENSITY_RANGE,
     workers=WORKERS,
-    samples_per_image=max(1, RANDOM_CROPS),
+    samples_per_array=max(1, RANDOM_CROPS),
     probability_map=PROBABILITY_MAP,
 )
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)

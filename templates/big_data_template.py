@@ -177,7 +177,7 @@ train_batches, validation_batches = train_and_validation_batches(
     seed=SEED,
     intensity_range=INTENSITY_RANGE,
     workers=WORKERS,
-    samples_per_image=RANDOM_CROPS,
+    samples_per_array=RANDOM_CROPS,
     probability_map=PROBABILITY_MAP,
     sample_weight=weight_maps,
 )

@@ -247,10 +247,10 @@ from utils.pictures.charts import draw_checks
 from utils.pictures.looking_inside import check_layers, look_inside
 from utils.post_processing.across_slices import remove_small_objects
 from utils.post_processing.checks import check_post_processing
+from utils.post_processing.edge_watershed import edge_watershed
 from utils.post_processing.gradient_watershed import gradient_watershed
-from utils.post_processing.morphology import fill_holes, remove_small_components
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
 from utils.post_processing.thresholds import apply_threshold, choose_threshold
+from utils.post_processing.within_slices import fill_holes, spurious_filter
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.dry_run import dry_run
 from utils.prediction.evaluation import evaluate_images, evaluate_volumes
@@ -401,7 +401,7 @@ train_batches, validation_batches = train_and_validation_batches(
     workers=WORKERS,
     probability_map=PROBABILITY_MAP,
     sample_weight=train.weights,
-    **{"samples_per_volume" if volumes else "samples_per_image": max(1, RANDOM_CROPS)},
+    **{"samples_per_array" if volumes else "samples_per_array": max(1, RANDOM_CROPS)},
     **grey,
 )
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
@@ -484,7 +484,7 @@ if SPURIOUS_BELOW:
 refined = "spurious_watershed" if SPURIOUS_BELOW and WATERSHED else "watershed" if WATERSHED else "spurious"
 if WATERSHED == "edges":
     reach = {"dilate_iterations": WATERSHED_REACH, "erode_iterations": WATERSHED_REACH}
-    merged = run.evaluate("per_image", test, watershed_refinement(merged, test.x, **reach, **grey), post=refined)
+    merged = run.evaluate("per_image", test, edge_watershed(merged, test.x, **reach, **grey), post=refined)
 if WATERSHED == "gradient":
     reach = {"marker_radius": WATERSHED_REACH}
     merged = run.evaluate("per_image", test, gradient_watershed(merged, test.x, **reach, **grey), post=refined)

@@ -87,11 +87,11 @@ from utils.data.checks import check_same_size
 from utils.data.data_folder import load_new_images
 from utils.post_processing.across_slices import remove_small_objects
 from utils.post_processing.checks import check_post_processing
+from utils.post_processing.edge_watershed import edge_watershed
 from utils.post_processing.gradient_watershed import gradient_watershed
 from utils.post_processing.instances import instances_from_probability
-from utils.post_processing.morphology import fill_holes, remove_small_components
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
 from utils.post_processing.thresholds import apply_threshold
+from utils.post_processing.within_slices import fill_holes, spurious_filter
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.instance_evaluation import evaluate_instances
 from utils.prediction.predictor import load_trained
@@ -151,7 +151,7 @@ if THRESHOLD != 0.5:
 # %% Evaluation: outlines move to edges of the image
 if WATERSHED == "edges":
     reach = {"dilate_iterations": WATERSHED_REACH, "erode_iterations": WATERSHED_REACH}
-    merged = run.evaluate(PROTOCOL, images, watershed_refinement(merged, images.x, **reach, **grey), post="watershed")
+    merged = run.evaluate(PROTOCOL, images, edge_watershed(merged, images.x, **reach, **grey), post="watershed")
 if WATERSHED == "gradient":
     reach = {"marker_radius": WATERSHED_REACH}
     merged = run.evaluate(PROTOCOL, images, gradient_watershed(merged, images.x, **reach, **grey), post="watershed")

@@ -20,7 +20,7 @@ ROWS = {
     "volume_memory": ("one subvolume", "overlap 50 %", "blended"),
     "post_processing": (
         "spurious_filter",
-        "watershed_refinement",
+        "edge_watershed",
         "gradient_watershed",
         "remove_small_objects",
         "Oztel et al. (2017)",

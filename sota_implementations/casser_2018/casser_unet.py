@@ -15,12 +15,12 @@ def Casser_U_Net_2D(  # noqa: N802 - published name
 ):
     """Build the U-Net of Casser et al. (2018, MIDL 2020): 1,958,533 parameters at the defaults.
 
-    A U-Net with a quarter of the usual feature maps, dropout at the two deepest levels only, and enlargements by
+    A U-Net with a quarter of the usual feature maps, dropout only at the two deepest levels, and enlargements by
     nearest neighbour followed by a 2x2 convolution.
 
-    As in the authors' code, and as nobody would expect it: the third of these 2x2 convolutions has four times
-    ``start_filters`` feature maps, not twice, and in front of the last 1x1 convolution stands a 3x3 convolution to two
-    feature maps. Deviation: several classes are an option. The published code called the builder ``U_Net_2D``.
+    As in the authors' code, and unexpected: the third of these 2x2 convolutions has four times ``start_filters``
+    feature maps, not twice, and a 3x3 convolution to two feature maps precedes the last 1x1 convolution. Deviation:
+    several classes are an option. The published code called the builder ``U_Net_2D``.
 
     Parameters
     ----------
@@ -29,13 +29,9 @@ def Casser_U_Net_2D(  # noqa: N802 - published name
     start_filters : int
         Feature maps of the first level; each deeper level has twice as many.
     dr_rate : float
-        Dropout behind the fourth level, whose skip passes it too, and behind the bottleneck.
-    activation : str
-        Name of a Keras activation.
-    k_init : str
-        Kernel initialiser of all convolutions but the last.
-    n_classes : int
-        1: sigmoid; more: softmax over the classes, background included.
+        Dropout behind the fourth level, before its skip branches off, and behind the bottleneck.
+    activation, k_init, n_classes
+        As `networks.unet.U_Net_2D`.
 
     Returns
     -------

@@ -30,11 +30,11 @@ def asymmetric_network(
 
     A deep encoder of residual blocks with factorised convolutions (1x3 and 3x1 side by side, each giving half of the
     feature maps), 8 more feature maps in each, and a light decoder without skips. Where the encoder halves, the
-    shortcut is a `StochasticDownsampling2D`. L2 of 0.01 on all kernels. To be trained with the loss ``jaccard``.
+    shortcut is a `StochasticDownsampling2D`. L2 of 0.01 on all kernels. Train it with the loss ``jaccard``.
 
     As in the published code, the decoder has neither normalisation nor activation. Deviations from it: the stochastic
-    downsampling, which it replaced by max pooling in 2D (the parameters are as many), and which was at fault in 3D
-    (see `StochasticDownsampling2D`); dropout of 0 adds no layer; any size goes: what a downsampling rounds up is cut
+    downsampling, which it replaced by max pooling in 2D (with the same number of parameters) and which was wrong in 3D
+    (see `StochasticDownsampling2D`); dropout of 0 adds no layer; any size works: what a downsampling rounds up is cut
     off again.
 
     Parameters
@@ -46,7 +46,7 @@ def asymmetric_network(
     fixed_dropout : float
         Dropout between the convolutions of an encoder block; 0 adds no layer.
     t_downsmp_layer : int
-        Pixels of a group of the stochastic downsampling, even.
+        As ``t`` of `StochasticDownsampling2D`.
     k_init : str
         Kernel initialiser of all convolutions but the transposed ones and those on shortcuts.
     n_classes : int
@@ -87,7 +87,7 @@ def asymmetric_3D_network(  # noqa: N802 - published name
     Parameters
     ----------
     image_shape : tuple of int or None
-        ``(z, y, x, c)``; z, y and x may be None, and any size goes.
+        ``(z, y, x, c)``; z, y and x may be None.
     numInitChannels, fixed_dropout, t_downsmp_layer, k_init, n_classes
         As `asymmetric_network`.
 
@@ -95,11 +95,6 @@ def asymmetric_3D_network(  # noqa: N802 - published name
     -------
     keras.Model
         Not compiled. Input ``(n, z, y, x, c)`` in 0 .. 1, output ``(n, z, y, x, n_classes)``, float32.
-
-    Raises
-    ------
-    ValueError
-        As `asymmetric_network`.
 
     Examples
     --------
@@ -138,7 +133,7 @@ def _convolution(x, filters, size=3, **kwargs):
 
 
 def _factorised(x, filters, **kwargs):
-    """Convolve along each axis by itself; the first ones give one feature map more where they do not divide."""
+    """Convolve along each axis separately; if the axes do not divide the filters, the first ones get one more."""
     n_axes = n_spatial(x)
     sizes = [tuple(3 if axis == along else 1 for axis in range(n_axes)) for along in range(n_axes)]
     shares = [(filters + n_axes - 1 - along) // n_axes for along in range(n_axes)]

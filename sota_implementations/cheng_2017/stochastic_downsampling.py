@@ -22,7 +22,7 @@ class _StochasticDownsampling(layers.Layer):
         if not training:
             return ops.average_pool(inputs, 2, 2, padding="same", data_format="channels_last")
         n, *sizes, channels = ops.shape(inputs)
-        # One gather from all pixels of the batch in a row is faster than one along each axis, most of all its gradient.
+        # One gather from all pixels of the batch is faster than one along each axis, especially its gradient.
         kept = ops.arange(n)
         for size in sizes:
             kept = ops.expand_dims(kept * size, axis=-1) + self._draw(size)
@@ -36,7 +36,7 @@ class _StochasticDownsampling(layers.Layer):
         noise = keras.random.uniform((ops.shape(starts)[0], self.t), seed=self.seed_generator)
         noise = ops.where(ops.arange(self.t) < available, noise, 2.0)
         drawn = ops.argsort(noise, axis=-1)[:, :half]
-        # The last group gives half of what there is, rounded up; the rest of its row goes to the end and is cut off.
+        # The last group keeps half of its pixels, rounded up; the rest of its row is sorted to the end and cut off.
         drawn = ops.sort(ops.where(ops.arange(half) < (available + 1) // 2, drawn, self.t), axis=-1)
         return ops.reshape(starts + drawn, (-1,))[: (size + 1) // 2]
 
@@ -46,22 +46,22 @@ class _StochasticDownsampling(layers.Layer):
         return (n, *(None if size is None else -(-size // 2) for size in sizes), channels)
 
     def get_config(self):
-        """Return what the constructor needs."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "t": self.t, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable("em_image_segmentation")
 class StochasticDownsampling2D(_StochasticDownsampling):
-    """Halve images by keeping rows and columns at random in training, and by averages otherwise.
+    """Halve images by keeping random rows and columns in training, and by averages otherwise.
 
-    In training, each axis is split into groups of ``t``, and ``t / 2`` different ones of each are kept, in order: the
-    structures in a feature map are distorted a little, as an augmentation of features. The pattern is drawn anew in
-    each call and holds for the whole batch; a value of the output is always one of its own sample and channel. A last
-    group of r < t keeps r / 2, rounded up, so that any size n, also an unknown one, becomes n / 2, rounded up.
+    In training, each axis is split into groups of ``t``, and ``t / 2`` different rows or columns of each are kept, in
+    order. This distorts the structures in a feature map a little, as an augmentation of features. Each call draws a new
+    pattern for the whole batch; a value of the output always comes from its own sample and channel. A last group of r <
+    t keeps r / 2, rounded up, so that any size n, even an unknown one, becomes n / 2, rounded up.
 
     In inference each value is the mean of its 2 x 2 pixels (of those that exist, at an odd border), as in S3Pool:
-    deterministic, and at the place where the drawn ones lie on average. A strided slice would lie half a pixel off,
-    always to the same side; all downsamplings of a network add up.
+    deterministic, and at the mean place of the drawn ones. A strided slice would be off by half a pixel, always to the
+    same side, and these shifts would add up over the downsamplings of a network.
 
     The published layer returned channel 0 of the first sample for all samples and channels, drew in inference too,
     and was not used in 2D, where sizes were unknown.
@@ -92,9 +92,7 @@ class StochasticDownsampling2D(_StochasticDownsampling):
 
 @keras.saving.register_keras_serializable("em_image_segmentation")
 class StochasticDownsampling3D(_StochasticDownsampling):
-    """Halve volumes by keeping slices, rows and columns at random in training, and by averages otherwise.
-
-    As `StochasticDownsampling2D`, with z as a third axis.
+    """Halve volumes as `StochasticDownsampling2D` halves images, with z as a third axis.
 
     Parameters
     ----------

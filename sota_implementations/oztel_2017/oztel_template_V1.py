@@ -123,12 +123,8 @@ from sota_implementations.oztel_2017.validation_report import report_validation
 from utils.data.checks import check_same_size, check_z_filter_size
 from utils.data.experiment_data import load_images
 from utils.pictures.charts import draw_checks
-from utils.post_processing.refinement import (
-    check_min_probability,
-    check_watershed,
-    spurious_filter,
-    watershed_refinement,
-)
+from utils.post_processing.edge_watershed import check_watershed, edge_watershed
+from utils.post_processing.within_slices import check_min_probability, spurious_filter
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.dry_run import dry_run
 from utils.runs.run import Run
@@ -227,7 +223,7 @@ if Z_FILTER_SIZE:
 
 # %% Evaluation: doubtful objects go, outlines move to edges, a median along z, as in the paper
 spurious = run.evaluate("full_image", test, spurious_filter(full, SPURIOUS_BELOW), post="spurious")
-refined = watershed_refinement(
+refined = edge_watershed(
     spurious,
     test.x,
     open_iterations=WATERSHED_OPEN,

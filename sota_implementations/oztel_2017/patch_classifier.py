@@ -1,4 +1,4 @@
-"""The patch classifiers of Oztel et al. (2017, BIBM): class of a 32x32 patch, or a coarse map of a whole image."""
+"""The patch classifiers of Oztel et al. (2017, BIBM): the class of a 32x32 patch, or a coarse map of a whole image."""
 
 import keras
 from keras import layers
@@ -10,9 +10,9 @@ from sota_implementations.builder_checks import check_dropout_and_filters
 def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=0.5, k_init="glorot_uniform"):
     """Build the network of Oztel et al. (2017): 143,462 parameters at the defaults.
 
-    Three poolings and a convolution that sees all that is left of a patch: 32x32 pixels become one. All layers are
-    convolutional, so that an image ``(y, x)`` becomes ``(y / 8 - 3, x / 8 - 3)``: the classes of the patches that
-    start at every eighth pixel (see `patches.dense_probability`). The image itself is batch-normalised first.
+    Three poolings, and a convolution that sees all that remains of a patch: 32x32 pixels become one. All layers are
+    convolutional, so an image ``(y, x)`` becomes ``(y / 8 - 3, x / 8 - 3)``: the classes of the patches that start at
+    every eighth pixel (see `patches.dense_probability`). The image itself is batch-normalised first.
 
     Deviation from the paper: fully convolutional instead of one window after the other. The published code kept the
     labels one-hot, and computed class weights that it did not use.
@@ -22,7 +22,7 @@ def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=
     num_classes : int
         1: sigmoid; more: softmax over the classes, background included.
     input_shape : tuple of int or None
-        ``(y, x, c)``; y and x may be None. Patches of 32x32, images with sides divisible by 8 and not smaller.
+        ``(y, x, c)``; y and x may be None. Patches of 32x32, or larger images with sides divisible by 8.
     dropout_rate : float
         Dropout behind the second pooling; 0 adds no layer.
     k_init : str
@@ -49,7 +49,7 @@ def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=
     options = {"kernel_initializer": k_init}
     inputs = keras.Input(input_shape, name="image")
     x = convolution(layers.BatchNormalization()(inputs), 32, size=5, **options)
-    # Maximum before ReLU is the same as behind it, on a quarter of the pixels.
+    # ReLU after the maximum gives the same as before it, on a quarter of the pixels.
     x = layers.Activation("relu")(layers.MaxPooling2D(3, 2, padding="same")(x))
     x = convolution(x, 32, size=5, activation="relu", **options)
     x = dropout(layers.AveragePooling2D(3, 2, padding="same")(x), dropout_rate)
@@ -62,10 +62,9 @@ def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=
 def create_oztel_model_V1(  # noqa: N802 - published name
     num_classes=2, input_shape=(None, None, 1), dropout_rates=(0.1, 0.2, 0.3), k_init="glorot_uniform"
 ):
-    """Build the published improvement on `create_oztel_model`: 68,722 parameters at the defaults.
+    """Build the published improvement on `create_oztel_model`, not from the paper: 68,722 parameters at the defaults.
 
-    Three blocks of two normalised 3x3 convolutions, each followed by a 2x2 pooling, in place of the 5x5 convolutions.
-    It is not from the paper.
+    Three blocks of two normalised 3x3 convolutions, each followed by a 2x2 pooling, replace the 5x5 convolutions.
 
     Parameters
     ----------
@@ -77,7 +76,7 @@ def create_oztel_model_V1(  # noqa: N802 - published name
     Returns
     -------
     keras.Model
-        Not compiled. Input ``(n, y, x, c)`` in 0 .. 1, output ``(n, y / 8 - 3, x / 8 - 3, num_classes)``, float32.
+        As `create_oztel_model`.
 
     Raises
     ------

@@ -8,14 +8,14 @@ from skimage.transform import resize
 
 from utils.images.orientations import count_orientations, orient, restore
 from utils.images.padding import pad
-from utils.post_processing.z_filter import foreground_of
+from utils.post_processing.slices import foreground_of
 from utils.prediction.protocols import predict_each
 
 PATCH, STRIDE = 32, 8
 
 
 def check_patch_shape(crop_shape):
-    """Check that patches have the size that the networks give one class.
+    """Check that patches have the size to which the networks give one class.
 
     Parameters
     ----------
@@ -26,10 +26,6 @@ def check_patch_shape(crop_shape):
     ------
     ValueError
         If it is not ``(32, 32, c)``.
-
-    Examples
-    --------
-    >>> check_patch_shape((32, 32, 1))
     """
     if len(crop_shape) != 3 or tuple(crop_shape[:2]) != (PATCH, PATCH):
         raise ValueError(
@@ -39,13 +35,13 @@ def check_patch_shape(crop_shape):
 
 
 class PatchBatches(keras.utils.PyDataset):
-    """Batches of patches with one label each, made of batches of patches with masks.
+    """Batches of patches with one label each, made from batches of patches with masks.
 
     The label is 1 where at least half of the patch is foreground, after augmentation.
 
     Parameters
     ----------
-    batches : ImageBatches
+    batches : PairBatches
         Patches and masks, from ``flow()``.
     """
 
@@ -73,29 +69,28 @@ class PatchBatches(keras.utils.PyDataset):
         self._batches.epoch = number
 
     def on_epoch_end(self):
-        """Go on to the next epoch."""
+        """Begin the next epoch."""
         self._batches.on_epoch_end()
 
 
 def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
-    """Keep the patches that are almost all foreground or almost all background.
+    """Keep the patches that are almost entirely foreground or background, in their order.
 
     Parameters
     ----------
     patches : ImageSet
-        Patches with masks; not 0 is foreground.
+        Patches with masks; everything but 0 is foreground.
     foreground_above, background_below : float
-        Patches with at least the one and with at most the other fraction of foreground are kept.
+        Patches with at least the first or at most the second fraction of foreground are kept.
 
     Returns
     -------
     ImageSet
-        In the order they came in.
 
     Raises
     ------
     ValueError
-        If the fractions are not on both sides of a half, or one of both kinds has no patch.
+        If the fractions are not on both sides of a half, or one of the classes has no patch.
 
     Examples
     --------
@@ -122,14 +117,14 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
 
 
 def repeat_foreground(patches, repeats=None):
-    """Repeat the patches of foreground, so that both classes count alike in training.
+    """Repeat the patches of foreground, so that both classes count equally in training.
 
     Parameters
     ----------
     patches : ImageSet
         From `keep_clear_patches`.
     repeats : int, optional
-        How often each is taken, 20 in the published code; without it as often as brings both classes closest together.
+        How often each is used, 20 in the published code; None balances both classes as well as possible.
 
     Returns
     -------
@@ -166,10 +161,10 @@ def repeat_foreground(patches, repeats=None):
 def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_range=None):
     """Predict whole images with a network that classifies patches.
 
-    Value k of the network's coarse map belongs to the patch that starts at pixel 8 k, in both axes, hence to its
-    middle, 8 k + 15.5. Images are mirrored outwards by 12 pixels (at the end by up to 7 more), which puts the middles
-    of the patches at 3.5, 11.5, ...: where the pixel centres of a map lie that is eight times as small. The map is
-    enlarged with splines of order 3.
+    Value k of the network's coarse map belongs to the patch that starts at pixel 8 k along each axis, and so to its
+    centre, 8 k + 15.5. Images are mirrored outwards by 12 pixels (at the end by up to 7 more), which puts the centres
+    of the patches at 3.5, 11.5, ...: the pixel centres of a map that is eight times as small. The map is enlarged with
+    splines of order 3.
 
     The published code stretched the map of the bare image to its size, which displaces and magnifies it by up to 12
     pixels, and wrote it into an array of the size of one data set.
@@ -223,7 +218,7 @@ def _foreground_fractions(masks):
 
 
 def _with_channels_of(model, image):
-    # A sequential model without a layer of input takes what comes first.
+    # A sequential model without an input layer takes the channels of the first image.
     channels = model.inputs[0].shape[-1] if hasattr(model, "inputs") else image.shape[-1]
     if image.shape[-1] != channels:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How a patch classifier does on the validation patches: a report per class, and the confusion matrix as a chart."""
+"""Scores of a patch classifier on the validation patches: a report per class, and the confusion matrix as a chart."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def report_validation(run, model, batches, class_names=CLASS_NAMES):
     Parameters
     ----------
     run : Run
-        Its folder is written to.
+        Its folder gets the files.
     model : keras.Model
         The classifier: ``(n, y, x, c)`` to ``(n, 1, 1, classes)``.
     batches : PatchBatches
@@ -28,7 +28,7 @@ def report_validation(run, model, batches, class_names=CLASS_NAMES):
     Returns
     -------
     list of dict
-        The rows of the report.
+        From `classification_report`.
     """
     matrix = np.zeros((len(class_names),) * 2, np.int64)
     for images, labels in (batches[index] for index in range(len(batches))):
@@ -59,7 +59,7 @@ def classification_report(matrix, class_names):
     Returns
     -------
     list of dict
-        A row a class: ``class``, ``precision``, ``recall``, ``f1``, ``patches`` (how many truly are of the class).
+        A row a class: ``class``, ``precision``, ``recall``, ``f1``, ``patches`` (true ones).
 
     Examples
     --------

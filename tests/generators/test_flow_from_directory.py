@@ -145,7 +145,7 @@ VOXELS = {"exact": TURNS, "slice by slice": PLANE, "in space": SPACE}
 @pytest.mark.parametrize("crop_shape", [(4, 20, 20), (12, 20, 20), (4, 60, 60)], ids=["crops", "flat", "small"])
 @pytest.mark.parametrize("options", VOXELS.values(), ids=VOXELS)
 def test_a_folder_of_slices_is_a_volume(slices, options, crop_shape):
-    flow = FLOW | {"crop_shape": crop_shape, "samples_per_volume": 4}
+    flow = FLOW | {"crop_shape": crop_shape, "samples_per_array": 4}
     assert_as_from_memory(VoxelDataGenerator(**options), slices, volumes=True, flow=flow)
 
 
@@ -153,7 +153,7 @@ def test_a_folder_of_slices_is_a_volume(slices, options, crop_shape):
 @pytest.mark.parametrize("name", ONE_FILE)
 def test_a_volume_of_one_file_gives_the_batches_of_memory(tmp_path, name, options):
     write_pair(tmp_path, name, *grey_and_mask())
-    flow = FLOW | {"crop_shape": (4, 20, 20), "samples_per_volume": 3}
+    flow = FLOW | {"crop_shape": (4, 20, 20), "samples_per_array": 3}
     assert_as_from_memory(VoxelDataGenerator(**options), tmp_path, volumes=True, flow=flow)
 
 
@@ -233,7 +233,7 @@ def test_training_sees_the_same_images_with_any_number_of_workers(slices):
         model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 3, padding="same")])
         model.compile(optimizer="sgd", loss="mse")
         batches = ImageDataGenerator(**PLANE).flow_from_directory(
-            slices, workers=workers, crop_shape=(20, 20), samples_per_image=3
+            slices, workers=workers, crop_shape=(20, 20), samples_per_array=3
         )
         losses.append(model.fit(batches, epochs=2, shuffle=False, verbose=0).history["loss"])
     assert losses[0] == losses[1]

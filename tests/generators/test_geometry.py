@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from generators.geometry import FILL_MODES, Resampling, is_exact, rotation, scale, shear, shift, warp
+from generators.geometry import FILL_MODES, Resampling, is_exact, rotation, scale, shear, shift
 
 SCIPY_MODES = {"reflect": "reflect", "nearest": "nearest", "constant": "grid-constant", "wrap": "grid-wrap"}
 MATRICES = {
@@ -20,6 +20,10 @@ MATRICES = {
 }
 TURNS = [np.diag([x, y, 1.0]) for x, y in itertools.product((1, -1), repeat=2)]
 TURNS += [np.array([[0, x, 0], [y, 0, 0], [0, 0, 1.0]]) for x, y in itertools.product((1, -1), repeat=2)]
+
+
+def warp(image, matrix, corner, shape, **options):
+    return Resampling(matrix, corner, shape).apply(image, **options)
 
 
 def smooth(shape=(40, 52), channels=1):

@@ -452,7 +452,7 @@ def test_pairs_that_do_not_fit_are_refused(x, y, flow, options, message):
 def test_the_probability_map_decides_how_many_crops_are_centred_about_foreground(probability_map, low, high):
     mask = np.zeros((60, 70, 1), np.uint8)
     mask[30:34, 40:44] = 1
-    flow = {"crop_shape": (9, 9), "samples_per_image": 100, "batch_size": 50, "probability_map": probability_map}
+    flow = {"crop_shape": (9, 9), "samples_per_array": 100, "batch_size": 50, "probability_map": probability_map}
     batches = ImageDataGenerator().flow([mask, mask], [mask, mask], **flow)
     assert len(batches) == 4
     centres = sum(int((batches[index][1][:, 4, 4] > 0).sum()) for index in range(len(batches)))
@@ -463,8 +463,8 @@ def test_a_probability_map_that_can_do_nothing_is_refused():
     mask = np.zeros((16, 16, 1), np.uint8)
     with pytest.raises(ValueError, match="every image is as large as a crop"):
         ImageDataGenerator().flow([mask], [mask], crop_shape=(16, 16), probability_map=(0.9, 0.1))
-    with pytest.raises(ValueError, match="samples_per_image is 0; it must be at least 1"):
-        ImageDataGenerator().flow([mask], [mask], samples_per_image=0)
+    with pytest.raises(ValueError, match="samples_per_array is 0; it must be at least 1"):
+        ImageDataGenerator().flow([mask], [mask], samples_per_array=0)
 
 
 # --- z-scores

@@ -20,11 +20,10 @@ def test_other_samples_have_other_numbers():
     assert len(found) == 100
 
 
-def test_given_generators_are_used():
-    given = np.random.default_rng(5)
-    streams = Streams(np.random.default_rng(0), intensity=given)
-    assert streams["intensity"] is given
-    assert streams["later_intensity"] is not given
+def test_numbers_of_the_generator_are_left_alone():
+    rng, other = np.random.default_rng(0), np.random.default_rng(0)
+    Streams(rng)["intensity"].random()
+    assert rng.random() == other.random()
 
 
 @pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.3, 35, 85), (1.0, 200, 200)])
@@ -36,5 +35,5 @@ def test_a_transform_happens_with_its_probability_if_it_is_on(probability, low, 
     assert not any(stream.if_happens("cutmix_size", {"cutmix_size": None}, probabilities) for stream in streams)
 
 
-def test_all_parts_but_the_groups_are_options():
-    assert set(PARTS) - {"intensity", "later_intensity"} <= set(SWITCHES)
+def test_all_parts_but_the_group_are_options():
+    assert set(PARTS) - {"intensity"} <= set(SWITCHES)

@@ -325,7 +325,7 @@ def places(shape=(10, 12, 14)):
 @pytest.mark.parametrize("crop_shape", [(4, 6, 5), (4, 6, 5, 1)])
 def test_random_subvolumes_are_true_windows_of_larger_volumes(crop_shape):
     volume = places()
-    batches = VoxelDataGenerator().flow([volume] * 2, [volume] * 2, crop_shape=crop_shape, samples_per_volume=100)
+    batches = VoxelDataGenerator().flow([volume] * 2, [volume] * 2, crop_shape=crop_shape, samples_per_array=100)
     corners = set()
     for index in range(len(batches)):
         x, y = batches[index]
@@ -347,7 +347,7 @@ def test_what_surrounds_a_subvolume_is_used_before_the_fill_mode(isotropic):
     mask[10, 10, 10] = 1  # the subvolume is centred about it
     options = {"rotation_range": 45, "zoom_range": (1.0, 1.5), "depth_shift_range": 0.2, "elastic_alpha": (0.5, 1)}
     generator = VoxelDataGenerator(**options, fill_mode="constant", cval=0, isotropic=isotropic)
-    batches = generator.flow([volume], [mask], crop_shape=(6, 6, 6), samples_per_volume=20, probability_map=(1, 0))
+    batches = generator.flow([volume], [mask], crop_shape=(6, 6, 6), samples_per_array=20, probability_map=(1, 0))
     for index in range(20):
         np.testing.assert_allclose(batches[index][0], 100 / 255, rtol=1e-5)
 
@@ -364,7 +364,7 @@ def test_volumes_of_different_sizes_are_padded_where_needed():
 def test_the_probability_map_decides_how_many_subvolumes_are_centred_about_foreground(probability_map, low, high):
     mask = np.zeros((16, 16, 16, 1), np.uint8)
     mask[5:7, 8:11, 6:9] = 1
-    flow = {"crop_shape": (5, 5, 5), "samples_per_volume": 200, "batch_size": 200, "probability_map": probability_map}
+    flow = {"crop_shape": (5, 5, 5), "samples_per_array": 200, "batch_size": 200, "probability_map": probability_map}
     _, y = VoxelDataGenerator().flow([mask], [mask], **flow)[0]
     assert low <= int(y[:, 2, 2, 2, 0].sum()) <= high
 
@@ -372,7 +372,7 @@ def test_the_probability_map_decides_how_many_subvolumes_are_centred_about_foreg
 def test_the_probability_map_acts_inside_each_volume():
     masks = [np.zeros((8, 8, 8, 1), np.uint8) for _ in range(3)]
     masks[1][2, 2, 2] = 1
-    flow = {"crop_shape": (3, 3, 3), "samples_per_volume": 20, "batch_size": 60, "shuffle": False}
+    flow = {"crop_shape": (3, 3, 3), "samples_per_array": 20, "batch_size": 60, "shuffle": False}
     volumes = [mask + np.uint8(number) for number, mask in enumerate([0 * mask for mask in masks])]
     x, y = VoxelDataGenerator().flow(volumes, masks, probability_map=(1, 0), **flow)[0]
     numbers = np.rint(x[:, 0, 0, 0, 0] * 255).astype(int)
@@ -393,7 +393,7 @@ def test_views_of_a_large_volume_are_used_and_not_copied():
 
 def test_every_volume_comes_as_often_as_stated_in_a_new_order_each_epoch():
     volumes = [np.full((2, 4, 4, 1), number, np.uint8) for number in range(5)]
-    batches = VoxelDataGenerator().flow(volumes, volumes, batch_size=4, samples_per_volume=3)
+    batches = VoxelDataGenerator().flow(volumes, volumes, batch_size=4, samples_per_array=3)
     orders = []
     for _ in range(2):
         assert [len(batches[index][0]) for index in range(len(batches))] == [4, 4, 4, 3]
@@ -412,7 +412,7 @@ def test_arrays_are_accepted_as_well_as_lists():
 @pytest.mark.parametrize("isotropic", [False, True], ids=["anisotropic", "isotropic"])
 def test_same_seed_gives_the_same_batches_in_any_order_of_asking(isotropic):
     images, masks = noise(5)
-    flow = {"batch_size": 2, "seed": 5, "crop_shape": (6, 8, 8), "samples_per_volume": 2, "probability_map": (2, 1)}
+    flow = {"batch_size": 2, "seed": 5, "crop_shape": (6, 8, 8), "samples_per_array": 2, "probability_map": (2, 1)}
     generators = [VoxelDataGenerator(**EVERYTHING, isotropic=isotropic) for _ in range(2)]
     first, second = (generator.flow(images, masks, **flow) for generator in generators)
     backwards = [second[index] for index in reversed(range(5))][::-1]
@@ -526,7 +526,7 @@ ONE, TWO = zeros((4, 8, 8)), zeros((4, 8, 8), (4, 8, 8))
         (ONE, ONE, {"sample_weight": []}, {}, r"do not agree: .*'mask': 1, 'weight map': 0"),
         ([], [], {}, {}, "got 0 volumes"),
         (ONE, ONE, {"batch_size": 0}, {}, "batch size 0"),
-        (ONE, ONE, {"samples_per_volume": 0}, {}, "samples_per_volume is 0; it must be at least 1"),
+        (ONE, ONE, {"samples_per_array": 0}, {}, "samples_per_array is 0; it must be at least 1"),
         (zeros((4, 8, 9)), ONE, {}, {}, r"sizes \(z, y, x\) of number 0 do not agree: \{'volume': \(4, 8, 9\), 'mask'"),
         (ONE, ONE, {"sample_weight": zeros((4, 8, 9))}, {}, "do not agree.*'weight map'"),
         (zeros((8, 8)), zeros((8, 8)), {}, {}, r"volume 0 has the shape \(8, 8, 1\); wanted \(z, y, x, channels\)"),

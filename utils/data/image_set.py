@@ -267,7 +267,7 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
 def replicate(images, factor, *, seed):
     """Take training images or crops several times, or a part of them; no memory is used, arrays are shared.
 
-    Each repetition is augmented in its own way. For a whole number, ``samples_per_image`` of the generators does the
+    Each repetition is augmented in its own way. For a whole number, ``samples_per_array`` of the generators does the
     same and draws new random crops each time.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Objects in masks and instance labels: components, boxes around them, distances to what is outside."""
+"""Objects in masks and instance labels: components, their boxes, distances to the background."""
 
 import math
 
@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from utils.images.padding import per_axis
 
-# Labels above this and above the number of voxels are ids of some database, for which tables by label are too large.
+# Labels above this and above the number of voxels are database ids, too large for tables by label.
 LARGEST_LABEL = 1_000_000
 
 
@@ -19,7 +19,7 @@ def without_channel(array, name="mask"):
     array : numpy.ndarray
         ``(y, x, 1)`` or ``(z, y, x, 1)``, any dtype.
     name : str
-        What it is called in the error.
+        Name for the error.
 
     Returns
     -------
@@ -29,12 +29,7 @@ def without_channel(array, name="mask"):
     Raises
     ------
     ValueError
-        If the shape is another.
-
-    Examples
-    --------
-    >>> without_channel(np.zeros((4, 5, 1))).shape
-    (4, 5)
+        If it has another shape.
     """
     if array.ndim not in (3, 4) or array.shape[-1] != 1:
         raise ValueError(
@@ -52,7 +47,7 @@ def check_labels(labels, name="labels"):
     labels : numpy.ndarray
         ``(y, x, 1)`` or ``(z, y, x, 1)``, integers or bool, 0 for background.
     name : str
-        What it is called in errors.
+        Name for errors.
 
     Returns
     -------
@@ -62,12 +57,7 @@ def check_labels(labels, name="labels"):
     Raises
     ------
     ValueError
-        If the shape or dtype is another, or a label is negative or too large for tables by label.
-
-    Examples
-    --------
-    >>> check_labels(np.array([[[0], [2]]], np.uint16)).tolist()
-    [[0, 2]]
+        If shape or dtype are wrong, or a label is negative or too large for tables by label.
     """
     labels = without_channel(labels, name)
     if labels.dtype.kind not in "iub":
@@ -102,11 +92,6 @@ def check_voxel_size(voxel_size_nm, n_axes):
     ------
     ValueError
         If a size is not positive, or there is not one for each axis.
-
-    Examples
-    --------
-    >>> check_voxel_size(5, 3), check_voxel_size((40, 5, 5), 3)
-    ((5.0, 5.0, 5.0), (40.0, 5.0, 5.0))
     """
     sizes = tuple(float(size) for size in per_axis(voxel_size_nm, n_axes))
     if not all(0 < size < math.inf for size in sizes):
@@ -122,7 +107,7 @@ def connected_components(mask):
     Parameters
     ----------
     mask : numpy.ndarray
-        ``(y, x)`` or ``(z, y, x)``; what is not 0 is foreground.
+        ``(y, x)`` or ``(z, y, x)``; everything but 0 is foreground.
 
     Returns
     -------
@@ -145,12 +130,12 @@ def boxes_of(labels, margin=0):
     labels : numpy.ndarray
         ``(y, x)`` or ``(z, y, x)``, integers.
     margin : int
-        Voxels added at each side, as far as the array reaches.
+        Voxels added on each side, as far as the array reaches.
 
     Returns
     -------
     list of (int, tuple of slice)
-        Each label that occurs, in increasing order, with what to index the array with.
+        Each label that occurs, in increasing order, with its box.
 
     Examples
     --------
@@ -176,29 +161,30 @@ def sizes_of(labels):
     Returns
     -------
     numpy.ndarray
-        int64; place k holds the voxels of label k, place 0 is 0 whatever the background.
+        int64; element k is the size of label k, element 0 is 0.
 
     Examples
     --------
     >>> sizes_of(np.array([[0, 2, 2], [1, 0, 2]])).tolist()
     [0, 1, 3]
     """
-    # Only the foreground is counted: bincount makes an int64 copy of what it is given.
+    # Only the foreground is counted: bincount makes an int64 copy of its input.
     return np.bincount(labels[labels > 0], minlength=int(labels.max(initial=0)) + 1)
 
 
 def distance_to_background(mask, *, voxel_size_nm=1.0):
     """Compute the distance of each foreground voxel to the nearest background voxel, centre to centre.
 
-    What lies beyond the array is unknown and is no background, unless all of the mask is foreground. It is computed in
-    the box of each component, which is exact, since the nearest background voxel touches the component.
+    Voxels beyond the array are unknown and do not count as background, unless the whole mask is foreground. The
+    distance is computed in the box of each component, which is exact, since the nearest background voxel touches the
+    component.
 
     Parameters
     ----------
     mask : numpy.ndarray
-        ``(y, x)`` or ``(z, y, x)``; what is not 0 is foreground.
+        ``(y, x)`` or ``(z, y, x)``; everything but 0 is foreground.
     voxel_size_nm : float or sequence of float
-        One for all axes, or one each; nanometres. The default gives the distance in voxels.
+        As `check_voxel_size`; the default gives the distance in voxels.
 
     Returns
     -------
@@ -222,7 +208,7 @@ def distance_to_background(mask, *, voxel_size_nm=1.0):
         return ndimage.distance_transform_edt(np.pad(mask, 1), sampling)[inside].astype(np.float32)
     objects = connected_components(mask)
     boxes = boxes_of(objects, margin=1)
-    if sum(objects[box].size for _, box in boxes) > mask.size:  # sprawling objects: all at once costs less
+    if sum(objects[box].size for _, box in boxes) > mask.size:  # widely spread objects: all at once costs less
         return ndimage.distance_transform_edt(mask, sampling).astype(np.float32)
     distance = np.zeros(mask.shape, np.float32)
     for number, box in boxes:

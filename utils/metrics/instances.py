@@ -1,6 +1,6 @@
-"""Scores of instances: matched objects (average precision, panoptic quality), adapted Rand, variation of information.
+"""Scores of instances: matched objects (average precision, panoptic quality), Rand error, information, DET.
 
-All are derived from one sparse table of how many voxels each true and each predicted instance have in common.
+All are computed from one sparse table of how many voxels each true and each predicted instance have in common.
 """
 
 import itertools
@@ -11,6 +11,11 @@ from scipy.sparse import csr_array
 from skimage.metrics import adapted_rand_error
 
 from utils.metrics.components import check_labels
+
+# IoUs of the average precision.
+AVERAGE_PRECISION_IOUS = (0.5, 0.75)
+# Costs of DET: split a predicted object, add a missed one, delete a false one.
+SPLIT, ADD, DELETE = 5, 10, 1
 
 
 def contingency_table(truths, predictions):
@@ -74,14 +79,14 @@ def _common_voxels(truth, prediction):
 
 
 def matching(table, *, threshold=0.5):
-    """Match true and predicted instances one to one, and score how many have found a partner.
+    """Match true and predicted instances one to one, and score how many have a partner.
 
-    Partners have an IoU of at least ``threshold``; among all ways to match, one with the most partners, and then the
-    highest IoUs, is taken. With tp pairs, fp predicted and fn true instances alone: precision = tp / (tp + fp);
-    recall = tp / (tp + fn); accuracy = tp / (tp + fp + fn), which is the average precision of the Data Science Bowl
-    2018; f1 = 2 tp / (2 tp + fp + fn); mean_matched_score = mean IoU of the pairs; mean_true_score = sum of their IoUs
-    / true instances; panoptic_quality = sum of their IoUs / (tp + fp / 2 + fn / 2), after Kirillov et al. (2019),
-    Panoptic segmentation, equation 1. Nothing to score (0 / 0) is NaN.
+    Partners have an IoU of at least ``threshold``. The matching has the most partners possible and, among those, the
+    highest IoUs. With tp pairs, fp predicted and fn true instances without a partner: precision = tp / (tp + fp);
+    recall = tp / (tp + fn); accuracy = tp / (tp + fp + fn), the average precision of the Data Science Bowl 2018; f1 = 2
+    tp / (2 tp + fp + fn); mean_matched_score = mean IoU of the pairs; mean_true_score = sum of their IoUs / true
+    instances; panoptic_quality = sum of their IoUs / (tp + fp / 2 + fn / 2), after Kirillov et al. (2019), Panoptic
+    segmentation, equation 1. Nothing to score (0 / 0) is NaN.
 
     Parameters
     ----------
@@ -135,7 +140,7 @@ def _ratio(part, whole):
 
 
 def _matched_ious(table, threshold):
-    """Return the IoU of each matched pair; only instances that have a possible partner come into the dense matrix."""
+    """Return the IoU of each matched pair; only instances with a possible partner enter the dense matrix."""
     common = table[1:, 1:].tocoo()
     true_sizes, predicted_sizes = table.sum(axis=1)[1:], table.sum(axis=0)[1:]
     iou = common.data / (true_sizes[common.row] + predicted_sizes[common.col] - common.data)
@@ -144,34 +149,26 @@ def _matched_ious(table, threshold):
         np.unique(places[possible], return_inverse=True) for places in (common.row, common.col)
     )
     score = np.zeros((len(true), len(predicted)))
-    # One partner more outweighs all IoUs together, each of which is at most 1.
+    # One more partner outweighs all IoUs together, each of which is at most 1.
     score[rows, columns] = 1 + iou[possible] / (2 * max(1, min(score.shape)))
     place = linear_sum_assignment(score, maximize=True)
     own = csr_array((iou[possible], (rows, columns)), shape=score.shape).toarray()[place]
     return own[own > 0]
 
 
-def instance_scores(truths, predictions, *, thresholds=(0.5, 0.75)):
-    """Score predicted instances in all ways, pooled over all images.
+def instance_scores(truths, predictions):
+    """Score predicted instances in all ways except `det_measure`, pooled over all images.
 
     Parameters
     ----------
     truths, predictions : iterable of numpy.ndarray
         As `contingency_table`.
-    thresholds : sequence of float
-        IoUs of the average precision, each above 0, up to 1.
 
     Returns
     -------
     dict of str to float
-        ``average_precision_50``, ``average_precision_75`` ... (``accuracy`` of `matching`); ``mean_matched_score`` and
-        ``panoptic_quality`` at an IoU of 0.5; ``adapted_rand_error``; ``variation_of_information_split`` and
-        ``..._merge``, as `rand_and_information`.
-
-    Raises
-    ------
-    ValueError
-        As `contingency_table` and `matching`.
+        ``average_precision_50`` and ``average_precision_75`` (``accuracy`` of `matching`); ``mean_matched_score`` and
+        ``panoptic_quality`` at an IoU of 0.5; the scores of `rand_and_information`.
 
     Examples
     --------
@@ -183,7 +180,7 @@ def instance_scores(truths, predictions, *, thresholds=(0.5, 0.75)):
     table = contingency_table(truths, predictions)
     scores = {
         f"average_precision_{round(100 * threshold)}": matching(table, threshold=threshold)["accuracy"]
-        for threshold in thresholds
+        for threshold in AVERAGE_PRECISION_IOUS
     }
     at_half = matching(table, threshold=0.5)
     scores |= {name: at_half[name] for name in ("mean_matched_score", "panoptic_quality")}
@@ -195,8 +192,8 @@ def rand_and_information(table):
 
     As in the SNEMI3D challenge, voxels that are background in truth do not count; predicted background inside is one
     more segment. Adapted Rand error = 1 - the harmonic mean of precision and recall of pairs of voxels in one segment
-    (Arganda-Carreras et al. 2015). Variation of information (Meila 2007) in bits: H(prediction | truth) is what has
-    been split, H(truth | prediction) what has been merged.
+    (Arganda-Carreras et al. 2015). Variation of information (Meila 2007) in bits: H(prediction | truth) measures
+    splits, H(truth | prediction) mergers.
 
     Parameters
     ----------
@@ -220,7 +217,7 @@ def rand_and_information(table):
     total = counts.sum()
     if total == 0:
         return dict.fromkeys(names, float("nan"))
-    # Every segment is a single voxel where these sums are 0, which are then split and merged nowhere.
+    # If there are no pairs, every segment is a single voxel: nothing is split or merged.
     pairs_exist = max(counts.sum(axis=0).max(), counts.sum(axis=1).max()) > 1
     rand = adapted_rand_error(table=counts)[0] if pairs_exist else 0.0
     cells = counts.tocoo()
@@ -229,3 +226,40 @@ def rand_and_information(table):
         for sizes in (counts.sum(axis=1)[cells.row], counts.sum(axis=0)[cells.col])
     ]
     return dict(zip(names, (float(rand), *information), strict=True))
+
+
+def det_measure(truths, predictions):
+    """Compute the detection accuracy (DET): how little it costs to turn the predicted objects into the true ones.
+
+    A true object is detected by the predicted one that covers more than half of it. A predicted object that detects k
+    objects must be split k - 1 times; one that detects none is false. AOGM-D = 5 splits + 10 missed + 1 false; AOGM-D0
+    = 10 x true objects, the cost from nothing; DET = 1 - min(AOGM-D, AOGM-D0) / AOGM-D0. Source: P. Matula et al., PLoS
+    ONE 10(12):e0144959, 2015; V. Ulman et al., Nature Methods 14, 2017 (the Cell Tracking Challenge; its binary is not
+    needed).
+
+    Parameters
+    ----------
+    truths, predictions : iterable of numpy.ndarray
+        As `contingency_table`; each array is a frame, and their costs add up. The published code took slices of a
+        volume as frames.
+
+    Returns
+    -------
+    dict of str to float or int
+        ``det``, 0 .. 1, NaN without true objects; ``splits``, ``missed``, ``false`` and ``n_true``.
+
+    Examples
+    --------
+    >>> truth, prediction = (np.array([row])[..., np.newaxis] for row in ([1, 1, 2, 2, 0, 3], [1, 1, 1, 1, 2, 0]))
+    >>> det_measure([truth], [prediction])  # 5 for a split, 10 for the missed, 1 for the false one, of 30
+    {'det': 0.4666666666666667, 'splits': 1, 'missed': 1, 'false': 1, 'n_true': 3}
+    """
+    table = contingency_table(truths, predictions)
+    n_true, n_predicted = (size - 1 for size in table.shape)
+    pairs = table.tocoo()
+    detects = (2 * pairs.data > table.sum(axis=1)[pairs.row]) & (pairs.row > 0) & (pairs.col > 0)
+    detected, detecting = int(detects.sum()), len(set(pairs.col[detects].tolist()))
+    splits, missed, false = detected - detecting, n_true - detected, n_predicted - detecting
+    cost, cost_from_nothing = SPLIT * splits + ADD * missed + DELETE * false, ADD * n_true
+    det = 1 - min(cost, cost_from_nothing) / cost_from_nothing if n_true else float("nan")
+    return {"det": det, "splits": splits, "missed": missed, "false": false, "n_true": n_true}

@@ -1,16 +1,46 @@
-"""Scores of masks, all derived from one confusion matrix, and the metric shown while training.
+"""Scores of masks, all computed from one confusion matrix, and the metric shown while training.
 
 Definitions, with TP, FP, FN of a class: IoU (Jaccard) = TP / (TP + FP + FN); Dice = 2 TP / (2 TP + FP + FN);
-precision = TP / (TP + FP); recall = TP / (TP + FN). A score with nothing to score (0 / 0) is NaN, and means skip NaN.
+precision = TP / (TP + FP); recall = TP / (TP + FN).
+
+Empty masks: a score with nothing to score (0 / 0) is NaN, and means skip NaN. So the foreground IoU is NaN where
+neither truth nor prediction has foreground, and 0 where only one of them has.
 """
 
 import keras
 import numpy as np
 from keras import ops
 
+# Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and files need a
+# third of the disk space.
+PROBABILITY_STEPS = 4096
 # Pixels counted together, so that a large image needs no more memory than a small one.
 SLAB = 1_000_000
 METRICS = ("foreground_iou", "overall_iou", "dice", "precision", "recall")
+
+
+def round_probability(probability):
+    """Round probabilities to the steps in which they are scored and saved.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        Float of any shape, 0 .. 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Multiples of 1 / ``PROBABILITY_STEPS``, at least float32.
+
+    Examples
+    --------
+    >>> round_probability(np.array([0.5001, 1.0])).tolist()
+    [0.5, 1.0]
+    """
+    rounded = np.multiply(probability, np.float32(PROBABILITY_STEPS))
+    np.rint(rounded, out=rounded)
+    rounded /= np.float32(PROBABILITY_STEPS)
+    return rounded
 
 
 def probability_to_mask(probability, threshold=0.5):
@@ -19,14 +49,14 @@ def probability_to_mask(probability, threshold=0.5):
     Parameters
     ----------
     probability : numpy.ndarray
-        ``(y, x, 1)``: foreground where above the threshold; ``(y, x, classes)``: the most probable class.
+        ``(..., 1)``: foreground where above the threshold; ``(..., classes)``: the most probable class.
     threshold : float
         Used with one channel.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, 1)``, uint8.
+        ``(..., 1)``, uint8.
     """
     if probability.shape[-1] == 1:
         return (probability > threshold).astype(np.uint8)
@@ -75,7 +105,7 @@ def confusion_matrix(truth, prediction, n_classes=2):
 
 
 def scores_from_confusion(matrix):
-    """Compute all scores from a confusion matrix.
+    """Compute all scores from a confusion matrix; NaN where there is nothing to score.
 
     Parameters
     ----------
@@ -87,7 +117,7 @@ def scores_from_confusion(matrix):
     dict of str to float
         ``foreground_iou``, ``overall_iou`` (mean over all classes, background included), ``dice``, ``precision``,
         ``recall``; with more than two classes these are means over the classes except background, and ``iou_class_0``
-        ... follow. NaN where there is nothing to score.
+        ... follow.
     """
     matrix = np.asarray(matrix, np.float64)
     hit = np.diag(matrix)
@@ -130,7 +160,7 @@ class ForegroundIoU(keras.metrics.Metric):
 
     The foreground is every class but 0. Truth ``(n, y, x, 1)`` with classes; prediction ``(n, y, x, 1)`` probability or
     ``(n, y, x, classes)``. Of independent channels, in truth and prediction, the first is the foreground. An epoch
-    without any foreground, true or predicted, gives NaN.
+    without true or predicted foreground gives NaN.
 
     Parameters
     ----------
@@ -147,7 +177,7 @@ class ForegroundIoU(keras.metrics.Metric):
         self.union = self.add_variable((), initializer="zeros", name="union", dtype="float32")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Add a batch. Pixels of weight 0 are left out; all others count alike, whatever their weight."""
+        """Add a batch. Pixels of weight 0 are left out; all others count equally, whatever their weight."""
         if y_true.shape[-1] > 1:
             y_true, y_pred = y_true[..., :1], y_pred[..., :1]
         if y_pred.shape[-1] == 1:
@@ -168,5 +198,5 @@ class ForegroundIoU(keras.metrics.Metric):
         return self.intersection / self.union
 
     def get_config(self):
-        """Return what the constructor needs."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "threshold": self.threshold}

@@ -10,11 +10,12 @@ from utils.pictures.figures import new_figure, save_figure
 
 # Pixels along the longer side of an image in a picture; of larger images every second, third ... pixel is drawn.
 LONGEST_SIDE = 2048
+MOST_PAIRS = 12
 TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (0.1, 0.8, 0.2), (0.9, 0.1, 0.1), (0.2, 0.4, 1.0)
 
 
 def middle_slice(image):
-    """Return the slice in the middle of a volume; an image is returned as it is.
+    """Return the middle slice ``(y, x, c)`` of a volume, a view, or an image as it is.
 
     Parameters
     ----------
@@ -24,7 +25,6 @@ def middle_slice(image):
     Returns
     -------
     numpy.ndarray
-        ``(y, x, c)``, a view.
     """
     return image[len(image) // 2] if image.ndim == 4 else image
 
@@ -61,25 +61,23 @@ def draw_history(path, history, *, best_epoch=None):
     save_figure(figure, path)
 
 
-def draw_pairs(path, images, masks, *, titles=None, intensity_range=None, max_pairs=12):
-    """Draw images, each beside itself with the outline of its mask.
+def draw_pairs(path, images, masks, *, titles=None, intensity_range=None):
+    """Draw images, and below each the same image with the outline of its mask.
 
     Parameters
     ----------
     path : str or Path
         The png file.
     images : sequence of numpy.ndarray
-        ``(y, x, c)``, or volumes ``(z, y, x, c)``, of which the middle slice is drawn.
+        ``(y, x, c)``, or volumes ``(z, y, x, c)``, whose middle slice is drawn; at most the first 12.
     masks : sequence of numpy.ndarray or None
         ``(y, x, 1)`` or ``(z, y, x, 1)``, classes.
     titles : sequence of str, optional
         One per pair.
     intensity_range : tuple of float, optional
         As ``to_unit_range``.
-    max_pairs : int
-        How many at most.
     """
-    count = min(len(images), max_pairs)
+    count = min(len(images), MOST_PAIRS)
     columns = min(count, 4)
     figure, axes = new_figure(2 * -(-count // columns), columns, width=3, height=3.1)
     for panel in axes.flat:
@@ -110,7 +108,7 @@ def _outline(panel, mask):
 
 
 def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None):
-    """Draw where the crops of an image lie; tint and colour bar show how many crops cover a pixel.
+    """Draw the crops of an image; tint and colour bar show how many of them cover a pixel.
 
     Parameters
     ----------
@@ -152,7 +150,7 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
 
 
 def draw_checks(folder, data, batches, *, overlap=0.0):
-    """Draw what is trained on: the grid of crops, training crops and augmented samples with their masks.
+    """Draw the training data: the grid of crops, training crops and augmented samples with their masks.
 
     Writes ``crops.png``, ``training_crops.png`` and ``augmented_pairs.png``, and augmented volumes as tifs into
     ``augmented_pairs/{x,y}``.
@@ -163,7 +161,7 @@ def draw_checks(folder, data, batches, *, overlap=0.0):
         Where they go.
     data : ExperimentData
         Images and crops.
-    batches : ImageBatches or VolumeBatches
+    batches : PairBatches
         Augmented training data.
     overlap : float or tuple of float
         Minimum overlap of the crops, per axis.
@@ -218,7 +216,7 @@ def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=N
 
 
 def draw_confusion_matrix(path, matrix, class_names):
-    """Draw a confusion matrix; the tint is the share of the true class.
+    """Draw a confusion matrix, tinted by the share of the true class.
 
     Parameters
     ----------

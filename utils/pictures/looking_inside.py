@@ -1,6 +1,6 @@
 """Looking into a network: where a class comes from (Grad-CAM), kernels and feature maps of a layer, and their pictures.
 
-Layers are named as in the summary of the network; those of a network within the network cannot be looked at.
+Layers have the names of the network's summary; those of a network inside the network cannot be shown.
 """
 
 from pathlib import Path
@@ -18,30 +18,26 @@ from utils.pictures.figures import new_figure, save_figure
 
 # Probabilities closer to 0 or 1 have log odds that float32 does not resolve.
 CLIP = 1e-6
+# Feature maps or kernels in a picture.
+MOST_PICTURES = 64
 
 
-def grad_cam(model, image, *, layer, class_index=1, region=None, intensity_range=None):
+def grad_cam(model, image, *, layer, class_index=1, intensity_range=None):
     """Show which places of a layer speak for a class (Grad-CAM, Selvaraju et al. 2017, arXiv 1610.02391, eq. 1 and 2).
 
     With the feature maps A_k of the layer and the score s of the class: map = ReLU(sum_k mean(ds / dA_k) A_k), enlarged
     linearly to the image and divided by its maximum. For a segmentation the score is the sum over pixels (Vinogradova
-    et al. 2020, arXiv 2002.11434, eq. 1) of the class's log odds, log p - log(1 - p), which for a sigmoid is what went
-    into it.
+    et al. 2020, arXiv 2002.11434, eq. 1) of the log odds of the class, log p - log(1 - p), which for a sigmoid is its
+    input.
 
     Parameters
     ----------
-    model : keras.Model
-        Functional; ``(n, ..., classes)``, the first of several outputs.
-    image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``, sizes that the network's poolings divide.
+    model, image, intensity_range
+        As `feature_maps`.
     layer : str
         Name of the layer, e.g. the last convolution of the bottleneck.
     class_index : int
-        The class; of a network with one channel 0 is background and 1 foreground.
-    region : numpy.ndarray, optional
-        ``(y, x)`` or ``(z, y, x)``, bool: pixels whose score counts, e.g. one object. None: all.
-    intensity_range : tuple of float, optional
-        As ``to_network_input``.
+        The class; in a network with one channel 0 is background and 1 foreground.
 
     Returns
     -------
@@ -51,8 +47,7 @@ def grad_cam(model, image, *, layer, class_index=1, region=None, intensity_range
     Raises
     ------
     ValueError
-        If there is no such layer or class, the layer has no feature maps or is the first or the last, or the region has
-        another shape.
+        If the layer or class does not exist, or the layer has no feature maps or is the first or the last.
 
     Examples
     --------
@@ -63,20 +58,16 @@ def grad_cam(model, image, *, layer, class_index=1, region=None, intensity_range
     (16, 24)
     """
     shape, features = image.shape[:-1], _maps_before_the_end(model, layer, class_index)
-    region = np.ones(shape, bool) if region is None else np.asarray(region)
-    if region.shape != shape:
-        raise ValueError(f"the region has the shape {region.shape}, the image {shape}; they must agree.")
     maps = feature_maps(model, image, layer=layer, intensity_range=intensity_range)
-    # The second part of the network: from the layer, and from the image for skips that pass it by.
+    # The second part of the network: from the layer, and from the image for skips that bypass it.
     behind = keras.Model([model.inputs[0], features], model.outputs[0])
     batch = ops.convert_to_tensor(to_network_input(image, intensity_range)[np.newaxis])
-    counted = ops.convert_to_tensor(region[np.newaxis], "float32")
 
     def score(maps):
         probability = ops.clip(ops.cast(behind([batch, maps], training=False), "float32"), CLIP, 1 - CLIP)
         odds = ops.log(probability) - ops.log(1 - probability)
         odds = -odds[..., 0] if (odds.shape[-1], class_index) == (1, 0) else odds[..., class_index % odds.shape[-1]]
-        return ops.sum(counted * odds)
+        return ops.sum(odds)
 
     slopes = gradient(score, maps[np.newaxis])[0]
     weights = slopes.mean(axis=tuple(range(slopes.ndim - 1)))
@@ -98,7 +89,7 @@ def _maps_before_the_end(model, layer, class_index):
 
 
 def check_layers(model, *, grad_cam_layer=None, grad_cam_class=1, feature_maps_layer=None, kernels_layer=None):
-    """Check what is to be looked at in a network, long before it is trained; None is not looked at.
+    """Check the layers to be drawn long before the network is trained; None is not drawn.
 
     Parameters
     ----------
@@ -112,7 +103,7 @@ def check_layers(model, *, grad_cam_layer=None, grad_cam_class=1, feature_maps_l
     Raises
     ------
     ValueError
-        With all that `grad_cam`, `feature_maps` and `kernels` would refuse.
+        With everything that `grad_cam`, `feature_maps` and `kernels` would refuse.
     """
     looks = {
         ("GRAD_CAM_LAYER", grad_cam_layer): lambda layer: _maps_before_the_end(model, layer, grad_cam_class),
@@ -140,25 +131,16 @@ def look_inside(
     kernels_layer=None,
     intensity_range=None,
 ):
-    """Draw where a layer speaks for a class, feature maps and kernels: each if a layer is named for it.
+    """Draw Grad-CAM, feature maps and kernels: each if a layer is named for it.
 
     Parameters
     ----------
     folder : str or Path
         Gets ``grad_cam.png``, ``feature_maps.png`` and ``kernels.png``.
-    model : keras.Model
-        The network.
-    image : numpy.ndarray
-        As `grad_cam`.
+    model, image, intensity_range
+        As `feature_maps`.
     grad_cam_layer, grad_cam_class, feature_maps_layer, kernels_layer
         As `check_layers`.
-    intensity_range : tuple of float, optional
-        As ``to_network_input``.
-
-    Raises
-    ------
-    ValueError
-        As `grad_cam`, `feature_maps` and `kernels`.
     """
     folder, grey = Path(folder), {"intensity_range": intensity_range}
     if grad_cam_layer is not None:
@@ -172,12 +154,12 @@ def look_inside(
 
 
 def feature_maps(model, image, *, layer, intensity_range=None):
-    """Return what a layer makes of an image.
+    """Return the feature maps of an image in a layer.
 
     Parameters
     ----------
     model : keras.Model
-        Functional.
+        Functional; the first of several outputs counts.
     image : numpy.ndarray
         ``(y, x, c)`` or ``(z, y, x, c)``, sizes that the network's poolings divide.
     layer : str
@@ -193,7 +175,7 @@ def feature_maps(model, image, *, layer, intensity_range=None):
     Raises
     ------
     ValueError
-        If there is no such layer, or it has no feature maps.
+        If the layer does not exist or has no feature maps.
 
     Examples
     --------
@@ -235,12 +217,6 @@ def kernels(model, layer):
     ------
     ValueError
         If there is no such convolution.
-
-    Examples
-    --------
-    >>> network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="first")])
-    >>> kernels(network, "first").shape
-    (3, 3, 1, 4)
     """
     found = {entry.name: entry for entry in model.layers if len(getattr(entry, "kernel", np.zeros(())).shape) > 3}
     if layer not in found:
@@ -251,20 +227,18 @@ def kernels(model, layer):
 
 
 def draw_grad_cam(path, image, found, *, title="", intensity_range=None):
-    """Draw an image, and beside it the same under the map of Grad-CAM; of volumes the middle slice.
+    """Draw an image beside the same image under its Grad-CAM map; of volumes the middle slice.
 
     Parameters
     ----------
     path : str or Path
         The png file.
-    image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``.
+    image, intensity_range
+        As `feature_maps`.
     found : numpy.ndarray
-        ``(y, x)`` or ``(z, y, x)``, 0 .. 1, from `grad_cam`.
+        From `grad_cam`.
     title : str
-        Over the map, e.g. the layer and the class.
-    intensity_range : tuple of float, optional
-        As ``to_unit_range``.
+        Above the map, e.g. the layer and the class.
     """
     grey = to_unit_range(middle_slice(image), intensity_range)
     grey = grey[..., 0] if grey.shape[-1] == 1 else grey
@@ -279,56 +253,40 @@ def draw_grad_cam(path, image, found, *, title="", intensity_range=None):
     save_figure(figure, path)
 
 
-def draw_feature_maps(path, maps, *, title="", max_maps=64):
-    """Draw feature maps in a grid, each from its minimum in black to its maximum in white; of volumes the middle slice.
+def draw_feature_maps(path, maps, *, title=""):
+    """Draw up to 64 feature maps, each from its minimum in black to its maximum in white; of volumes the middle slice.
 
     Parameters
     ----------
     path : str or Path
         The png file.
     maps : numpy.ndarray
-        ``(y, x, maps)`` or ``(z, y, x, maps)``, from `feature_maps`.
+        From `feature_maps`.
     title : str
-        Over the picture, e.g. the layer.
-    max_maps : int
-        How many at most.
+        Above the picture, e.g. the layer.
     """
     shown = middle_slice(maps)
-    pictures = [shown[..., number] for number in range(min(max_maps, shown.shape[-1]))]
+    pictures = [shown[..., number] for number in range(min(MOST_PICTURES, shown.shape[-1]))]
     limits = [{"vmin": picture.min(), "vmax": picture.max()} for picture in pictures]
     _draw_grid(path, pictures, limits, f"{title} ({len(pictures)} of {shown.shape[-1]} feature maps)", "gray")
 
 
-def draw_kernels(path, found, *, title="", input_map=0, max_kernels=64):
-    """Draw the kernels of a convolution for one of its input maps, negative in blue, positive in red, on one scale.
+def draw_kernels(path, found, *, title=""):
+    """Draw up to 64 kernels for the first input map, negative in blue, positive in red; in 3D the middle slice.
 
     Parameters
     ----------
     path : str or Path
         The png file.
     found : numpy.ndarray
-        ``(y, x, input maps, output maps)`` or ``(z, y, x, input maps, output maps)``, of which the middle slice is
-        drawn, from `kernels`.
+        From `kernels`.
     title : str
-        Over the picture, e.g. the layer.
-    input_map : int
-        The input map that the drawn kernels are applied to.
-    max_kernels : int
-        How many at most.
-
-    Raises
-    ------
-    ValueError
-        If there is no such input map.
+        Above the picture, e.g. the layer.
     """
-    if not 0 <= input_map < found.shape[-2]:
-        raise ValueError(
-            f"input map {input_map} does not exist: the kernels have the input maps 0 to {found.shape[-2] - 1}."
-        )
-    shown = middle_slice(found[..., input_map, :])
-    pictures = [shown[..., number] for number in range(min(max_kernels, shown.shape[-1]))]
+    shown = middle_slice(found[..., 0, :])
+    pictures = [shown[..., number] for number in range(min(MOST_PICTURES, shown.shape[-1]))]
     largest = np.abs(shown).max()
-    text = f"{title} ({len(pictures)} of {shown.shape[-1]} kernels, input map {input_map} of {found.shape[-2]})"
+    text = f"{title} ({len(pictures)} of {shown.shape[-1]} kernels, input map 0 of {found.shape[-2]})"
     _draw_grid(path, pictures, [{"vmin": -largest, "vmax": largest}] * len(pictures), text, "RdBu_r")
 
 

@@ -1,13 +1,11 @@
-"""Post-processing across the slices of a volume, after Xiao et al. (2018): small objects go, slices correct each other.
+"""Post-processing across the slices of a volume: small objects are removed, neighbouring slices correct each other.
 
-C. Xiao, X. Chen, W. Li, L. Li, L. Wang, Q. Xie, H. Han: Automatic mitochondria segmentation for EM data using a 3D
-supervised convolutional network. Frontiers in Neuroanatomy 12:92, 2018.
-
-Known of the paper here is its abstract: a 3D connection method gives the relationship of the segmented mitochondria.
-Our reading: that it is the one of the same group that goes forward through the slices (Li et al., A fast forward 3D
-connection algorithm for mitochondria and synapse segmentations from serial EM images, BioData Mining 11:24, 2018, known
-by its abstract too), that connected objects sort out false detections, and how neighbouring slices correct each other.
-All numbers are ours.
+After C. Xiao, X. Chen, W. Li, L. Li, L. Wang, Q. Xie, H. Han: Automatic mitochondria segmentation for EM data using a
+3D supervised convolutional network. Frontiers in Neuroanatomy 12:92, 2018. Only its abstract was at hand: a 3D
+connection method relates the segmented mitochondria. Our reading is that this is the method of the same group that goes
+forward through the slices (Li et al., A fast forward 3D connection algorithm for mitochondria and synapse segmentations
+from serial EM images, BioData Mining 11:24, 2018, also known by its abstract), that connected objects expose false
+detections, and how neighbouring slices correct each other. All numbers are ours.
 """
 
 from collections import deque
@@ -15,57 +13,69 @@ from collections import deque
 import cv2
 import numpy as np
 
-from utils.post_processing.z_filter import foreground_of, volume_by_volume, with_foreground
+from utils.post_processing.slices import foreground_of, volume_by_volume, with_foreground
 
 
-def remove_small_objects(predictions, min_voxels, *, min_slices=1):
-    """Remove the objects of a volume that are small or that few slices show.
+def remove_small_objects(predictions, min_size, *, per_slice=False, min_slices=1):
+    """Remove the objects that are small or that few slices show.
 
     An object is made of the 8-connected components of probability > 0.5 of each slice, connected to those of the next
-    slice that they overlap. Too small ones get the probability 0. All else stays as it is. An object that goes on
-    beyond the volume is judged by what is inside. A missing slice parts an object: close gaps with `fuse_layers` first.
+    slice that they overlap. Small ones get the probability 0; nothing else changes. An object that reaches beyond the
+    volume is judged by the part inside. A missing slice splits an object: close gaps with `fuse_layers` first. With
+    ``per_slice`` every component is an object of its own, which also cuts off the thin ends of large ones.
 
-    The volume is read once, forward; slices are in memory until each object in them has either ended or become
-    large enough. Connecting slices is our reading of Xiao et al. (2018), see the module; the limits are ours.
+    The volume is read once, forward; slices are in memory until each object in them has either ended or become large
+    enough. Connecting slices is our reading of Xiao et al. (2018), see the head of this module; the limits are ours.
 
     Parameters
     ----------
     predictions : iterable of numpy.ndarray
-        Consecutive slices ``(y, x, c)`` of one size, or volumes ``(z, y, x, c)``, each by itself; float, 0 .. 1, with
-        the foreground or background and foreground as classes.
-    min_voxels : int
-        Voxels that an object must have, at least 0.
+        As `utils.post_processing.slices.volume_by_volume`.
+    min_size : int
+        Voxels that an object must have, at least 0; pixels with ``per_slice``.
+    per_slice : bool
+        Judge each slice by itself, e.g. independent images; their sizes may differ.
     min_slices : int
-        Consecutive slices that must show it, at least 1.
+        Consecutive slices that must show an object, at least 1; 1 with ``per_slice``.
 
     Returns
     -------
     iterator of numpy.ndarray
-        Probabilities of the same shape and dtype, as many as came in.
+        Probabilities of the same shapes and dtypes.
 
     Raises
     ------
     ValueError
-        If a limit is out of range, there are several foreground classes, or two slices differ in size.
+        If a limit is out of range, there are several foreground classes, or two slices of a volume differ in size.
 
     Examples
     --------
     >>> volume = np.zeros((4, 6, 6, 1))
     >>> volume[:3, :2, :2] = 0.9
     >>> volume[2, 4:, 4:] = 0.9
-    >>> [int((p > 0.5).sum()) for p in remove_small_objects([volume], 10)]
+    >>> for per_slice in (False, True):
+    ...     [int((p > 0.5).sum()) for p in remove_small_objects([volume], 10, per_slice=per_slice)]
     [12]
+    [0]
     """
-    check_min_size(min_voxels, min_slices)
-    return volume_by_volume(predictions, lambda slices: _large_objects(slices, min_voxels, min_slices))
+    check_min_size(min_size, min_slices)
+    if not per_slice:
+        return volume_by_volume(predictions, lambda slices: _large_objects(slices, min_size, min_slices))
+    if min_slices > 1:
+        raise ValueError(
+            f"min_slices is {min_slices}, but with per_slice an object has one slice. Leave one of them out."
+        )
+    return volume_by_volume(
+        predictions, lambda slices: (_without_small_components(image, min_size) for image in slices)
+    )
 
 
-def check_min_size(min_voxels, min_slices, names=("min_voxels", "min_slices")):
-    """Check the limits of `remove_small_objects`, long before they are used.
+def check_min_size(min_size, min_slices, names=("min_size", "min_slices")):
+    """Check the limits of `remove_small_objects` long before they are used.
 
     Parameters
     ----------
-    min_voxels, min_slices : int
+    min_size, min_slices : int
         At least 0, and at least 1.
     names : sequence of str
         The variables, for the message.
@@ -75,21 +85,26 @@ def check_min_size(min_voxels, min_slices, names=("min_voxels", "min_slices")):
     ValueError
         If one is out of range.
     """
-    if min_voxels < 0 or min_slices < 1:
+    if min_size < 0 or min_slices < 1:
         raise ValueError(
-            f"{names[0]} is {min_voxels} and {names[1]} {min_slices}, but at least 0 and 1 are needed. "
-            "Use such as 1000 and 3, or 0 and 1 to keep every object."
+            f"{names[0]} is {min_size} and {names[1]} {min_slices}, but at least 0 and 1 are needed. "
+            "Use e.g. 1000 and 3, or 0 and 1 to keep every object."
         )
 
 
-def _large_objects(slices, min_voxels, min_slices):
+def _without_small_components(prediction, min_size):
+    labels, sizes = _components(foreground_of(prediction) > 0.5)
+    return _without_components(prediction, labels, np.array(sizes) < min_size)
+
+
+def _large_objects(slices, min_size, min_slices):
     objects, waiting = _Objects(), deque()
     for before, prediction, after in _with_neighbours(slices):
         labels, sizes = _components(foreground_of(prediction) > 0.5)
         pairs = _overlaps(waiting[-1][1], labels) if before is not None else ()
         waiting.append((prediction, labels, objects.add_slice(sizes, pairs)))
         while waiting:
-            small, growing = objects.judge(waiting[0][2], min_voxels, min_slices)
+            small, growing = objects.judge(waiting[0][2], min_size, min_slices)
             if after is not None and (growing or len(waiting) == 1):
                 break
             yield _without_components(*waiting.popleft()[:2], small)
@@ -103,7 +118,7 @@ class _Objects:
         self._slices, self._previous = 0, range(0)
 
     def add_slice(self, sizes, pairs):
-        """Add the components of the next slice and what they touch in the one before; return their numbers."""
+        """Add the components of the next slice and their links to the one before; return their numbers."""
         numbers = range(len(self._parents), len(self._parents) + len(sizes))
         self._parents += numbers
         self._voxels += sizes
@@ -114,11 +129,11 @@ class _Objects:
         self._slices, self._previous = self._slices + 1, numbers
         return numbers
 
-    def judge(self, numbers, min_voxels, min_slices):
+    def judge(self, numbers, min_size, min_slices):
         """Return which components belong to objects that are too small, and whether one of these may yet grow."""
         roots = [self._root(number) for number in numbers]
         small = [
-            self._voxels[root] < min_voxels or self._last[root] - self._first[root] + 1 < min_slices for root in roots
+            self._voxels[root] < min_size or self._last[root] - self._first[root] + 1 < min_slices for root in roots
         ]
         newest = self._slices - 1
         return small, any(low and self._last[root] == newest for low, root in zip(small, roots, strict=True))
@@ -139,33 +154,30 @@ class _Objects:
 
 
 def fuse_layers(predictions, *, min_overlap=0.2):
-    """Correct each slice by its two neighbours: gaps of one slice close, and what one slice alone shows goes.
+    """Correct each slice by its two neighbours: close gaps of one slice, remove what only one slice shows.
 
     First, the probability becomes at least the lower one of the slice before and the slice after, so that what both
-    show is not missing in between. Then an 8-connected component of probability > 0.5 gets the probability 0 if a
-    smaller share of it than ``min_overlap`` is foreground in the slice before or the slice after. Unlike in a median
-    along z, objects that stay keep their outlines. The first and the last slice have one neighbour: nothing closes
-    there. A single slice stays as it is.
-
-    That neighbouring slices correct the prediction is our reading of Xiao et al. (2018), see the head of this module.
+    show is not missing in between. Then an 8-connected component of probability > 0.5 gets the probability 0 if less
+    than ``min_overlap`` of it is foreground in the slice before or the slice after. Unlike after a median along z, the
+    remaining objects keep their outlines. The first and the last slice have one neighbour: nothing is closed there. A
+    single slice does not change. All this is our reading of Xiao et al. (2018), see the head of this module.
 
     Parameters
     ----------
     predictions : iterable of numpy.ndarray
-        Consecutive slices ``(y, x, c)`` of one size, or volumes ``(z, y, x, c)``, each by itself; float, 0 .. 1, with
-        the foreground or background and foreground as classes.
+        As `utils.post_processing.slices.volume_by_volume`.
     min_overlap : float
-        0 (nothing goes) to 1.
+        0 (removes nothing) to 1.
 
     Returns
     -------
     iterator of numpy.ndarray
-        Probabilities of the same shape and dtype, as many as came in.
+        Probabilities of the same shapes and dtypes.
 
     Raises
     ------
     ValueError
-        If the share is out of range, there are several foreground classes, or two slices differ in size.
+        If the share is out of range, there are several foreground classes, or two slices of a volume differ in size.
 
     Examples
     --------
@@ -178,7 +190,7 @@ def fuse_layers(predictions, *, min_overlap=0.2):
 
 
 def check_min_overlap(min_overlap, name="min_overlap"):
-    """Check the share of `fuse_layers`, long before it is used.
+    """Check the share of `fuse_layers` long before it is used.
 
     Parameters
     ----------
@@ -244,7 +256,7 @@ def _overlaps(below, above):
     return [divmod(pair, width) for pair in np.unique((below[both] - 1) * np.int64(width) + (above[both] - 1)).tolist()]
 
 
-def _without_components(prediction, labels, goes):
-    """Give the components marked in ``goes``, which counts them from 0, the probability 0."""
-    goes = np.concatenate([[False], goes]).astype(bool)
-    return with_foreground(np.where(goes[labels], 0, foreground_of(prediction)), prediction)
+def _without_components(prediction, labels, removed):
+    """Give the components marked in ``removed``, which counts them from 0, the probability 0."""
+    removed = np.concatenate([[False], removed]).astype(bool)
+    return with_foreground(np.where(removed[labels], 0, foreground_of(prediction)), prediction)

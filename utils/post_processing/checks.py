@@ -1,13 +1,14 @@
-"""Trying the post-processing before the prediction, so that what is wrong with it is not said hours later."""
+"""Checks of the post-processing before the prediction, so that a mistake is found at once and not hours later."""
 
 import numpy as np
 
 from utils.errors import check_choice, raise_problems
+from utils.post_processing.across_slices import remove_small_objects
+from utils.post_processing.edge_watershed import edge_watershed
 from utils.post_processing.gradient_watershed import gradient_watershed
 from utils.post_processing.instances import instances_from_probability
-from utils.post_processing.morphology import remove_small_components
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
 from utils.post_processing.thresholds import DEFAULT, check_threshold
+from utils.post_processing.within_slices import spurious_filter
 from utils.post_processing.z_filter import z_filter
 
 
@@ -27,7 +28,7 @@ def check_post_processing(
     instance_distance_nm=0.0,
     voxel_size_nm=1.0,
 ):
-    """Check the variables of the post-processing, which templates have under these names in upper case.
+    """Check the variables of the post-processing.
 
     Parameters
     ----------
@@ -35,22 +36,16 @@ def check_post_processing(
         Of the network: 1, or all with the background.
     n_axes : int
         2 for images, 3 for volumes.
-    z_filter_size, min_object_size, watershed_reach : int
-        Of these and the following, the defaults are off.
-    spurious_below, threshold, instance_distance_nm : float
-        See above.
-    watershed : str, optional
-        ``edges`` or ``gradient``.
-    choose_threshold, fill_holes, instances : bool
-        See above.
-    voxel_size_nm : float or sequence of float
-        Used with ``instances``.
+    z_filter_size, spurious_below, threshold, choose_threshold, watershed, watershed_reach, min_object_size, fill_holes
+        As the template variables of these names in upper case; the defaults are off.
+    instances, instance_distance_nm, voxel_size_nm
+        Likewise.
 
     Raises
     ------
     ValueError
-        With all values that are out of range, and all that is on but made for one foreground class, where the network
-        has several.
+        With all values that are out of range, and all steps that are on but made for one foreground class where the
+        network has several.
 
     Examples
     --------
@@ -60,7 +55,7 @@ def check_post_processing(
 apart; leave it off.
     """
     check_choice("WATERSHED", watershed, (None, "edges", "gradient"))
-    # Whether it is on, and how many classes it is made for, the background included.
+    # Whether a step is on, and for how many classes it is made, the background included.
     options = {
         f"SPURIOUS_BELOW={spurious_below}": (spurious_below, 2),
         f"THRESHOLD={threshold}": (threshold != DEFAULT, 1),
@@ -83,10 +78,10 @@ apart; leave it off.
         "SPURIOUS_BELOW": spurious_below and (lambda: spurious_filter([], spurious_below)),
         "THRESHOLD": lambda: check_threshold(threshold),
         "WATERSHED_REACH": {
-            "edges": lambda: watershed_refinement([], [], **steps),
+            "edges": lambda: edge_watershed([], [], **steps),
             "gradient": lambda: gradient_watershed([], [], marker_radius=watershed_reach),
         }.get(watershed),
-        "MIN_OBJECT_SIZE": lambda: remove_small_components([], min_object_size),
+        "MIN_OBJECT_SIZE": lambda: remove_small_objects([], min_object_size),
         "INSTANCES": instances and (lambda: instances_from_probability(nothing, **limits)),
     }
     for name, trial in trials.items():

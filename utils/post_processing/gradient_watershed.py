@@ -1,16 +1,16 @@
-"""Post-processing slice by slice: between what is sure in the prediction, outlines move to edges of the image.
+"""A watershed, slice by slice, that moves the outlines of objects along the gradient of the image.
 
-The study published three watersheds. ``watershed_refinement`` is the one after Oztel et al. (2017),
-whose markers come from erosion and dilation; without smoothing and opening, with 3 dilations and 3 erosions and
-``canny_sigma=0`` it also does what the study's first one was for. This is the second one, whose markers come from where
-the prediction does not change.
+The study published three watersheds. This is the second one, whose markers lie where the prediction does not change.
+`utils.post_processing.edge_watershed` is the one after Oztel et al. (2017), whose markers come from erosion and
+dilation; without smoothing and opening, with 3 dilations, 3 erosions and ``canny_sigma=0`` it does what the first one
+was for.
 """
 
 import cv2
 import numpy as np
 
-from utils.post_processing.flooding import flood, grey_image, meets_a_later_label, slice_by_slice
-from utils.post_processing.z_filter import foreground_of, with_foreground
+from utils.post_processing.flooding import flood, meets_a_later_label
+from utils.post_processing.slices import foreground_of, grey_image, slice_by_slice, with_foreground
 
 # Steps of an 8-bit probability, the unit of the published limit.
 STEPS = 255
@@ -28,40 +28,33 @@ def gradient_watershed(
 ):
     """Move the outlines of the objects to the edges of the image, by a watershed from where the prediction is sure.
 
-    Where the probability changes by less than ``max_change`` within a disc of ``marker_radius``, the prediction is
-    sure: each 8-connected component of foreground (> 0.5) there is a marker of an object, and background there is
-    background. The watershed divides the rest, along the outlines, flooding the local gradient of the image: brightest
-    minus darkest pixel within a disc of ``gradient_radius``. So outlines move by at most about ``marker_radius``.
+    The prediction is sure where the probability changes by less than ``max_change`` within a disc of ``marker_radius``:
+    each 8-connected component of foreground (> 0.5) there marks an object, and background there is background. The
+    watershed divides the rest, along the outlines. It floods the local gradient of the image: brightest minus darkest
+    pixel within a disc of ``gradient_radius``. So outlines move by at most about ``marker_radius``.
 
-    Within that reach they follow every edge, so that a wide one spoils a good prediction: masks of mitochondria in
-    FIB-SEM slices whose outlines were 4 pixels too far inside rose from an IoU of 0.68 to 0.72 with a radius of 12
-    and to 0.74 with 8; true masks fell to 0.74 and 0.78. Take a radius little above what outlines are off.
+    Within that reach they follow every edge, so a wide reach spoils a good prediction: masks of mitochondria in FIB-SEM
+    slices whose outlines were 4 pixels too far inside rose from an IoU of 0.68 to 0.72 with a radius of 12 and to 0.74
+    with 8; true masks fell to 0.74 and 0.78. Take a radius a little larger than the error of the outlines.
 
-    The numbers are as published. Unlike the published code, it does not take the first component of what is sure for
-    the background, whichever it is, tells more than 255 components apart, parts touching objects, and leaves an object
-    without a sure pixel, one that is thinner than twice the radius, as it was predicted instead of removing it. A slice
-    without sure background keeps its mask.
+    The numbers are as published. Unlike the published code, it does not take the first sure component for the
+    background, whichever it is; it handles more than 255 components; it separates touching objects; and it keeps an
+    object without a sure pixel, one thinner than twice the radius, as predicted. A slice without sure background keeps
+    its mask.
 
     Parameters
     ----------
-    predictions : iterable of numpy.ndarray
-        Slices ``(y, x, c)`` or volumes ``(z, y, x, c)``, float, 0 .. 1, with the foreground or background and
-        foreground as classes.
-    images : iterable of numpy.ndarray
-        The images that were predicted, in the same order and size, any number of channels, which are averaged.
+    predictions, images, part_touching, intensity_range
+        As `utils.post_processing.edge_watershed.edge_watershed`.
     marker_radius, gradient_radius : int
         Pixels, at least 1.
     max_change : float
         Change of the probability, above 0, up to 1, in steps of 1/255.
-    part_touching : bool
-        Let a line of background, a pixel wide, separate objects that meet. False as published.
-    intensity_range : tuple of float, optional
-        As `utils.images.intensity.to_unit_range`.
 
     Returns
     -------
     iterator of numpy.ndarray
-        Masks of 0 and 1, shape and dtype of the predictions, which can be post-processed further.
+        As `utils.post_processing.edge_watershed.edge_watershed`.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The foreground IoU over all thresholds, the best one, and a chart that says on which images it was chosen.
+"""The foreground IoU over all thresholds, the best threshold, and a chart that says on which images it was chosen.
 
-A threshold is a choice like any other: it is made on validation images. The best threshold of the test images, the
-oracle, shows what the choice has cost and is never a result.
+A threshold is a choice like any other and is made on validation images. The best threshold of the test images, the
+oracle, shows the cost of the choice and is never a result.
 """
 
 import itertools
@@ -10,26 +10,25 @@ from pathlib import Path
 import numpy as np
 
 from utils.files import write_csv
+from utils.metrics.pixels import PROBABILITY_STEPS, round_probability
 from utils.pictures.figures import new_figure, save_figure
 
-# Probabilities are rounded to 1/4096, as they are scored and saved (utils.runs.run).
-STEPS = 4096
-THRESHOLDS = np.arange(STEPS) / STEPS
+THRESHOLDS = np.arange(PROBABILITY_STEPS) / PROBABILITY_STEPS
 DEFAULT = 0.5
 
 
 def choose_threshold(folder, *, validation, test=None):
-    """Choose the threshold with the highest foreground IoU on validation images, and draw what it does to the test.
+    """Choose the threshold with the highest foreground IoU on validation images; draw its effect on the test images.
 
-    Writes ``thresholds.csv`` and ``thresholds.png`` and prints the choice. The oracle, the best threshold of the test,
-    is drawn and printed as such for comparison.
+    Writes ``thresholds.csv`` and ``thresholds.png`` and prints the choice. The best threshold of the test images, the
+    oracle, is drawn and printed as such for comparison.
 
     Parameters
     ----------
     folder : str or Path
         Where the table and the chart go.
     validation : tuple of iterable of numpy.ndarray
-        ``(predictions, masks)``: probabilities and truth, as `count_by_probability`.
+        ``(predictions, masks)``, as `count_by_probability`.
     test : tuple of iterable of numpy.ndarray, optional
         The same of the test images.
 
@@ -41,7 +40,7 @@ def choose_threshold(folder, *, validation, test=None):
     Raises
     ------
     ValueError
-        If predictions and masks do not belong together, or hold no foreground.
+        As `count_by_probability`, or if the masks hold no foreground.
 
     Examples
     --------
@@ -77,7 +76,7 @@ def apply_threshold(predictions, threshold):
     predictions : iterable of numpy.ndarray
         ``(y, x, 1)`` or ``(z, y, x, 1)``, 0 .. 1.
     threshold : float
-        Foreground is what lies above.
+        Values above are foreground.
 
     Returns
     -------
@@ -116,12 +115,12 @@ def check_threshold(threshold):
 
 
 def count_by_probability(predictions, masks):
-    """Count background and foreground pixels by their probability, in one pass over images read one by one.
+    """Count background and foreground pixels by their rounded probability, reading images one by one.
 
     Parameters
     ----------
     predictions : iterable of numpy.ndarray
-        Probability of the foreground, 0 .. 1, ``(y, x, 1)`` or ``(z, y, x, 1)`` each; rounded to 1/4096.
+        Probability of the foreground, 0 .. 1, ``(y, x, 1)`` or ``(z, y, x, 1)`` each.
     masks : iterable of numpy.ndarray
         Truth of the same shapes, 0 for background.
 
@@ -143,7 +142,7 @@ def count_by_probability(predictions, masks):
     >>> counts[:, [0, 4096]].tolist()
     [[1, 1], [0, 1]]
     """
-    counts = np.zeros(2 * (STEPS + 1), np.int64)
+    counts = np.zeros(2 * (PROBABILITY_STEPS + 1), np.int64)
     for number, (probability, mask) in enumerate(itertools.zip_longest(predictions, masks)):
         if probability is None or mask is None:
             missing = "prediction" if probability is None else "mask"
@@ -157,25 +156,25 @@ def count_by_probability(predictions, masks):
             raise ValueError(
                 f"prediction {number} holds the values {probability.min()} to {probability.max()}; wanted 0 to 1."
             )
-        bins = np.rint(probability * np.float32(STEPS)).astype(np.intp)
-        counts += np.bincount((bins + (STEPS + 1) * (mask > 0)).ravel(), minlength=len(counts))
-    return counts.reshape(2, STEPS + 1)
+        bins = (round_probability(probability) * PROBABILITY_STEPS).astype(np.intp)
+        counts += np.bincount((bins + (PROBABILITY_STEPS + 1) * (mask > 0)).ravel(), minlength=len(counts))
+    return counts.reshape(2, PROBABILITY_STEPS + 1)
 
 
 def foreground_iou_by_threshold(counts):
-    """Return the pooled foreground IoU at each threshold k / 4096; foreground is what lies above.
+    """Return the pooled foreground IoU at the thresholds 0, 1/4096, ... 4095/4096; values above are foreground.
 
     IoU = TP / (TP + FP + FN), exact, since no probability lies between two thresholds.
 
     Parameters
     ----------
     counts : numpy.ndarray
-        ``(2, 4097)``, from `count_by_probability`.
+        From `count_by_probability`.
 
     Returns
     -------
     numpy.ndarray
-        ``(4096,)``, float64, for the thresholds 0, 1/4096, ... 4095/4096.
+        ``(4096,)``, float64.
 
     Raises
     ------
@@ -201,30 +200,25 @@ def best_threshold(curve):
     Parameters
     ----------
     curve : numpy.ndarray
-        ``(4096,)``, from `foreground_iou_by_threshold`.
+        From `foreground_iou_by_threshold`.
 
     Returns
     -------
     float
-
-    Examples
-    --------
-    >>> best_threshold(np.where(THRESHOLDS < 0.25, 0.9, 0.1))
-    0.249755859375
     """
     best = THRESHOLDS[curve == curve.max()]
     return float(best[np.argmin(np.abs(best - DEFAULT))])
 
 
 def draw_thresholds(path, validation, test=None):
-    """Draw the IoU over thresholds with the one chosen on validation, and the oracle of the test marked as such.
+    """Draw the IoU over thresholds, mark the threshold chosen on validation, and the oracle of the test as such.
 
     Parameters
     ----------
     path : str or Path
         The png file.
     validation : numpy.ndarray
-        ``(4096,)``, from `foreground_iou_by_threshold`.
+        From `foreground_iou_by_threshold`.
     test : numpy.ndarray, optional
         The same of the test images.
     """
@@ -246,4 +240,4 @@ def draw_thresholds(path, validation, test=None):
 
 
 def _at(curve, threshold):
-    return curve[round(threshold * STEPS)]
+    return curve[round(threshold * PROBABILITY_STEPS)]

@@ -5,8 +5,7 @@ import numpy as np
 from utils.files import write_csv
 from utils.images.writing import ImageWriter, SavedImages
 from utils.metrics.components import connected_components, without_channel
-from utils.metrics.det_measure import det_measure
-from utils.metrics.instances import instance_scores
+from utils.metrics.instances import det_measure, instance_scores
 from utils.metrics.measurements import measure_instances
 from utils.post_processing.instances import instances_from_probability
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.metrics.det_measure import det_measure
+from utils.metrics.instances import det_measure
 
 
 def row(*values):

@@ -12,6 +12,7 @@ from utils.metrics.pixels import (
     confusion_matrix,
     nan_mean,
     probability_to_mask,
+    round_probability,
     scores_from_confusion,
 )
 
@@ -131,6 +132,13 @@ def test_different_shapes_are_refused():
 def test_values_that_are_no_class_are_refused(truth, prediction, name):
     with pytest.raises(ValueError, match=f"the {name} holds the values .*wanted classes 0 to 1"):
         confusion_matrix(np.array(truth), np.array(prediction))
+
+
+def test_probabilities_are_rounded_to_steps_that_keep_their_dtype():
+    probability = np.linspace(0, 1, 1001, dtype=np.float32)
+    rounded = round_probability(probability)
+    assert rounded.dtype == np.float32 and np.array_equal(rounded * 4096, np.rint(probability * 4096))
+    assert round_probability(np.float32([0.5 + 1e-5])) == 0.5
 
 
 def test_one_channel_is_thresholded_above():

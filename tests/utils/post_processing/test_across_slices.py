@@ -29,7 +29,7 @@ ONE_LAYER = np.s_[6:7, 8:12, 8:13]
 LAST = np.s_[8:10, 10:12, 12:14]
 
 
-@pytest.mark.parametrize("limits", [{"min_voxels": 30}, {"min_voxels": 0, "min_slices": 3}])
+@pytest.mark.parametrize("limits", [{"min_size": 30}, {"min_size": 0, "min_slices": 3}])
 def test_small_object_goes_and_mitochondrion_stays(limits):
     volume = volume_of(MITOCHONDRION, BLOB)
     assert np.array_equal(without_small(volume, **limits)[MITOCHONDRION], volume[MITOCHONDRION])
@@ -175,12 +175,12 @@ def test_share_of_overlap(overlap, stays):
     assert (fused(volume, min_overlap=overlap)[3, 2:6, 3:7] > 0.5).all() == stays
 
 
-@pytest.mark.parametrize("limits", [{"min_voxels": -1}, {"min_voxels": 5, "min_slices": 0}])
+@pytest.mark.parametrize("limits", [{"min_size": -1}, {"min_size": 5, "min_slices": 0}])
 def test_impossible_limits_are_refused(limits):
     with pytest.raises(ValueError, match="at least 0 and 1 are needed.*1000 and 3"):
         list(remove_small_objects([], **limits))
     with pytest.raises(ValueError, match="^MIN_VOXELS is .* and MIN_SLICES "):
-        check_min_size(limits["min_voxels"], limits.get("min_slices", 1), names=("MIN_VOXELS", "MIN_SLICES"))
+        check_min_size(limits["min_size"], limits.get("min_slices", 1), names=("MIN_VOXELS", "MIN_SLICES"))
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.1, float("nan")])
@@ -197,3 +197,68 @@ def test_slices_of_different_sizes_and_several_classes_are_refused(process):
         list(process([np.zeros((4, 4, 1)), np.zeros((4, 5, 1))]))
     with pytest.raises(ValueError, match="3 classes"):
         list(process([np.zeros((4, 4, 3))] * 3))
+
+
+def ring_and_blob():
+    image = np.full((12, 14, 1), 0.1, np.float32)
+    image[2:8, 2:9] = 0.9
+    image[4:6, 4:7] = 0.3
+    image[10:12, 10:13] = 0.6  # 6 pixels
+    return image
+
+
+def without_small_per_slice(prediction, min_size):
+    [found] = remove_small_objects([prediction], min_size, per_slice=True)
+    return found
+
+
+def test_per_slice_each_component_is_judged_by_itself():
+    image = ring_and_blob()
+    expected = image.copy()
+    expected[10:12, 10:13] = 0
+    assert np.array_equal(without_small_per_slice(image, 7), expected)
+    assert np.array_equal(without_small_per_slice(image, 6), image)
+    volume = np.stack([image, expected, image])  # connected along z the blob would have 12 voxels
+    assert np.array_equal(without_small_per_slice(volume, 7), np.stack([expected] * 3))
+
+
+def test_per_slice_diagonal_neighbours_are_one_component():
+    image = np.array([[0.9, 0.0], [0.0, 0.7]])[..., np.newaxis]
+    assert np.array_equal(without_small_per_slice(image, 2), image)
+    assert not without_small_per_slice(image, 3).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_per_slice_equals_the_definition(seed):
+    smooth = ndimage.gaussian_filter(np.random.default_rng(seed).random((40, 50)), 1)
+    mask = smooth <= np.quantile(smooth, 0.45)
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    assert count > 3
+    expected = sum((labels == k) * 1.0 for k in range(1, count + 1) if (labels == k).sum() >= 20)
+    assert np.array_equal(without_small_per_slice(mask[..., np.newaxis] * 1.0, 20)[..., 0], expected)
+
+
+def test_per_slice_two_classes_sizes_and_inputs_left_alone():
+    both = np.concatenate([1 - ring_and_blob(), ring_and_blob()], axis=-1)
+    before = both.copy()
+    found = without_small_per_slice(both, 7)
+    assert np.array_equal(both, before)
+    np.testing.assert_allclose(found[..., 1:], without_small_per_slice(ring_and_blob(), 7))
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
+    sizes = [(4, 5, 1), (7, 3, 1)]
+    found = remove_small_objects((np.zeros(size) for size in sizes), 5, per_slice=True)
+    assert [image.shape for image in found] == sizes
+    assert list(remove_small_objects([], 5, per_slice=True)) == []
+
+
+def test_per_slice_slices_are_read_as_needed():
+    read = []
+    slices = (read.append(number) or ring_and_blob() for number in range(10))
+    next(remove_small_objects(slices, 5, per_slice=True))
+    assert len(read) <= 2
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_per_slice_uniform_volumes_stay(value):
+    volume = np.full((3, 6, 7, 1), value, np.float32)
+    assert np.array_equal(without_small_per_slice(volume, 5), volume)

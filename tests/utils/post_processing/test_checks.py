@@ -4,10 +4,10 @@ import pytest
 
 from utils.post_processing.across_slices import fuse_layers, remove_small_objects
 from utils.post_processing.checks import check_post_processing
+from utils.post_processing.edge_watershed import edge_watershed
 from utils.post_processing.gradient_watershed import gradient_watershed
-from utils.post_processing.morphology import fill_holes, remove_small_components
-from utils.post_processing.refinement import spurious_filter, watershed_refinement
 from utils.post_processing.thresholds import apply_threshold
+from utils.post_processing.within_slices import spurious_filter
 from utils.post_processing.z_filter import z_filter
 
 ALL_ON = {
@@ -36,16 +36,16 @@ def never_read():
         lambda predictions: spurious_filter(predictions, 0.3),
         lambda predictions: apply_threshold(predictions, 1.5),
         lambda predictions: apply_threshold(predictions, float("nan")),
-        lambda predictions: watershed_refinement(predictions, [], dilate_iterations=-1),
+        lambda predictions: edge_watershed(predictions, [], dilate_iterations=-1),
         lambda predictions: gradient_watershed(predictions, [], marker_radius=0),
-        lambda predictions: remove_small_components(predictions, -1),
+        lambda predictions: remove_small_objects(predictions, -1, per_slice=True),
         lambda predictions: remove_small_objects(predictions, -1),
-        lambda predictions: fill_holes(predictions, max_size=-1),
+        lambda predictions: remove_small_objects(predictions, 5, per_slice=True, min_slices=2),
         lambda predictions: fuse_layers(predictions, min_overlap=2),
     ],
 )
 def test_a_bad_limit_is_said_by_the_call_and_not_by_its_first_result(process):
-    with pytest.raises(ValueError, match="needed|lies between|no middle slice"):
+    with pytest.raises(ValueError, match="needed|lies between|no middle slice|has one slice"):
         process(never_read())
 
 
@@ -87,7 +87,7 @@ def test_limits_are_named_by_their_variables_all_at_once():
         "SPURIOUS_BELOW: min_probability is 0.2",
         "THRESHOLD: the threshold is -0.1, but a probability from 0 to 1 is needed",
         "WATERSHED_REACH: dilate_iterations and erode_iterations are 0",
-        "MIN_OBJECT_SIZE: min_pixels is -5",
+        "MIN_OBJECT_SIZE: min_size is -5",
         "INSTANCES: min_distance is -1.0",
     ):
         assert part in text

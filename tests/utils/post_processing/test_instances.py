@@ -82,16 +82,7 @@ def test_contours_part():
     assert labels.max() == 2 and np.array_equal(labels > 0, TOUCHING)
     assert len(np.unique(labels[:, :41][TOUCHING[:, :41]])) == 1 == len(np.unique(labels[:, 44:][TOUCHING[:, 44:]]))
     assert instances_from_probability(prediction(TOUCHING), contour=0.4 * contour).max() == 1
-    assert instances_from_probability(prediction(TOUCHING), contour=0.4 * contour, contour_threshold=0.3).max() == 2
-
-
-def test_seed_thresholds_part_where_the_network_hesitates():
-    probability = np.where(np.abs(X - 42) <= 2, 0.6, 0.95) * TOUCHING
-    found = [
-        int(instances_from_probability(probability[..., np.newaxis], seed_threshold=threshold).max())
-        for threshold in (None, 0.55, 0.8)
-    ]
-    assert found == [1, 1, 2]
+    assert instances_from_probability(prediction(TOUCHING), contour=0.6 * contour).max() == 2
 
 
 def test_predicted_distances_are_used_in_their_own_unit():
@@ -152,7 +143,7 @@ def test_parts_meet_at_the_neck_however_different_they_are(predicted_distance):
 def test_parts_meet_where_the_contour_is_strongest():
     bar = (np.abs(Y - 30) < 10) & (np.abs(X - 50) < 45)
     contour = np.where(X < 40, 1 - (40 - X) / 4, 1 - (X - 40) / 40).clip(0)[..., np.newaxis]
-    labels = instances_from_probability(prediction(bar), contour=contour, contour_threshold=0.4)[..., 0]
+    labels = instances_from_probability(prediction(bar), contour=contour)[..., 0]
     assert labels.max() == 2
     assert (labels[bar & (X < 39)] == labels[30, 10]).all() and (labels[bar & (X > 41)] == labels[30, 90]).all()
 
@@ -169,9 +160,8 @@ def test_numbers_of_several_parted_objects_are_different_and_have_no_gaps():
     assert labels[30, 30] == labels[30, 54]
 
 
-def test_threshold_two_classes_and_inputs_left_alone():
+def test_two_classes_and_inputs_left_alone():
     probability = prediction(TOUCHING, 0.6)
-    assert instances_from_probability(probability, threshold=0.7).max() == 0
     both = np.concatenate([1 - probability, probability], axis=-1)
     before = both.copy()
     found = instances_from_probability(both, min_distance=9)
@@ -188,10 +178,6 @@ def test_nothing_and_everything():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"threshold": 1.5}, "threshold is 1.5"),
-        ({"contour_threshold": -0.1}, "contour_threshold is -0.1"),
-        ({"seed_threshold": 2}, "seed_threshold is 2"),
-        ({"seed_threshold": 0.3}, "seed_threshold is 0.3, below the threshold 0.5"),
         ({"min_distance": -1}, "min_distance is -1"),
         ({"min_distance": float("nan")}, "min_distance is nan"),
         ({"min_voxels": -1}, "min_voxels is -1"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils.metrics.pixels import PROBABILITY_STEPS
 from utils.post_processing.thresholds import (
-    STEPS,
     THRESHOLDS,
     best_threshold,
     choose_threshold,
@@ -29,7 +29,9 @@ def draw(n_images=3, seed=0, shift=0.0):
 
 def naive_iou(predictions, masks, threshold):
     true = np.concatenate([mask.ravel() for mask in masks]) > 0
-    rounded = np.concatenate([np.rint(probability.ravel() * STEPS) / STEPS for probability in predictions])
+    rounded = np.concatenate(
+        [np.rint(probability.ravel() * PROBABILITY_STEPS) / PROBABILITY_STEPS for probability in predictions]
+    )
     found = rounded > threshold
     return (true & found).sum() / (true | found).sum()
 
@@ -37,16 +39,18 @@ def naive_iou(predictions, masks, threshold):
 def test_the_iou_equals_thresholding_and_counting_at_every_threshold():
     predictions, masks = draw()
     curve = foreground_iou_by_threshold(count_by_probability(predictions, masks))
-    assert curve.shape == (STEPS,)
-    for number in range(0, STEPS, 37):
+    assert curve.shape == (PROBABILITY_STEPS,)
+    for number in range(0, PROBABILITY_STEPS, 37):
         assert curve[number] == naive_iou(predictions, masks, THRESHOLDS[number])
 
 
 def test_probabilities_on_the_border_count_as_the_scores_count_them():
     # 0.5 is not above 0.5; 0 and 1 have their own bins, so that threshold 0 finds what is above it and 4095/4096 ones.
-    probability = np.array([0.0, 0.5, 0.5 + 1 / STEPS, 1.0]).reshape(1, 4, 1)
+    probability = np.array([0.0, 0.5, 0.5 + 1 / PROBABILITY_STEPS, 1.0]).reshape(1, 4, 1)
     curve = foreground_iou_by_threshold(count_by_probability([probability], [np.ones((1, 4, 1), np.uint8)]))
-    assert curve[[0, STEPS // 2 - 1, STEPS // 2, STEPS // 2 + 1, STEPS - 1]].tolist() == [0.75, 0.75, 0.5, 0.25, 0.25]
+    assert curve[
+        [0, PROBABILITY_STEPS // 2 - 1, PROBABILITY_STEPS // 2, PROBABILITY_STEPS // 2 + 1, PROBABILITY_STEPS - 1]
+    ].tolist() == [0.75, 0.75, 0.5, 0.25, 0.25]
 
 
 def test_predictions_are_read_once_and_counts_of_sets_add_up():
@@ -60,14 +64,14 @@ def test_predictions_are_read_once_and_counts_of_sets_add_up():
 
 def test_volumes_and_masks_of_255_count_too():
     probability, mask = np.full((2, 3, 4, 1), 0.25, np.float32), np.full((2, 3, 4, 1), 255, np.uint8)
-    assert count_by_probability([probability], [mask])[1, STEPS // 4] == 24
+    assert count_by_probability([probability], [mask])[1, PROBABILITY_STEPS // 4] == 24
 
 
 def test_the_best_threshold_is_the_closest_to_a_half_of_the_best():
-    curve = np.zeros(STEPS)
+    curve = np.zeros(PROBABILITY_STEPS)
     curve[[100, 1000, 3000]] = 0.8
-    assert best_threshold(curve) == 3000 / STEPS
-    assert best_threshold(np.ones(STEPS)) == 0.5
+    assert best_threshold(curve) == 3000 / PROBABILITY_STEPS
+    assert best_threshold(np.ones(PROBABILITY_STEPS)) == 0.5
 
 
 def test_the_threshold_is_chosen_on_validation_and_the_oracle_is_only_named(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Tests of the post-processing slice by slice: doubtful objects go, outlines find the edges, touching ones part."""
+"""Tests of the watershed that moves outlines to edges: they find known edges, touching objects are separated."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,8 @@ from scipy import ndimage
 from skimage.feature import canny
 from skimage.segmentation import watershed
 
+from utils.post_processing.edge_watershed import _markers, _relief, check_watershed, edge_watershed
 from utils.post_processing.flooding import flood
-from utils.post_processing.refinement import (
-    _markers,
-    _relief,
-    check_min_probability,
-    check_watershed,
-    spurious_filter,
-    watershed_refinement,
-)
 
 SHAPE = (72, 96)
 SMALL_STEPS = {"open_iterations": 1, "dilate_iterations": 6, "erode_iterations": 4, "canny_sigma": 1.0}
@@ -41,13 +34,8 @@ def picture(*dark, shape=SHAPE):
     return image[..., np.newaxis]
 
 
-def spurious(prediction, **settings):
-    [found] = spurious_filter([prediction], **settings)
-    return found
-
-
 def refined(prediction, image, **settings):
-    [found] = watershed_refinement([prediction], [image], **{**SMALL_STEPS, **settings})
+    [found] = edge_watershed([prediction], [image], **{**SMALL_STEPS, **settings})
     return found
 
 
@@ -62,76 +50,19 @@ def count_objects(mask):
 MITOCHONDRION, BLOB = disc((30, 30), 14), disc((50, 80), 4)
 
 
-def test_spurious_blob_goes_and_mitochondrion_stays():
+def test_two_classes_are_background_and_foreground():
     prediction = probability((MITOCHONDRION, 0.95), (BLOB, 0.7))
-    found = spurious(prediction)
-    assert not found[BLOB].any()
-    assert np.array_equal(found[~BLOB], prediction[~BLOB])
-    assert found.dtype == prediction.dtype
-
-
-def test_the_mean_decides_not_each_pixel():
-    prediction = probability((MITOCHONDRION, 0.55), (disc((30, 30), 12), 1.0))
-    assert np.array_equal(spurious(prediction), prediction)
-
-
-@pytest.mark.parametrize("weak", range(4))
-def test_every_component_is_examined_the_last_one_too(weak):
-    places = [np.s_[2:6, 2:6], np.s_[2:6, 20:24], np.s_[30:34, 2:6], np.s_[68:72, 92:96]]
-    prediction = probability(*((place, 0.6 if number == weak else 0.9) for number, place in enumerate(places)))
-    found = spurious(prediction)
-    assert [bool(found[place].any()) for place in places] == [number != weak for number in range(4)]
-
-
-def test_diagonal_neighbours_are_one_component():
-    prediction = np.array([[0.95, 0.0], [0.0, 0.7]])[..., np.newaxis]
-    assert np.array_equal(spurious(prediction), prediction)
-    assert spurious(prediction, min_probability=0.9).max() == 0
-
-
-def test_limit_itself_stays_and_half_removes_nothing():
-    prediction = probability((MITOCHONDRION, 0.75), (BLOB, 0.51))
-    assert spurious(prediction, min_probability=0.75)[MITOCHONDRION].all()
-    assert np.array_equal(spurious(prediction, min_probability=0.5), prediction)
-
-
-@pytest.mark.parametrize("value, stays", [(0.0, True), (0.7, False), (1.0, True)])
-def test_uniform_slices(value, stays):
-    prediction = np.full((*SHAPE, 1), value, np.float32)
-    assert np.array_equal(spurious(prediction), prediction if stays else np.zeros_like(prediction))
-
-
-def test_spurious_filter_takes_volumes_and_slices_of_any_size():
-    slices = [probability((MITOCHONDRION, 0.95), (BLOB, value)) for value in (0.6, 0.9, 0.7)]
-    expected = np.stack(list(spurious_filter(slices)))
-    [volume] = spurious_filter([np.stack(slices)])
-    assert np.array_equal(volume, expected)
-    assert [bool(image[BLOB].any()) for image in volume] == [False, True, False]
-    sizes = [(4, 5, 1), (7, 3, 1)]
-    assert [found.shape for found in spurious_filter(np.zeros(size) for size in sizes)] == sizes
-    assert list(spurious_filter([])) == []
-
-
-@pytest.mark.parametrize("process", [spurious, lambda prediction: refined(prediction, picture(MITOCHONDRION))])
-def test_two_classes_are_background_and_foreground(process):
-    prediction = probability((MITOCHONDRION, 0.95), (BLOB, 0.7))
-    found = process(np.concatenate([1 - prediction, prediction], axis=-1))
-    np.testing.assert_allclose(found[..., 1:], process(prediction), atol=1e-6)
+    image = picture(MITOCHONDRION)
+    found = refined(np.concatenate([1 - prediction, prediction], axis=-1), image)
+    np.testing.assert_allclose(found[..., 1:], refined(prediction, image), atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
 
 
 def test_inputs_are_left_alone():
     prediction, image = probability((MITOCHONDRION, 0.95), (BLOB, 0.7)), picture(MITOCHONDRION)
     copies = prediction.copy(), image.copy()
-    spurious(prediction)
     refined(prediction, image, part_touching=True)
     assert np.array_equal(prediction, copies[0]) and np.array_equal(image, copies[1])
-
-
-@pytest.mark.parametrize("value", [0.4, 1.1, -1, float("nan")])
-def test_impossible_probabilities_are_refused(value):
-    with pytest.raises(ValueError, match="min_probability is .* such as 0.8"):
-        list(spurious_filter([probability()], value))
 
 
 @pytest.mark.parametrize("canny_sigma", [0, 1.0, 2.0])
@@ -223,11 +154,11 @@ def test_slice_without_sure_background_keeps_its_mask():
 def test_watershed_takes_volumes_and_generators():
     predictions = [probability((disc((36, 40 + shift), 17), 0.9)) for shift in range(3)]
     images = [picture(disc((36, 40 + shift), 20)) for shift in range(3)]
-    slices = list(watershed_refinement(iter(predictions), iter(images), **SMALL_STEPS))
-    [volume] = watershed_refinement([np.stack(predictions)], [np.stack(images)], **SMALL_STEPS)
+    slices = list(edge_watershed(iter(predictions), iter(images), **SMALL_STEPS))
+    [volume] = edge_watershed([np.stack(predictions)], [np.stack(images)], **SMALL_STEPS)
     assert np.array_equal(volume, np.stack(slices)) and volume.dtype == np.float32
     assert set(np.unique(volume)) == {0, 1}
-    assert list(watershed_refinement([], [])) == []
+    assert list(edge_watershed([], [])) == []
 
 
 def test_flooding_only_the_unknown_equals_flooding_everything():
@@ -255,12 +186,12 @@ def test_different_numbers_are_refused(predictions, images, as_lists):
     lists = [probability()] * predictions, [picture()] * images
     message = rf"{predictions} predictions but {images} images|there are {min(predictions, images)} .* but more"
     with pytest.raises(ValueError, match=message):
-        list(watershed_refinement(*(lists if as_lists else map(iter, lists))))
+        list(edge_watershed(*(lists if as_lists else map(iter, lists))))
 
 
 def test_different_sizes_are_refused():
     with pytest.raises(ValueError, match=r"prediction 2 has the size \(72, 96\), its image \(8, 9\)"):
-        list(watershed_refinement([probability()] * 2, [picture(), np.zeros((8, 9, 1), np.uint8)]))
+        list(edge_watershed([probability()] * 2, [picture(), np.zeros((8, 9, 1), np.uint8)]))
 
 
 @pytest.mark.parametrize(
@@ -283,9 +214,6 @@ def test_wrong_parameters_are_refused(settings, message):
 
 
 def test_checks_name_the_variables_of_a_template():
-    with pytest.raises(ValueError, match="^SPURIOUS_BELOW is 0.3"):
-        check_min_probability(0.3, name="SPURIOUS_BELOW")
-    check_min_probability(0.5)
     steps, sigmas = {"OPEN": 0, "DILATE": 0, "ERODE": 2}, {"SIGMA": 0.0}
     check_watershed(steps, sigmas)
     for wrong, message in (
@@ -297,12 +225,11 @@ def test_checks_name_the_variables_of_a_template():
             check_watershed(*wrong)
 
 
-@pytest.mark.parametrize("process", [spurious, lambda prediction: refined(prediction, picture())])
 @pytest.mark.parametrize(
     "prediction, message",
     [(np.zeros((*SHAPE, 3)), "3 classes.*one by one"), (np.zeros((*SHAPE, 1), np.uint8), "dtype uint8.*floats")],
     ids=["classes", "dtype"],
 )
-def test_what_is_no_foreground_probability_is_refused(process, prediction, message):
+def test_what_is_no_foreground_probability_is_refused(prediction, message):
     with pytest.raises(ValueError, match=message):
-        process(prediction)
+        refined(prediction, picture())
