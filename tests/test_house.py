@@ -204,7 +204,7 @@ def test_every_template_variable_is_a_commented_literal_and_is_used(path):
     text = path.read_text()
     variables = template_variables(text)
     assert len(variables) >= 20
-    after = text[text.index("# %% Imports") :]
+    after = text[text.index("settings = apply_overrides(") :]
     for name, default, _ in variables:
         ast.literal_eval(default)
         assert re.search(rf"\b{name}\b", after), f"{name} is never used"

@@ -7,8 +7,6 @@ from utils.images.intensity import ZScore
 
 NETWORK_NAME = "network.json"
 WEIGHTS_NAME = "best.weights.h5"
-# What a network computes in when it is loaded: as in training, or float32 in place of 16-bit formats.
-PRECISIONS = ("trained", "float32")
 
 
 def find_network(run):

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from utils.errors import check_choice
 from utils.files import atomic_path, read_json, write_csv, write_json
 from utils.pictures.charts import draw_history
+from utils.runs.finished_run import WEIGHTS_NAME
 from utils.runs.record import STATE_NAME
 
 # Bytes of structure in a weights file beside the numbers.
@@ -80,7 +81,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     @property
     def _best_file(self):
-        return self.folder / "best.weights.h5"
+        return self.folder / WEIGHTS_NAME
 
     def restore(self, model, batches, epochs, *, folder=None):
         """Put model, optimizer and data where an earlier, unfinished training stood.
@@ -140,7 +141,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.history.append(row | {"learning_rate": rate, "seconds": round(time.perf_counter() - self._start, 2)})
         if not math.isfinite(row["loss"]):
             raise ValueError(
-                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use PRECISION "
+                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use --precision "
                 "float32; the state of the epoch before is kept."
             )
         # A validation without any foreground gives a NaN, which is never better than a number.

@@ -23,6 +23,8 @@ def run(tmp_path):
         "data_dir": ".",
         "dry_run": False,
         "resume": False,
+        "precision": "auto",
+        "deterministic": False,
     }
     return Run(Namespace(set=[], **arguments), {})
 
