@@ -11,8 +11,6 @@ CITATION = {
     "mitochondria segmentation on electron microscopy volumes. Neuroinformatics 2022, arXiv 2104.03577.",
     "doi": "10.48550/arXiv.2104.03577",
 }
-# What of a voxel size says that it is not known: the default of the templates.
-UNKNOWN_SIZE = 1.0
 MIXED = ("mixed_bfloat16", "mixed_float16")
 README_NAME, DESCRIPTION_NAME = "README.md", "description.json"
 
@@ -23,7 +21,7 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
     Parameters
     ----------
     run : str or Path
-        As `utils.prediction.predictor.load_trained`.
+        As `utils.prediction.predictor.load_predictor`.
     strides : tuple of int
         What the network's poolings divide, ``(y, x)`` or ``(z, y, x)``.
     name, description : str
@@ -45,8 +43,7 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
     """
     weights, content = find_network(run)
     folder = weights.resolve().parents[1]
-    is_3d, settings = len(content["crop_shape"]) == 4, content["settings"]
-    axes = "zyx" if is_3d else "yx"
+    axes = "zyx" if len(content["crop_shape"]) == 4 else "yx"
     dtype = content["dtype"] or "uint8"
     channels = output_channels(content)
     title = content["network"]["config"].get("name", "network").replace("_", " ")
@@ -66,7 +63,7 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
             "dtype": dtype,
             "crop_shape": content["crop_shape"],
             "divisible_by": dict(zip(axes, strides, strict=True)),
-            "voxel_size_nm": voxel_size(settings, len(axes)),
+            "voxel_size_nm": voxel_size(content["voxel_size_nm"], len(axes)),
             "preprocessing": preprocessing(content),
         },
         "output": {"axes": f"n{axes}c", "channels": channels, "dtype": "float32", "range": [0, 1]},
@@ -134,28 +131,27 @@ def output_channels(content):
     return ["background", *(f"class {number}" for number in range(1, content["n_classes"]))]
 
 
-def voxel_size(settings, n_axes):
-    """Return the voxel size that a run was told.
+def voxel_size(size, n_axes):
+    """Return a voxel size along each axis.
 
     Parameters
     ----------
-    settings : dict
-        Variables of the run.
+    size : float, sequence of float or None
+        As a run recorded it: of all axes or each, in nanometres; None if it is not known.
     n_axes : int
         2 or 3.
 
     Returns
     -------
     list of float or None
-        Nanometres along ``(y, x)`` or ``(z, y, x)``; None where the run knows none, or has the default 1.
+        Nanometres along ``(y, x)`` or ``(z, y, x)``; None if it is not known.
 
     Examples
     --------
-    >>> voxel_size({"VOXEL_SIZE_NM": [30, 3, 3]}, 3), voxel_size({"VOXEL_SIZE_NM": 5}, 2), voxel_size({}, 3)
+    >>> voxel_size([30, 3, 3], 3), voxel_size(5, 2), voxel_size(None, 3)
     ([30.0, 3.0, 3.0], [5.0, 5.0], None)
     """
-    size = settings.get("VOXEL_SIZE_NM", UNKNOWN_SIZE)
-    if size == UNKNOWN_SIZE:
+    if size is None:
         return None
     sizes = [float(length) for length in (size if isinstance(size, list | tuple) else [size] * n_axes)]
     return sizes[-n_axes:] if len(sizes) >= n_axes else [sizes[0], *sizes]

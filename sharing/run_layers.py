@@ -61,9 +61,8 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
     names = {path.stem for files in found.values() for path in files}
     data_dir = recorded_origin(written).get("data_dir") if data_dir is None else data_dir
     given, notes = _given_files(data_dir, names)
-    settings = written.get("settings", {})
-    size, layers = voxel_size(settings, 3), []
-    datasets = {"image": settings.get("IMAGE_DATASET"), "truth": settings.get("MASK_DATASET")}
+    size, layers = voxel_size(written.get("voxel_size_nm"), 3), []
+    datasets = {"image": written.get("image_dataset"), "truth": written.get("mask_dataset")}
     for part, files in (given | found).items():
         opened = [_stored(path, part, datasets[part]) if part in datasets else _saved(path) for path in files]
         layers += _layers(part, opened, size)

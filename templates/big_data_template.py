@@ -11,7 +11,6 @@ wants it. Without val/ a share of train/ is kept for validation; test/y may be m
 job_dir/results/<id>_<rid>/. Memory, weight maps, and which files are read fastest: docs/big_data.md.
 
 Settings of the big data template of the study, whose 50 % overlap was blended; here it is merged as in all templates.
-A test image of 4096 x 4096 took 1.4 GiB with a toy network, Keras included.
 
 Differs from U-Net_2D_template.py in: data on disk, val/, random crops, weight maps, padding, whole images only where
 asked for; twice as wide, no dropout, learning rate 0.001, patience 50.
@@ -37,8 +36,6 @@ OVERLAP = 0.0
 PADDING = 0
 # Random crops per training image and epoch
 RANDOM_CROPS = 1
-# (foreground, background) weights of the pixel in the middle of a random crop, or None
-PROBABILITY_MAP = None
 # Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None
 # Share of the training images kept for validation where there is no folder val/
@@ -112,19 +109,16 @@ from networks.unet import U_Net_2D
 from utils.data.checks import check_crop_shape
 from utils.data.experiment_data import open_images, read_samples
 from utils.data.weight_maps import cached_weight_maps
-from utils.errors import check_choice
 from utils.pictures.charts import draw_checks
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.dry_run import dry_run
 from utils.prediction.predictor import Predictor
 from utils.runs.run import Run
-from utils.training.losses import LOSSES
 from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=DEPTH, padding=PADDING)
-check_choice("LOSS", LOSS, tuple(LOSSES))
 prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic)
 reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE}
 parts = {"validation_split": VALIDATION_SPLIT, "random_validation": RANDOM_VALIDATION, "overlap": OVERLAP}
@@ -144,8 +138,8 @@ augmentation = ImageDataGenerator(
     brightness_range=BRIGHTNESS_RANGE,
     probability=AUGMENTATION_PROBABILITY,
 )
-sampling = {"samples_per_array": RANDOM_CROPS, "probability_map": PROBABILITY_MAP, "workers": args.workers}
-train_batches, validation_batches = train_and_validation_batches(augmentation, data, batch_size=BATCH_SIZE, **sampling)
+sampling = {"batch_size": BATCH_SIZE, "workers": args.workers, "samples_per_array": RANDOM_CROPS}
+train_batches, validation_batches = train_and_validation_batches(augmentation, data, **sampling)
 draw_checks(run.checks, read_samples(data), train_batches, overlap=OVERLAP)
 
 # %% Network

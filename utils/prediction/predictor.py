@@ -8,6 +8,7 @@ mask = predictor.segment(image)
 import copy
 import functools
 
+import keras
 import numpy as np
 
 from utils.data.experiment_data import NetworkInput
@@ -133,6 +134,13 @@ class Predictor:
         return total_strides(network_config(self.model)) if self._divisor is None else self._divisor
 
     @property
+    def target_model(self):
+        """The network with nothing but the channel that is returned."""
+        if self._channel is None:
+            return self.model
+        return keras.Model(self.model.inputs, self.model.outputs[0][..., self._channel : self._channel + 1])
+
+    @property
     def _tiles(self):
         return {"batch_size": self.batch_size, "intensity_range": self.intensity_range}
 
@@ -141,8 +149,8 @@ class Predictor:
 
         Parameters
         ----------
-        target : str
-            One of ``targets``.
+        target : str or None
+            One of ``targets``; None for all channels.
 
         Returns
         -------
@@ -153,9 +161,9 @@ class Predictor:
         ValueError
             If it is none of them.
         """
-        check_choice("target", target, self.targets)
+        check_choice("target", target, (*self.targets, None))
         other = copy.copy(self)
-        other._channel = self.targets.index(target)
+        other._channel = None if target is None else self.targets.index(target)
         return other
 
     def each(self, images, *, ensemble=False):
