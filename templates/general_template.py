@@ -419,7 +419,7 @@ weighing |= {"class_weights": CLASS_WEIGHTS, "masks": masks}
 optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, **rates)
 compile_network(model, loss=LOSS, optimizer=optimizer, **weighing)
 
-# %% Training: 12. the learning rate, found by a sweep [args, predictor, data, run, model, train_batches, rates, weighing]
+# %% Training: 12. a sweep for the learning rate [args, predictor, data, run, model, train_batches, rates, weighing]
 if args.dry_run:
     merged = predictor.crops(data.test, overlap=OVERLAP)
     dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test, predictions=merged)
