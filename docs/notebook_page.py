@@ -249,7 +249,7 @@ else:
 To go on:
 
 - Other variables, another data set: change them, count `RUN_ID` up, *Run all*.
-- Your own new images: `load_trained(run.folder).segment(image)` of `predictor` returns the mask of an array
+- Your own new images: `load_predictor(run.folder).segment(image)` of `predictor` returns the mask of an array
   `(y, x, 1)`; `templates/predict_template.py` takes whole folders.
 - Another network, three dimensions, other losses: the other files in `templates/`.""",
     ),
