@@ -398,5 +398,5 @@ def test_the_comment_of_the_loss_names_all_of_them():
 
 
 def test_a_dry_run_sweeps_no_learning_rates_and_weights_are_balanced_over_the_foreground():
-    assert TEXT.index("    dry_run(") < TEXT.index("= find_learning_rate(")
+    assert TEXT.index("    dry_run(") < TEXT.index("=find_learning_rate(")
     assert '"masks": masks' in TEXT and TEXT.index("masks = data.train_crops.y") < TEXT.index("learn_instances(data")
