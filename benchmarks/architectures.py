@@ -62,7 +62,8 @@ ARCHITECTURES = {
 }
 # How much each output counts in the loss, as in the templates.
 OUTPUT_WEIGHTS = {"M-Net": (0.6, 0.1, 0.1, 0.1, 0.1), "nnU-Net": deep_supervision_weights(6)}
-RECIPE = {"loss": "bce_dice", "optimizer": "adamw", "learning_rate": 0.001, "schedule": "one_cycle"}
+LOSS, OPTIMIZER = "bce_dice", "adamw"
+RATES = {"learning_rate": 0.001, "schedule": "one_cycle"}
 WARM_UP_STEPS = 5
 SETTLING_BATCHES = 32
 SEED = 42
@@ -123,6 +124,7 @@ def measure(name, data_dir, minutes, quick):
     from utils.devices import describe_device
     from utils.metrics.pixels import confusion_matrix, probability_to_mask, scores_from_confusion
     from utils.prediction.protocols import predict_crops
+    from utils.training.optimizers import get_optimizer
     from utils.training.training import compile_network, prepare_keras
 
     dims, builder, options = ARCHITECTURES[name]
@@ -131,7 +133,8 @@ def measure(name, data_dir, minutes, quick):
 
     def compiled(steps):
         model = builder((*(None,) * dims, 1), **options)
-        compile_network(model, steps=steps, output_weights=OUTPUT_WEIGHTS.get(name), **RECIPE)
+        optimizer = get_optimizer(OPTIMIZER, total_steps=steps, **RATES)
+        compile_network(model, loss=LOSS, optimizer=optimizer, output_weights=OUTPUT_WEIGHTS.get(name))
         return model
 
     def train(model, steps):

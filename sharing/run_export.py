@@ -51,7 +51,7 @@ def export_run(run, target, formats, *, image=None, dataset=None, **about):
     Raises
     ------
     ValueError
-        With all problems, or if what was written predicts otherwise than the run.
+        With all problems, or if a written file predicts something else than the run.
     """
     formats = list(dict.fromkeys(formats))
     problems = format_problems(formats, backend=keras.backend.backend())

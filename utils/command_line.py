@@ -1,4 +1,4 @@
-"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend, how errors are said.
+"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend, how errors are shown.
 
 The only module that reads ``sys.argv`` and sets environment variables. It must not import Keras: it chooses what
 Keras loads.

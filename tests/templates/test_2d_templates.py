@@ -183,7 +183,7 @@ def test_a_killed_run_resumed_equals_one_never_killed(toy_data, tmp_path):
     assert not (folder / "scores.json").exists()
     result = run(toy_data, tmp_path, "--id", "killed", "--resume", **settings)
     assert result.returncode == 0, result.stderr
-    assert "Going on after epoch" in result.stdout
+    assert "Resuming after epoch" in result.stdout
     histories = [read_history(tmp_path / "results" / name / "history.csv") for name in ("whole_0", "killed_0")]
     assert histories[0] == histories[1]
     weights = [read_weights(tmp_path / "results" / name) for name in ("whole_0", "killed_0")]

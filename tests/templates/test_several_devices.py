@@ -108,7 +108,7 @@ def test_two_devices_train_what_one_does(toy_data, tmp_path, on_one):
     (folder / "environment.json").write_text(json.dumps(environment))
     result = run_on_two_devices(toy_data, tmp_path, "--id", "two", "--resume")
     assert result.returncode == 0, result.stderr
-    assert "Going on after epoch 2 of 2" in result.stdout and read_scores(folder) == before
+    assert "Resuming after epoch 2 of 2" in result.stdout and read_scores(folder) == before
 
 
 def test_two_machines_train_what_one_does_and_the_first_evaluates(toy_data, tmp_path, on_one):

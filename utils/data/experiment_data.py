@@ -284,7 +284,7 @@ def read_samples(data, *, count=12):
     data : ExperimentData
         From `open_images`.
     count : int
-        Crops at most, evenly out of the first so many training images.
+        At most this many crops, spread evenly over as many training images.
 
     Returns
     -------

@@ -45,10 +45,10 @@ def join_extra_data(data, extra_sets, *, random_crops=0, cache_dir=None, weigh=N
 
     Images or volumes of the extra sets may have any size (what is smaller than a crop is mirrored) and dtype: those of
     another dtype than the main set, or with an ``intensity_range`` of their own, are converted so that their black and
-    white become those of the main set. Mask values become classes in each set by itself. Names begin with that of the
-    folder. Ranges measured on the training images are those of the main set; with the normalisation
-    ``percentile_per_image`` the extra images are stretched by their own. Which crops of a set are drawn depends on the
-    seed and on its number in the list, not on the other sets.
+    white become those of the main set. Ranges measured on the training images are those of the main set; with the
+    normalisation ``percentile_per_image`` the extra images are stretched by their own. Mask values become classes set
+    by set. Names begin with that of the folder. Which crops of a set are drawn depends on the seed and on its number in
+    the list, not on the other sets.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def join_extra_data(data, extra_sets, *, random_crops=0, cache_dir=None, weigh=N
 
 
 def _checked(extra_sets, random_crops):
-    """Make ``ExtraSet`` of what was given, or raise what is wrong with any of them."""
+    """Turn each entry into an ``ExtraSet``, or raise all mistakes."""
     entries = [extra_sets] if isinstance(extra_sets, str | Path | dict) else list(extra_sets)
     entries = [entry if isinstance(entry, dict) else {"folder": entry} for entry in entries]
     problems = []

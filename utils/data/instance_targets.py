@@ -80,7 +80,7 @@ def learn_instances(data, targets):
     """Give the training and validation crops of an experiment instance targets in place of their masks.
 
     Instances are the connected components of the foreground of a crop, distances go from 0 to 1, and the first channel
-    is ``binary``, as metrics and predictions expect. What is tested stays as it is.
+    is ``binary``, as metrics and predictions expect. Test images keep their masks.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def contours_of(labels, *, mode="inner", thickness=1):
         ``inner``: of the instances only; ``thick``: of the background next to them too.
     thickness : int or sequence of int
         Voxels at each side of an outline, at least 0, one for all axes or one each. ``(0, 1, 1)`` draws the
-        contours of each slice by itself, as anisotropic volumes may want.
+        contours slice by slice, which suits anisotropic volumes.
 
     Returns
     -------

@@ -16,8 +16,8 @@ def load_new_images(data_dir, trained, *, dataset=None):
     data_dir : str or Path
         Holds ``x/`` or ``test/x/`` with the images, or the images themselves. For a network in 3D a folder of slices
         is one volume, and so is each file of several slices (multi-page tif, hdf5, zarr).
-    trained : TrainedNetwork
-        From `utils.prediction.predictor.load_trained`: says what the images must be like.
+    trained : Predictor
+        From `utils.prediction.predictor.load_predictor`: says what the images must be like.
     dataset : str, optional
         Name of the array in hdf5 and zarr files that hold several.
 
