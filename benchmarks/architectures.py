@@ -99,7 +99,8 @@ def make_data(dims, data_dir, quick):
 def settings_of(name, data_dir, minutes):
     """Return all that a result depends on, as JSON gives it back."""
     dims, _, options = ARCHITECTURES[name]
-    settings = {"data": data_dir.resolve().name, "minutes": minutes, "options": options, "recipe": RECIPE, "seed": SEED}
+    settings = {"data": data_dir.resolve().name, "minutes": minutes, "options": options, "seed": SEED}
+    settings |= {"recipe": {"loss": LOSS, "optimizer": OPTIMIZER, **RATES}}
     settings |= {"crop": CROPS[dims], "batch_size": BATCHES[dims], "output_weights": OUTPUT_WEIGHTS.get(name)}
     return json.loads(json.dumps(settings))
 
