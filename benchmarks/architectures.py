@@ -62,7 +62,8 @@ ARCHITECTURES = {
 }
 # How much each output counts in the loss, as in the templates.
 OUTPUT_WEIGHTS = {"M-Net": (0.6, 0.1, 0.1, 0.1, 0.1), "nnU-Net": deep_supervision_weights(6)}
-RECIPE = {"loss": "bce_dice", "optimizer": "adamw", "learning_rate": 0.001, "schedule": "one_cycle"}
+LOSS, OPTIMIZER = "bce_dice", "adamw"
+RATES = {"learning_rate": 0.001, "schedule": "one_cycle"}
 WARM_UP_STEPS = 5
 SETTLING_BATCHES = 32
 SEED = 42
@@ -98,7 +99,8 @@ def make_data(dims, data_dir, quick):
 def settings_of(name, data_dir, minutes):
     """Return all that a result depends on, as JSON gives it back."""
     dims, _, options = ARCHITECTURES[name]
-    settings = {"data": data_dir.resolve().name, "minutes": minutes, "options": options, "recipe": RECIPE, "seed": SEED}
+    settings = {"data": data_dir.resolve().name, "minutes": minutes, "options": options, "seed": SEED}
+    settings |= {"recipe": {"loss": LOSS, "optimizer": OPTIMIZER, **RATES}}
     settings |= {"crop": CROPS[dims], "batch_size": BATCHES[dims], "output_weights": OUTPUT_WEIGHTS.get(name)}
     return json.loads(json.dumps(settings))
 
@@ -123,6 +125,7 @@ def measure(name, data_dir, minutes, quick):
     from utils.devices import describe_device
     from utils.metrics.pixels import confusion_matrix, probability_to_mask, scores_from_confusion
     from utils.prediction.protocols import predict_crops
+    from utils.training.optimizers import get_optimizer
     from utils.training.training import compile_network, prepare_keras
 
     dims, builder, options = ARCHITECTURES[name]
@@ -131,7 +134,8 @@ def measure(name, data_dir, minutes, quick):
 
     def compiled(steps):
         model = builder((*(None,) * dims, 1), **options)
-        compile_network(model, steps=steps, output_weights=OUTPUT_WEIGHTS.get(name), **RECIPE)
+        optimizer = get_optimizer(OPTIMIZER, total_steps=steps, **RATES)
+        compile_network(model, loss=LOSS, optimizer=optimizer, output_weights=OUTPUT_WEIGHTS.get(name))
         return model
 
     def train(model, steps):

@@ -9,6 +9,7 @@ Disk: three times the output.
     python benchmarks/big_volume.py [--quick] [--folder FAST_DISK]
 """
 
+import functools
 import json
 import os
 import resource
@@ -68,8 +69,16 @@ def make_job(folder, shape, make):
         slab = random.integers(0, 256, (min(chunk[0], shape[0] - start), *shape[1:]), np.uint8)
         write_box(path, (slice(start, start + len(slab)), slice(None), slice(None)), slab)
     grid = BlockGrid(shape, CROP, BLOCK, blending=True)
-    network = Network(make.__name__, make)
-    return BlockJob(Path(folder) / "run", VolumeAddress(str(path)), grid, network, batch_size=BATCH)
+    network = Network(make.__name__, functools.partial(make_predictor, make), CROP, batch_size=BATCH)
+    return BlockJob(Path(folder) / "run", VolumeAddress(str(path)), grid, network)
+
+
+def make_predictor(make):
+    """Return the predictor of a network that a function makes."""
+    from utils.data.experiment_data import NetworkInput
+    from utils.prediction.predictor import Predictor
+
+    return Predictor(make(), NetworkInput(crop_shape=CROP), batch_size=BATCH)
 
 
 def predict_by_blocks(job):
@@ -95,8 +104,7 @@ def compare(folder, repetitions):
     from utils.prediction.protocols import predict_blended
 
     model, kept = make_model(), {}
-    job = make_job(folder, COMPARED, make_model)
-    job = job.__class__(job.folder, job.volume, job.grid, job.network._replace(make=lambda: model), batch_size=BATCH)
+    job = make_job(folder, COMPARED, lambda: model)
 
     def in_memory():
         volume = open_volume(job.volume).read(tuple(slice(0, size) for size in COMPARED))

@@ -26,7 +26,6 @@ from measuring import call_json, parse_arguments, print_heading, print_table
 # Protocol, and whether with ensemble.
 PROTOCOLS = ("crops", "blended", "overlap 50 %", "overlap 50 %, ensemble", "full image", "full image, ensemble")
 QUICK_PROTOCOLS = ("blended", "full image, ensemble")
-PROBABILITY_STEPS = 4096
 
 
 def predict(protocol, images, quick):
@@ -50,12 +49,12 @@ def predict(protocol, images, quick):
 def save(folder, sources, predictions):
     """Write probabilities and masks one by one, as a run does, and return the probabilities on disk."""
     from utils.images.writing import ImageWriter, SavedImages
-    from utils.metrics.pixels import probability_to_mask
+    from utils.metrics.pixels import probability_to_mask, round_probability
 
     folders = [folder / "probability", folder / "binary"]
     with ImageWriter(folders, sources) as writer:
         for probability in predictions:
-            probability = np.rint(probability * np.float32(PROBABILITY_STEPS)) / np.float32(PROBABILITY_STEPS)
+            probability = round_probability(probability)
             writer.write(probability, probability_to_mask(probability) * np.uint8(255))
     return SavedImages(folders[0], sources)
 

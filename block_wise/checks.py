@@ -37,8 +37,10 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
         problems.append(f"MIN_OBJECT_SIZE is {min_object_size}; wanted a number of voxels, 0 to keep all objects")
     if instances and job.classes > 2:
         problems.append(f"instances need one foreground class, but the network has {job.classes}; set INSTANCES=False")
-    if job.batch_size < 1:
-        problems.append(f"BATCH_SIZE is {job.batch_size}; wanted a number of subvolumes, or 0 for that of the training")
+    if job.network.batch_size < 1:
+        problems.append(
+            f"BATCH_SIZE is {job.network.batch_size}; wanted a number of subvolumes, or 0 for that of the training"
+        )
     raise_problems("the variables", problems)
     volume = open_volume(job.volume)
     network_scale(volume.dtype, job.intensity_range)

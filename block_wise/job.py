@@ -20,7 +20,7 @@ from utils.images.intensity import network_scale
 
 OUTPUT_DTYPES = ("float32", "float16")
 # Variables that decide about no result, or of which each value has a stage of its own.
-FREE = ("WORKERS", "SCHEDULER", "RUN", "MASK_DATASET")
+FREE = ("RUN", "MASK_DATASET")
 # Variables that may change until a block of one of these stages is done.
 UNTIL = {
     "Z_FILTER_SIZE": ("z_filter", "mask"),
@@ -44,14 +44,8 @@ class BlockJob:
         Its blocks and subvolumes.
     network : Network
         What predicts.
-    classes : int
-        Channels of the prediction.
-    batch_size : int
-        Subvolumes that are predicted at once.
     ensemble : bool
         Average the orientations of each subvolume.
-    intensity_range : tuple of float or ZScore, optional
-        As `utils.images.intensity.to_network_input`.
     empty_values : tuple of float
         A subvolume that holds nothing but one of these grey values is not predicted: it is background.
     dtype : str
@@ -62,16 +56,23 @@ class BlockJob:
     volume: VolumeAddress
     grid: BlockGrid
     network: Network
-    classes: int = 1
-    batch_size: int = 1
     ensemble: bool = False
-    intensity_range: tuple | None = None
     empty_values: tuple = ()
     dtype: str = "float32"
 
     def __post_init__(self):
         """Make the folder absolute, as workers start elsewhere."""
         object.__setattr__(self, "folder", Path(self.folder).resolve())
+
+    @property
+    def classes(self):
+        """Channels of the prediction."""
+        return self.network.classes
+
+    @property
+    def intensity_range(self):
+        """As `utils.images.intensity.to_network_input`."""
+        return self.network.intensity_range
 
     def output(self, name):
         """Return the path of a result, ``volumes/<name>.zarr``."""

@@ -15,10 +15,9 @@ from block_wise.results import DamagedResult, UnreadableBlock, create_volume, de
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import read_volume
 from utils.images.intensity import intensity_problem
-from utils.prediction.protocols import predict_each
 
-# The model of this process, by its network; a worker of several threads shares it.
-_models = {}
+# The predictor of this process, by its network; the threads of a worker share it.
+_predictors = {}
 _one_at_a_time = threading.Lock()
 # Blocks that a dry run looks at until one is not empty.
 TRIED_BLOCKS = 20
@@ -111,9 +110,8 @@ def _read_region(job, box):
 
 
 def _predictions(job, crops, shown):
-    settings = {"ensemble": job.ensemble, "batch_size": job.batch_size, "intensity_range": job.intensity_range}
     wanted = (crop for crop, show in zip(crops, shown, strict=True) if show)
-    predictions = predict_each(_model(job.network), wanted, **settings)
+    predictions = _predictor(job.network).each(wanted, ensemble=job.ensemble)
     for show in shown:
         prediction = next(predictions) if show else _background(job)
         if prediction.shape[-1] != job.classes:
@@ -179,12 +177,12 @@ def _within(common, box):
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(common, box, strict=True))
 
 
-def _model(network):
+def _predictor(network):
     described = repr(network)
-    if described not in _models:
-        _models.clear()
-        _models[described] = network.make()
-    return _models[described]
+    if described not in _predictors:
+        _predictors.clear()
+        _predictors[described] = network.make()
+    return _predictors[described]
 
 
 def dry_run_blocks(job, workers):

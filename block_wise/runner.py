@@ -74,7 +74,7 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
         If dask is needed and not installed.
     """
     if workers < 0:
-        raise ValueError(f"WORKERS is {workers}; wanted a number of processes, or 0 for this one alone.")
+        raise ValueError(f"--workers {workers}: wanted a number of processes, or 0 for this one alone.")
     if not workers and scheduler is None:
         yield _ThisProcess()
         return
@@ -210,7 +210,7 @@ class _DaskWorkers:
         except self._distributed.KilledWorker as error:
             raise ValueError(
                 "a block killed its worker again and again, most likely for want of memory. What is done is kept: "
-                "start the same command again with fewer WORKERS; or anew, with another --rid, with a smaller "
+                "start the same command again with fewer --workers; or anew, with another --rid, with a smaller "
                 "BLOCK_SHAPE or BATCH_SIZE."
             ) from error
         except CancelledError as error:
@@ -254,8 +254,8 @@ def _distributed():
         import distributed
     except ImportError as error:
         raise ImportError(
-            "WORKERS and SCHEDULER need the package dask.distributed, which is not installed: "
-            "pip install -r env/requirements-big.txt, or WORKERS=0"
+            "--workers and --scheduler need the package dask.distributed, which is not installed: "
+            "pip install -r env/requirements-big.txt, or --workers 0"
         ) from error
     return distributed
 

@@ -96,8 +96,8 @@ RUN_ID = 0  # @param {type: "integer"}""",
         """\
 from data_sets.data_preparation import prepare_data
 from data_sets.data_survey import survey_data, survey_notes, survey_table
-from utils.files import atomic_folder
 from data_sets.synthetic_em import write_demo_data
+from utils.files import atomic_folder
 
 data_dir = Path(FOLDER) / "data" / DATA  # just DATA, if that is the whole path of a folder
 if DATA == "demo" and not data_dir.exists():
@@ -249,7 +249,7 @@ else:
 To go on:
 
 - Other variables, another data set: change them, count `RUN_ID` up, *Run all*.
-- Your own new images: `load_trained(run.folder).segment(image)` of `predictor` returns the mask of an array
+- Your own new images: `load_predictor(run.folder).segment(image)` of `predictor` returns the mask of an array
   `(y, x, 1)`; `templates/predict_template.py` takes whole folders.
 - Another network, three dimensions, other losses: the other files in `templates/`.""",
     ),

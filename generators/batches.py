@@ -182,7 +182,7 @@ def _padded(array, shape):
 
 
 def train_and_validation_batches(
-    augmentation, data, *, crop_shape, batch_size, seed, intensity_range=None, workers=2, **sampling
+    augmentation, data, *, batch_size, workers=2, samples_per_array=1, probability_map=None
 ):
     """Make the batches of an experiment: augmented ones for training, plain ones in fixed order for validation.
 
@@ -191,22 +191,25 @@ def train_and_validation_batches(
     augmentation : ImageDataGenerator or VoxelDataGenerator
         Augments the training samples.
     data : ExperimentData
-        Its ``train_crops``, ``validation_crops`` and ``validation_weights`` are used; validation crops keep their size.
-    crop_shape : tuple of int
-        Of the training samples, with or without channels.
-    batch_size, seed, intensity_range, workers
+        Its training and validation crops with their weights, crop shape, seed and grey values. Validation crops are
+        taken as large as they are.
+    batch_size, workers
         As ``flow`` of the generator.
-    **sampling
-        Further arguments of ``flow`` for the training samples.
+    samples_per_array : int
+        How many random crops of each image or volume form an epoch; 0: one, as of crops of a grid.
+    probability_map : tuple of float, optional
+        As ``flow`` of the generator.
 
     Returns
     -------
     train_batches, validation_batches : PairBatches
     """
-    flow = {"batch_size": batch_size, "seed": seed, "intensity_range": intensity_range, "workers": workers}
+    flow = {"batch_size": batch_size, "seed": data.seed, "intensity_range": data.intensity_range, "workers": workers}
     train, validation = data.train_crops, data.validation_crops
+    sampling = {"crop_shape": data.crop_shape, "probability_map": probability_map, "sample_weight": train.weights}
+    sampling["samples_per_array" if len(data.crop_shape) == 4 else "samples_per_array"] = max(1, samples_per_array)
     plain = type(augmentation)()
     return (
-        augmentation.flow(train.x, train.y, crop_shape=crop_shape, **sampling, **flow),
+        augmentation.flow(train.x, train.y, **sampling, **flow),
         plain.flow(validation.x, validation.y, shuffle=False, sample_weight=data.validation_weights, **flow),
     )

@@ -20,7 +20,7 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
     Parameters
     ----------
     run : str or Path
-        As `utils.prediction.predictor.load_trained`.
+        As `utils.prediction.predictor.load_predictor`.
     strides : tuple of int
         What the sides of images must be divisible by, ``(y, x)`` or ``(z, y, x)``.
     name, description : str
@@ -60,7 +60,7 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
             "dtype": content["dtype"] or "uint8",
             "crop_shape": content["crop_shape"],
             "divisible_by": dict(zip(axes, strides, strict=True)),
-            "voxel_size_nm": voxel_size(content.get("voxel_size_nm"), len(axes)),
+            "voxel_size_nm": voxel_size(content["voxel_size_nm"], len(axes)),
             "preprocessing": preprocessing(content),
         },
         "output": {"axes": f"n{axes}c", "channels": channels, "dtype": "float32", "range": [0, 1]},

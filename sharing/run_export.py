@@ -17,7 +17,7 @@ from utils.images.intensity import black_and_white, to_network_input
 from utils.images.normalisation import stretch_each
 from utils.images.padding import pad_to
 from utils.images.sources import read_images
-from utils.prediction.predictor import load_trained
+from utils.prediction.predictor import load_predictor
 from utils.runs.record import RunRecord
 
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
@@ -31,7 +31,7 @@ def export_run(run, target, formats, *, image=None, dataset=None, **about):
     Parameters
     ----------
     run : str or Path
-        As `utils.prediction.predictor.load_trained`.
+        As `utils.prediction.predictor.load_predictor`.
     target : str or Path
         The folder to make.
     formats : sequence of str
@@ -51,22 +51,22 @@ def export_run(run, target, formats, *, image=None, dataset=None, **about):
     Raises
     ------
     ValueError
-        With all problems, or if what was written predicts otherwise than the run.
+        With all problems, or if a written file predicts something else than the run.
     """
     formats = list(dict.fromkeys(formats))
     problems = format_problems(formats, backend=keras.backend.backend())
     check_free(target)
-    trained = load_trained(run, precision="float32")
-    description = describe_run(run, strides=trained.strides, **about)
+    predictor = load_predictor(run, precision="float32")
+    description = describe_run(run, strides=predictor.divisor, **about)
     if "bioimageio" in formats and not problems:
         from sharing.bioimageio_package import description_problems
 
         problems += description_problems(description)
     raise_problems("the export", problems)
-    model = plain_network(trained.model)
+    model = plain_network(predictor.model)
     content = RunRecord(run).network()
-    test = read_test_image(image, trained, content, dataset=dataset) if image else make_test_image(content)
-    inputs = _check_inputs(network_input(test, content), model, trained.strides)
+    test = read_test_image(image, predictor, content, dataset=dataset) if image else make_test_image(content)
+    inputs = _check_inputs(network_input(test, content), model, predictor.divisor)
     with atomic_folder(target) as folder, tempfile.TemporaryDirectory() as scratch:
         found, lines, modules = {}, [], own_modules(model)
         files = {FORMATS[name].file: FORMATS[name].what + _imports(name, modules) for name in formats}
@@ -119,14 +119,14 @@ def make_test_image(content):
     return (np.rint(noise) if dtype.kind in "iu" else noise).astype(dtype)
 
 
-def read_test_image(path, trained, content, *, dataset=None):
+def read_test_image(path, predictor, content, *, dataset=None):
     """Read the middle of an image, as large as a crop, to test a network with.
 
     Parameters
     ----------
     path : str or Path
         An image file; for a network in 3D a file of several slices.
-    trained : TrainedNetwork
+    predictor : Predictor
         Says what is wrong with it.
     content : dict
         What ``network.json`` holds.
@@ -146,9 +146,9 @@ def read_test_image(path, trained, content, *, dataset=None):
     path, crop = Path(path), tuple(content["crop_shape"])
     if not path.exists():
         raise ValueError(f"--image {path} does not exist.")
-    pages = read_images(path, keep_colour=crop[-1] == 3, dataset=dataset, one_volume=trained.is_3d)
-    image = np.stack(pages) if trained.is_3d else pages[0]
-    problem = trained.problem(image)
+    pages = read_images(path, keep_colour=crop[-1] == 3, dataset=dataset, one_volume=predictor.is_3d)
+    image = np.stack(pages) if predictor.is_3d else pages[0]
+    problem = predictor.problem(image)
     wanted = content["dtype"] or "uint8"
     if not problem and str(image.dtype) != wanted:
         problem = f"has the dtype {image.dtype}, the training images had {wanted}"

@@ -2,13 +2,14 @@
 
 For zarr (OME-Zarr too), hdf5, tif and folders of slices of any size, on one machine or many. Subvolumes are blended
 across the borders of blocks as in memory; blocks without image are skipped. Several processes share the work, each
-with a model of its own: on this machine, or those of a dask scheduler (docs/big_volumes.md has SLURM).
+with a model of its own: --workers of them on this machine (one for each GPU is right; 0: none but this one), or those
+of a dask scheduler, whose address is --scheduler (docs/big_volumes.md has SLURM).
 
     python -u templates/big_volume_template.py $code_dir $data_dir $job_dir --id 910 --gpu 0 --set RUN=$run
 
 $run is the folder of the finished run, such as $job_dir/results/500_0: layers, weights, subvolume, grey values and
 classes come from it. data_dir is the volume itself, or holds it in test/x; test/y may hold the truth.
-Needs env/requirements-big.txt. After a kill, start the same command again: it goes on. Results go to
+Needs env/requirements-big.txt. After a kill, start the same command again: it continues. Results go to
 job_dir/results/<id>_<rid>/volumes/.
 
 Differs from predict_template.py in: nothing is in memory as a whole, results are zarr, 3D only.
@@ -23,7 +24,8 @@ sys.path[:0] = [*sys.argv[1:2], str(Path(__file__).resolve().parents[1])]
 
 from utils.command_line import apply_overrides, parse_command_line
 
-args = parse_command_line(__file__, more={"--scheduler": "address of a dask scheduler, as the variable SCHEDULER"})
+scheduler = {"--scheduler": "address of a dask scheduler whose workers are used instead, e.g. tcp://node7:8786"}
+args = parse_command_line(__file__, workers=1, more=scheduler)
 
 # %% Experiment variables
 # --- Data
@@ -44,34 +46,24 @@ PROTOCOL = "blended"
 CROP_SHAPE = ()
 # Minimum overlap of neighbouring subvolumes with PROTOCOL crops, as a fraction, for all axes or one each
 OVERLAP = 0.5
-# Margin of a subvolume whose prediction is thrown away with PROTOCOL crops, for all axes or one each
+# Margin of each subvolume whose prediction is thrown away with PROTOCOL crops, for all axes or one each
 PADDING = 0
 # True: the mean over 16 orientations of each subvolume, in that many times the time
 ENSEMBLE = False
 # Subvolumes predicted at once; 0: as in training
 BATCH_SIZE = 0
-# trained (as the training computed) or float32, for processors that are slow with 16-bit numbers
-PRECISION = "trained"
-# True: on GPUs too, the same numbers to the last bit in every run, somewhat slower
-DETERMINISTIC = False
-# Of the probabilities on disk: float32, or float16, which takes half of it
+# Number format of the probabilities on disk: float32, or float16, which takes half the space
 OUTPUT_DTYPE = "float32"
 
 # --- Post-processing
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
-# Foreground is what has a higher probability
+# Voxels with a higher probability are foreground
 THRESHOLD = 0.5
 # True: instances, each connected object with a label of its own
 INSTANCES = True
 # Objects of fewer voxels get no label
 MIN_OBJECT_SIZE = 0
-
-# --- Who works
-# Processes on this machine, each with a model; one for each GPU of --gpu is right; 0: none but this one
-WORKERS = 1
-# Address of a dask scheduler whose workers are used instead, such as "tcp://node7:8786"
-SCHEDULER = None
 
 settings = apply_overrides(globals(), args.set)
 
@@ -92,7 +84,8 @@ from utils.runs.run import Run, run_folder
 
 # %% Checks and data
 check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))
-trained = network_of_run(RUN, crop_shape=CROP_SHAPE, precision=PRECISION, deterministic=DETERMINISTIC)
+machine = {"precision": args.precision, "deterministic": args.deterministic}
+network = network_of_run(RUN, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE, **machine)
 volume = VolumeAddress(find_volume(args.data_dir), IMAGE_DATASET)
 truth = find_truth(args.data_dir) and VolumeAddress(find_truth(args.data_dir), MASK_DATASET)
 
@@ -104,17 +97,14 @@ job = BlockJob(
     volume,
     BlockGrid(
         open_volume(volume).shape,
-        trained.crop_shape,
+        network.crop_shape,
         BLOCK_SHAPE,
         blending=PROTOCOL == "blended",
         overlap=OVERLAP,
         padding=PADDING,
     ),
-    trained.network,
-    classes=trained.classes,
-    batch_size=BATCH_SIZE or trained.batch_size,
+    network,
     ensemble=ENSEMBLE,
-    intensity_range=trained.intensity_range,
     empty_values=EMPTY_VALUES,
     dtype=OUTPUT_DTYPE,
 )
@@ -126,16 +116,18 @@ check_stages(
     min_object_size=MIN_OBJECT_SIZE,
     truth=truth,
 )
-check_begun(job, settings)
-run = Run(args, settings)
-begin_blocks(job, settings, z_filter_size=Z_FILTER_SIZE, instances=INSTANCES)
+datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
+begun = check_begun(job, settings | machine)
+run = Run(args, settings, intensity_range=network.intensity_range, begun=begun, **datasets)
+begin_blocks(job, settings | machine, z_filter_size=Z_FILTER_SIZE, instances=INSTANCES)
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")
 
 # %% Evaluation: block by block
 post = "blending" if PROTOCOL == "blended" else "none"
-with block_workers(WORKERS, scheduler=SCHEDULER, gpus=args.gpu, log_folder=run.folder / "workers") as workers:
+share = {"scheduler": args.scheduler, "gpus": args.gpu, "log_folder": run.folder / "workers"}
+with block_workers(args.workers, **share) as workers:
     if args.dry_run:
         dry_run_blocks(job, workers)
     probability = predict_blocks(job, workers)

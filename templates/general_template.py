@@ -3,7 +3,7 @@
 Segments electron microscopy images, or volumes if CROP_SHAPE has a z, with the U-Nets of the study. As it stands it
 does what U-Net_2D_template.py does; docs/variables.md lists all variables. A block works elsewhere too, with the
 variables that it names, the imports of its functions, and what the brackets in its title say that it takes from others.
-Post-processing goes on with what the block before it left.
+Each post-processing takes the result of the one before.
 
     python -u templates/general_template.py $code_dir $data_dir $job_dir --id 700 --rid 0 --gpu 0
 
@@ -29,13 +29,13 @@ args = parse_command_line(__file__)
 CROP_SHAPE = (256, 256, 1)
 # Minimum overlap of neighbouring crops, as a fraction of the crop
 OVERLAP = 0.0
-# 0: all crops of a grid; more: so many random crops of each image or volume in an epoch
+# Random crops per image or volume and epoch; 0 uses a regular grid
 RANDOM_CROPS = 0
-# (foreground, background) weights of the pixel about which a random crop lies, or None
+# (foreground, background) weights of the pixel in the middle of a random crop, or None
 PROBABILITY_MAP = None
 # Crops of a grid with less than this share of foreground are left out of the training
 MIN_FOREGROUND = 0.0
-# How often each crop is taken in an epoch; a fraction takes some of them once more than others
+# How often an epoch takes each crop; with a fraction it takes some of them once more than others
 REPLICATE = 1.0
 # Further training data: folders, or {"folder": ..., "min_foreground": ..., "n_crops": ..., "overlap": ...}
 EXTRA_DATA = ()
@@ -43,15 +43,15 @@ EXTRA_DATA = ()
 NORMALISATION = "dtype"
 # (low, high) percentiles that become 0 and 1
 PERCENTILES = (1.0, 99.0)
-# Grey values that become 0 and 1 with NORMALISATION dtype; None: 0..255, 0..65535 or 0..1 by the dtype
+# Grey values that become 0 and 1 with NORMALISATION dtype; None: 0..255, 0..65535 or 0..1, by the dtype
 INTENSITY_RANGE = None
-# True: weight maps of the U-Net paper, which count pixels between close objects more
+# True: weight maps of the U-Net paper, which give pixels between close objects more weight
 WEIGHT_MAPS = False
 # Weights of background and each class in the weight maps
 WEIGHT_MAP_CLASSES = (0.5, 1.0)
 # Height of the weights between objects that are close to each other
 WEIGHT_MAP_W0 = 10.0
-# Distance in pixels over which they fall
+# Distance in pixels over which these weights fall
 WEIGHT_MAP_SIGMA = 5.0
 # Channels that the network learns instead of the mask: some of ("binary", "contour", "distance"), binary first
 INSTANCE_TARGETS = ()
@@ -59,15 +59,15 @@ INSTANCE_TARGETS = ()
 VALIDATION_SPLIT = 0.1
 # True: images drawn at random; False: the last ones; of volumes it is always the last slices
 RANDOM_VALIDATION = True
-# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for weights, instances and measurements
-VOXEL_SIZE_NM = 1.0
-# Seed of everything random
+# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements; None: not known
+VOXEL_SIZE_NM = None
+# Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
 
 # --- Data augmentation
-# Degrees; the angle is uniform in +-ROTATION_RANGE
+# Degrees; the angle is uniform between -ROTATION_RANGE and ROTATION_RANGE
 ROTATION_RANGE = 180.0
-# Turn by a multiple of 90 degrees (no resampling)
+# True: turn by a multiple of 90 degrees, without resampling
 ROTATION90 = False
 # Mirror, each with probability 0.5; Z_FLIP for volumes
 HORIZONTAL_FLIP = True
@@ -82,7 +82,7 @@ DEPTH_SHIFT_RANGE = 0.0
 SHEAR_RANGE = 0.0
 # (low, high) of the zoom factor; below 1 magnifies
 ZOOM_RANGE = (1.0, 1.0)
-# (low, high) of the amplitude of elastic displacements in pixels, or None, and their smoothness in pixels
+# (low, high) of the size of elastic displacements, or None, and their smoothness, in pixels
 ELASTIC_ALPHA = None
 ELASTIC_SIGMA = 10.0
 # (low, high) of the pixels by which a part of the image, or following sections, are displaced, or None
@@ -95,9 +95,9 @@ BLUR_SIGMA = None
 MEDIAN_SIZE = None
 # (low, high) of the length of a motion blur in pixels, or None
 MOTION_LENGTH = None
-# (low, high) of the factor on grey values, or None
+# (low, high) of a factor on the grey values, or None
 BRIGHTNESS_RANGE = None
-# (low, high) of the factor on contrast, or None
+# (low, high) of a factor on the contrast, or None
 CONTRAST_RANGE = None
 # (low, high) of the exponent of the grey values, or None
 GAMMA_RANGE = None
@@ -135,7 +135,7 @@ FILL_MODE = "reflect"
 CVAL = 0.0
 # True only where voxels are cubes: z then turns and zooms together with y and x
 ISOTROPIC = False
-# Share of the samples that are resampled, and by itself of each other change
+# Probability that a sample is rotated, shifted, sheared, zoomed or displaced, and that of each other change
 AUGMENTATION_PROBABILITY = 1.0
 # Probabilities of single changes instead, by the generator's name of what switches them on: {"cutmix_size": 0.2}
 PROBABILITIES = {}
@@ -166,19 +166,13 @@ OPTIMIZER = "sgd"
 LEARNING_RATE = 0.002
 # True: a short sweep over learning rates before the training, whose suggestion is used instead of LEARNING_RATE
 FIND_LEARNING_RATE = False
-# None, one_cycle, cosine, step (LEARNING_RATE is then its highest), or plateau
+# None, one_cycle, cosine, step or plateau; LEARNING_RATE is the highest rate of a schedule
 SCHEDULE = None
 BATCH_SIZE = 6
 EPOCHS = 360
-# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+# Training ends after this many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 200
 MONITOR = "val_loss"
-# auto (bfloat16 where the hardware has it; volumes on a CPU: float32), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
-WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 # A weights file to begin the training with, also of a network with another number of classes
@@ -191,31 +185,31 @@ TENSORBOARD = False
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
 Z_FILTER_SIZE = 5
-# Predict as an ensemble of 8 orientations too, in 3D of 16; blending always is one
+# True: predict as an ensemble of 8 orientations too, in 3D of 16
 ENSEMBLE = True
 # True: the threshold with the best IoU on validation images, beside 0.5, with a chart
 CHOOSE_THRESHOLD = False
-# Objects of a lower mean probability go; 0 keeps all
+# Objects with a lower mean probability are removed; 0 keeps all
 SPURIOUS_BELOW = 0.0
 # edges (Oztel et al. 2017) or gradient: outlines move to edges of the image; None: they stay
 WATERSHED = None
 # Pixels by which the watershed may move an outline
 WATERSHED_REACH = 4
-# Objects of fewer pixels or voxels go
+# Objects of fewer pixels or voxels are removed
 MIN_OBJECT_SIZE = 0
-# True: holes in objects close
+# True: holes in objects are filled
 FILL_HOLES = False
 # True: instances, their scores and a table of measurements
 INSTANCES = False
-# Distance to the background, in nanometres, above which a pixel is sure to be inside: narrower necks part
+# Distance to the background, in nanometres, above which a pixel is inside an instance: narrower necks are cut
 INSTANCE_DISTANCE_NM = 0.0
-# The same as learnt with the target distance, from 0 at the outline of an instance to 1 in its middle
+# The same with the learnt target distance, from 0 at the outline of an instance to 1 in its middle
 INSTANCE_DEPTH = 0.0
 
 # --- Looking inside
-# Name of a layer, for a picture of where it speaks for a class (Grad-CAM), or None
+# Name of a layer, for a picture of the places where it sees a class (Grad-CAM), or None
 GRAD_CAM_LAYER = None
-# The class it speaks for
+# The class that it sees
 GRAD_CAM_CLASS = 1
 # Name of a layer, for pictures of its feature maps, or None
 FEATURE_MAPS_LAYER = None
@@ -223,12 +217,11 @@ FEATURE_MAPS_LAYER = None
 KERNELS_LAYER = None
 
 settings = apply_overrides(globals(), args.set)
+seed = SEED if args.keep_seed else SEED + args.rid
 
 # %% Imports
 from dataclasses import replace
 from functools import partial
-
-import keras
 
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
@@ -242,7 +235,6 @@ from utils.data.extra_data import join_extra_data
 from utils.data.image_set import crop_image_set, replicate
 from utils.data.instance_targets import learn_instances
 from utils.data.weight_maps import cached_weight_maps
-from utils.images.normalisation import write_normalisation
 from utils.pictures.charts import draw_checks
 from utils.pictures.looking_inside import check_layers, look_inside
 from utils.post_processing.across_slices import remove_small_objects
@@ -255,14 +247,15 @@ from utils.post_processing.z_filter import z_filter
 from utils.prediction.dry_run import dry_run
 from utils.prediction.evaluation import evaluate_images, evaluate_volumes
 from utils.prediction.instance_evaluation import evaluate_instances, label_instances
-from utils.prediction.protocols import predict_crops
+from utils.prediction.predictor import Predictor
 from utils.runs.run import Run
 from utils.training.callbacks import tensorboard
 from utils.training.fine_tuning import freeze_layers, load_matching_weights
 from utils.training.learning_rate_finder import find_learning_rate
+from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
-# %% Checks and data: 1. options that exclude or need each other, and the crop [args]
+# %% Checks and data: 1. options that exclude or need each other, and the crop [args, seed]
 volumes = len(CROP_SHAPE) == 4
 check_exclusive(
     [
@@ -306,25 +299,23 @@ check_post_processing(
     fill_holes=FILL_HOLES,
     instances=INSTANCES,
     instance_distance_nm=INSTANCE_DISTANCE_NM,
-    voxel_size_nm=VOXEL_SIZE_NM,
+    voxel_size_nm=VOXEL_SIZE_NM or 1.0,
 )
 divisor = pooling_factors(DEPTH, Z_DOWN) if volumes else 2**DEPTH
 check_crop_shape(CROP_SHAPE, poolings=DEPTH, **({"z_down": Z_DOWN} if volumes else {}))
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=len(CROP_SHAPE) == 4)
+prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic, volumes=volumes)
 cache = args.job_dir / "cache"
 
-# %% Checks and data: 2. images or volumes, normalised and cropped [volumes, args, settings]
-measured = {"normalisation": NORMALISATION, "percentiles": PERCENTILES}
-stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, **measured}
-parts = {"overlap": OVERLAP, "validation_split": VALIDATION_SPLIT, "z_filter_size": Z_FILTER_SIZE}
+# %% Checks and data: 2. images or volumes, normalised and cropped [volumes, args, settings, seed]
+stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "voxel_size_nm": VOXEL_SIZE_NM}
+stored |= {"normalisation": NORMALISATION, "percentiles": PERCENTILES}
+parts = {"overlap": OVERLAP, "validation_split": VALIDATION_SPLIT, "z_filter_size": Z_FILTER_SIZE, "seed": seed}
 if volumes:
     data = load_volumes(args.data_dir, CROP_SHAPE, random_subvolumes=RANDOM_CROPS, **parts, **stored)
 else:
-    parts |= {"seed": SEED, "random_validation": RANDOM_VALIDATION, "random_crops": RANDOM_CROPS}
+    parts |= {"random_validation": RANDOM_VALIDATION, "random_crops": RANDOM_CROPS}
     data = load_images(args.data_dir, CROP_SHAPE, **parts, **stored)
-run = Run(args, settings, intensity_range=data.intensity_range)
-train, grey = data.train_crops, {"intensity_range": data.intensity_range}
-write_normalisation(run.folder / "normalisation.json", data.intensity_range, **measured)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, voxel_size_nm=VOXEL_SIZE_NM)
 
 # %% Checks and data: 3. weight maps of the U-Net paper, of whole images, cropped as their masks [cache, data]
 weigh = None
@@ -333,26 +324,27 @@ if WEIGHT_MAPS:
     weigh = partial(cached_weight_maps, folder=cache, **shape)
     train = replace(data.train, weights=weigh(data.train.y))
     train = train if RANDOM_CROPS else crop_image_set(train, CROP_SHAPE, overlap=OVERLAP)
+    data = replace(data, train_crops=train)
 
-# %% Checks and data: 4. crops with too little foreground are left out [train, cache]
+# %% Checks and data: 4. crops with too little foreground are left out [data, cache]
 if MIN_FOREGROUND:
-    train = discard_crops(train, min_foreground=MIN_FOREGROUND, cache_dir=cache)
+    kept = discard_crops(data.train_crops, min_foreground=MIN_FOREGROUND, cache_dir=cache)
+    data = replace(data, train_crops=kept)
 
-# %% Checks and data: 5. further data sets [cache, weigh, train, stored]
+# %% Checks and data: 5. further data sets [data, cache, weigh]
 if EXTRA_DATA:
-    extra = {"crop_shape": CROP_SHAPE, "random_crops": RANDOM_CROPS, "seed": SEED, "cache_dir": cache, "weigh": weigh}
-    train = join_extra_data(train, EXTRA_DATA, **extra, **stored)
+    data = join_extra_data(data, EXTRA_DATA, random_crops=RANDOM_CROPS, cache_dir=cache, weigh=weigh)
 
-# %% Checks and data: 6. training crops taken several times [train]
+# %% Checks and data: 6. training crops taken several times [data, seed]
 if REPLICATE != 1:
-    train = replicate(train, REPLICATE, seed=SEED)
+    data = replace(data, train_crops=replicate(data.train_crops, REPLICATE, seed=seed))
 
-# %% Checks and data: 7. instance targets instead of masks [data, train]
-data = data._replace(train_crops=train)
+# %% Checks and data: 7. instance targets instead of masks [data]
+masks = data.train_crops.y
 if INSTANCE_TARGETS:
-    data = learn_instances(data, INSTANCE_TARGETS, voxel_size_nm=VOXEL_SIZE_NM)
+    data = learn_instances(data, INSTANCE_TARGETS)
 
-# %% Data augmentation: 8. every transform [volumes, data, train, grey, run]
+# %% Data augmentation: 8. every transform [volumes, data, args, run]
 augmentation = (VoxelDataGenerator if volumes else ImageDataGenerator)(
     rotation_range=ROTATION_RANGE,
     rotation90=ROTATION90,
@@ -392,21 +384,11 @@ augmentation = (VoxelDataGenerator if volumes else ImageDataGenerator)(
     probabilities=PROBABILITIES,
     **({"z_flip": Z_FLIP, "depth_shift_range": DEPTH_SHIFT_RANGE, "isotropic": ISOTROPIC} if volumes else {}),
 )
-train_batches, validation_batches = train_and_validation_batches(
-    augmentation,
-    data,
-    crop_shape=CROP_SHAPE,
-    batch_size=BATCH_SIZE,
-    seed=SEED,
-    workers=WORKERS,
-    probability_map=PROBABILITY_MAP,
-    sample_weight=train.weights,
-    **{"samples_per_array" if volumes else "samples_per_array": max(1, RANDOM_CROPS)},
-    **grey,
-)
+sampling = {"samples_per_array": RANDOM_CROPS, "probability_map": PROBABILITY_MAP, "workers": args.workers}
+train_batches, validation_batches = train_and_validation_batches(augmentation, data, batch_size=BATCH_SIZE, **sampling)
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
-# %% Network: 9. the U-Net in two or three dimensions [volumes]
+# %% Network: 9. the U-Net in two or three dimensions [volumes, data, divisor]
 model = (U_Net_3D if volumes else U_Net_2D)(
     (*(None,) * (len(CROP_SHAPE) - 1), CROP_SHAPE[-1]),
     activation=ACTIVATION,
@@ -420,9 +402,9 @@ model = (U_Net_3D if volumes else U_Net_2D)(
     output_activation="sigmoid" if INSTANCE_TARGETS else None,
     **({"z_down": Z_DOWN} if volumes else {}),
 )
-foreground_model = keras.Model(model.inputs, model.outputs[0][..., :1]) if INSTANCE_TARGETS else model
+predictor = Predictor(model, data, batch_size=BATCH_SIZE, divisor=divisor)
 inside = {"grad_cam_layer": GRAD_CAM_LAYER, "feature_maps_layer": FEATURE_MAPS_LAYER, "kernels_layer": KERNELS_LAYER}
-check_layers(foreground_model, grad_cam_class=GRAD_CAM_CLASS, **inside)
+check_layers(predictor.target_model, grad_cam_class=GRAD_CAM_CLASS, **inside)
 
 # %% Network: 10. weights of another run to begin with, some of them kept [model]
 if FINE_TUNE_FROM is not None:
@@ -430,57 +412,44 @@ if FINE_TUNE_FROM is not None:
 if FREEZE_UNTIL is not None:
     freeze_layers(model, until=FREEZE_UNTIL)
 
-# %% Network: 11. loss, optimizer and schedule [train_batches, train, model]
-compiling = {
-    "loss": LOSS,
-    "optimizer": OPTIMIZER,
-    "steps": EPOCHS * len(train_batches),
-    "foreground_weight": 1.0 if WEIGHT_MAPS and LOSS.startswith("w_") else FOREGROUND_WEIGHT,
-    "class_weights": CLASS_WEIGHTS,
-    "masks": train.y,
-}
-compile_network(model, learning_rate=LEARNING_RATE, schedule=SCHEDULE, **compiling)
+# %% Network: 11. loss, optimizer and schedule [train_batches, masks, model]
+rates = {"schedule": SCHEDULE, "total_steps": EPOCHS * len(train_batches)}
+weighing = {"foreground_weight": 1.0 if WEIGHT_MAPS and LOSS.startswith("w_") else FOREGROUND_WEIGHT}
+weighing |= {"class_weights": CLASS_WEIGHTS, "masks": masks}
+optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, **rates)
+compile_network(model, loss=LOSS, optimizer=optimizer, **weighing)
 
-# %% Training: 12. the learning rate, found by a short sweep [args, run, model, train_batches, data, compiling]
+# %% Training: 12. a sweep for the learning rate [args, predictor, data, run, model, train_batches, rates, weighing]
 if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
+    merged = predictor.crops(data.test, overlap=OVERLAP)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test, predictions=merged)
 if FIND_LEARNING_RATE:
-    found_rate = find_learning_rate(run.charts, model, train_batches)
-    compile_network(model, learning_rate=found_rate, schedule=SCHEDULE, **compiling)
+    optimizer = get_optimizer(OPTIMIZER, learning_rate=find_learning_rate(run.charts, model, train_batches), **rates)
+    compile_network(model, loss=LOSS, optimizer=optimizer, **weighing)
 
-# %% Training: 13. with logs for TensorBoard [run, model, train_batches, validation_batches]
-train_network(
-    run,
-    model,
-    train_batches,
-    validation_batches,
-    epochs=EPOCHS,
-    monitor=MONITOR,
-    patience=PATIENCE,
-    weights_file=LOAD_WEIGHTS,
-    callbacks=[tensorboard(run.folder)] if TENSORBOARD else [],
-)
+# %% Training: 13. with logs for TensorBoard [run, model, data, train_batches, validation_batches]
+training = {"epochs": EPOCHS, "schedule": SCHEDULE, "monitor": MONITOR, "patience": PATIENCE}
+training |= {"weights_file": LOAD_WEIGHTS, "callbacks": [tensorboard(run.folder)] if TENSORBOARD else []}
+train_network(run, model, data, train_batches, validation_batches, **training)
 
-# %% Evaluation: 14. all protocols of the study [foreground_model, model, grey, volumes, run, data, divisor]
-foreground_model.loss = model.loss
-tiles = {"overlap": OVERLAP, "batch_size": BATCH_SIZE, **grey}
+# %% Evaluation: 14. all protocols of the study [volumes, run, predictor, data]
 protocols = evaluate_volumes if volumes else evaluate_images
-stages = {"z_filter_size": Z_FILTER_SIZE, "ensemble": ENSEMBLE}
-saved = protocols(run, foreground_model, data, CROP_SHAPE, divisor=divisor, **stages, **tiles)
+saved = protocols(run, predictor, data, z_filter_size=Z_FILTER_SIZE, ensemble=ENSEMBLE)
 test, merged = data.test, saved["per_image", "none"]
 
-# %% Evaluation: 15. the threshold, chosen on validation images [foreground_model, data, tiles, test, merged, run]
+# %% Evaluation: 15. the threshold, chosen on validation images [predictor, data, test, merged, run]
 if CHOOSE_THRESHOLD:
-    on_validation = predict_crops(foreground_model, data.validation.x, CROP_SHAPE, **tiles)
+    on_validation = predictor.crops(data.validation, overlap=OVERLAP)
     on_test = None if test.y is None else (merged, test.y)
     threshold = choose_threshold(run.charts, validation=(on_validation, data.validation.y), test=on_test)
     merged = run.evaluate("per_image", test, apply_threshold(merged, threshold), post="chosen_threshold")
 
-# %% Evaluation: 16. doubtful objects go [run, test, merged]
+# %% Evaluation: 16. doubtful objects are removed [run, test, merged]
 if SPURIOUS_BELOW:
     merged = run.evaluate("per_image", test, spurious_filter(merged, SPURIOUS_BELOW), post="spurious")
 
-# %% Evaluation: 17. outlines move to edges of the image [run, test, merged, grey]
+# %% Evaluation: 17. outlines move to edges of the image [run, test, merged, data]
+grey = {"intensity_range": data.intensity_range}
 refined = "spurious_watershed" if SPURIOUS_BELOW and WATERSHED else "watershed" if WATERSHED else "spurious"
 if WATERSHED == "edges":
     reach = {"dilate_iterations": WATERSHED_REACH, "erode_iterations": WATERSHED_REACH}
@@ -493,26 +462,27 @@ if WATERSHED == "gradient":
 if Z_FILTER_SIZE and (SPURIOUS_BELOW or WATERSHED):
     merged = run.evaluate("per_image", test, z_filter(merged, Z_FILTER_SIZE), post=f"{refined}_z_filter")
 
-# %% Evaluation: 19. small objects go, holes close [volumes, run, test, merged]
+# %% Evaluation: 19. small objects are removed, holes filled [volumes, run, test, merged]
 if MIN_OBJECT_SIZE:
-    remove = remove_small_objects if volumes else remove_small_components
-    merged = run.evaluate("per_image", test, remove(merged, MIN_OBJECT_SIZE), post="large_objects")
+    removed = remove_small_objects(merged, MIN_OBJECT_SIZE, per_slice=not volumes)
+    merged = run.evaluate("per_image", test, removed, post="large_objects")
 if FILL_HOLES:
     merged = run.evaluate("per_image", test, fill_holes(merged), post="filled_holes")
 
-# %% Evaluation: 20. instances, their scores and measurements [run, test, merged, model, tiles]
-limits = {"min_distance_nm": INSTANCE_DISTANCE_NM, "voxel_size_nm": VOXEL_SIZE_NM, "min_voxels": MIN_OBJECT_SIZE}
+# %% Evaluation: 20. instances, their scores and measurements [run, test, merged, predictor]
+size = {"voxel_size_nm": VOXEL_SIZE_NM or 1.0}
+limits = {"min_distance_nm": INSTANCE_DISTANCE_NM, "min_voxels": MIN_OBJECT_SIZE, **size}
 if INSTANCES:
-    evaluate_instances(run, test, label_instances(merged, **limits), voxel_size_nm=VOXEL_SIZE_NM)
+    evaluate_instances(run, test, label_instances(merged, **limits), **size)
 if INSTANCES and len(INSTANCE_TARGETS) > 1:
     learnt = {"targets": INSTANCE_TARGETS, "min_distance_share": INSTANCE_DEPTH}
-    learnt["channels"] = predict_crops(model, test.x, CROP_SHAPE, **tiles)
+    learnt["channels"] = predictor.for_target(None).crops(test, overlap=OVERLAP)
     labels = label_instances(merged, **learnt, **limits)
-    evaluate_instances(run, test, labels, voxel_size_nm=VOXEL_SIZE_NM, post="instances_by_targets")
+    evaluate_instances(run, test, labels, post="instances_by_targets", **size)
 
-# %% Evaluation: 21. looking inside the network [data, run, foreground_model, inside, grey]
-sample = data.test_crops.x[len(data.test_crops) // 2]
-look_inside(run.charts, foreground_model, sample, grad_cam_class=GRAD_CAM_CLASS, **inside, **grey)
+# %% Evaluation: 21. looking inside the network [data, run, predictor, inside]
+sample, grey = data.test_crops.x[len(data.test_crops) // 2], {"intensity_range": data.intensity_range}
+look_inside(run.charts, predictor.target_model, sample, grad_cam_class=GRAD_CAM_CLASS, **inside, **grey)
 
 # %% Results
 run.finish()

@@ -2,6 +2,7 @@
 
 Writes probabilities, masks and, if asked for, instances with a table of measurements. All that belongs to the network
 (its layers, weights, normalisation, crop, axes and classes) comes from the run, in two and in three dimensions.
+With --precision float32 it computes so instead of as in training, for processors that are slow with 16-bit numbers.
 
     python -u templates/predict_template.py $code_dir $data_dir $job_dir --id 800 --gpu 0 --set RUN=$run
 
@@ -10,8 +11,8 @@ data_dir holds the images (png, tif) or volumes (slices, or files: tif, hdf5, za
 Results go to job_dir/results/<id>_<rid>/images/, under the names of the images. With --dry-run only the first image is
 predicted. The same in Python, array in, mask out:
 
-    from utils.prediction.predictor import load_trained
-    mask = load_trained("job_dir/results/400_0").segment(image)
+    from utils.prediction.predictor import load_predictor
+    mask = load_predictor("job_dir/results/400_0").segment(image)
 
 Differs from U-Net_2D_template.py in: no training, no masks, one protocol of choice, the post-processings of
 general_template.py.
@@ -33,8 +34,8 @@ args = parse_command_line(__file__)
 RUN = None
 # Name of the array in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
-# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements
-VOXEL_SIZE_NM = 1.0
+# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements; None: not known
+VOXEL_SIZE_NM = None
 
 # --- Prediction
 # blended: crops that overlap by half, without seams; crops: averaged where they overlap; full: whole images at once
@@ -43,7 +44,7 @@ PROTOCOL = "blended"
 CROP_SHAPE = ()
 # Minimum overlap of neighbouring crops with PROTOCOL crops, as a fraction of the crop
 OVERLAP = 0.5
-# Margin of a crop whose prediction is thrown away with PROTOCOL crops, for all axes or one each
+# Margin of each crop whose prediction is thrown away with PROTOCOL crops, for all axes or one each
 PADDING = 0
 # What lies outside the image with PROTOCOL crops: mirror, median
 PADDING_MODE = "mirror"
@@ -51,31 +52,29 @@ PADDING_MODE = "mirror"
 ENSEMBLE = False
 # Crops predicted at once; 0: as in training
 BATCH_SIZE = 0
-# trained (as the training computed) or float32, for processors that are slow with 16-bit numbers
-PRECISION = "trained"
 
 # --- Post-processing
 # Slices in the median along z; 0 when the images are not consecutive slices of one volume
 Z_FILTER_SIZE = 0
-# Objects of a lower mean probability go; 0 keeps all
+# Objects with a lower mean probability are removed; 0 keeps all
 SPURIOUS_BELOW = 0.0
-# Foreground is what has a higher probability
+# Pixels with a higher probability are foreground
 THRESHOLD = 0.5
 # edges (Oztel et al. 2017) or gradient: outlines move to edges of the image; None: they stay
 WATERSHED = None
 # Pixels by which the watershed may move an outline
 WATERSHED_REACH = 4
-# Objects of fewer pixels or voxels go
+# Objects of fewer pixels or voxels are removed
 MIN_OBJECT_SIZE = 0
-# True: holes in objects close
+# True: holes in objects are filled
 FILL_HOLES = False
 
 # --- Instances
 # True: instances and a table of measurements
 INSTANCES = False
-# Distance to the background, in nanometres, above which a pixel is sure to be inside: narrower necks part
+# Distance to the background, in nanometres, above which a pixel is inside an instance: narrower necks are cut
 INSTANCE_DISTANCE_NM = 0.0
-# True: instances meet at contours, where the network learned these (INSTANCE_TARGETS)
+# True: instances end at contours, if the network learned these (INSTANCE_TARGETS)
 INSTANCE_CONTOURS = True
 
 settings = apply_overrides(globals(), args.set)
@@ -94,14 +93,14 @@ from utils.post_processing.thresholds import apply_threshold
 from utils.post_processing.within_slices import fill_holes, spurious_filter
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.instance_evaluation import evaluate_instances
-from utils.prediction.predictor import load_trained
+from utils.prediction.predictor import load_predictor
 from utils.runs.run import Run
 
 # %% Checks and data
-trained = load_trained(RUN, precision=PRECISION)
+predictor = load_predictor(RUN, precision=args.precision, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE)
 check_post_processing(
-    trained.n_classes,
-    len(trained.crop_shape) - 1,
+    predictor.n_classes,
+    len(predictor.crop_shape) - 1,
     z_filter_size=Z_FILTER_SIZE,
     spurious_below=SPURIOUS_BELOW,
     threshold=THRESHOLD,
@@ -111,35 +110,27 @@ check_post_processing(
     fill_holes=FILL_HOLES,
     instances=INSTANCES,
     instance_distance_nm=INSTANCE_DISTANCE_NM,
-    voxel_size_nm=VOXEL_SIZE_NM,
+    voxel_size_nm=VOXEL_SIZE_NM or 1.0,
 )
-images = load_new_images(args.data_dir, trained, dataset=IMAGE_DATASET)
+images = load_new_images(args.data_dir, predictor, dataset=IMAGE_DATASET)
 if args.dry_run:
     images = images.subset([0])
-if Z_FILTER_SIZE and not trained.is_3d:
+if Z_FILTER_SIZE and not predictor.is_3d:
     check_same_size(images, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
 
 # %% Data augmentation: of the prediction, which may be a mean over orientations
-prediction = {
-    "protocol": PROTOCOL,
-    "crop_shape": CROP_SHAPE,
-    "overlap": OVERLAP,
-    "padding": PADDING,
-    "padding_mode": PADDING_MODE,
-    "ensemble": ENSEMBLE,
-    "batch_size": BATCH_SIZE,
-}
+prediction = {"overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MODE, "ensemble": ENSEMBLE}
 
 # %% Network: that of the run
-predicted = trained.predict_images(images.x, **prediction)
-images = trained.stretched(images)
-run = Run(args, settings, intensity_range=trained.intensity_range)
+predicted = predictor.by_protocol(images, PROTOCOL, **prediction)
+grey, dataset = {"intensity_range": predictor.intensity_range}, {"image_dataset": IMAGE_DATASET}
+run = Run(args, settings, voxel_size_nm=VOXEL_SIZE_NM, **grey, **dataset)
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")
 
 # %% Evaluation: probabilities and masks
-grey = {"intensity_range": trained.intensity_range}
+stored, images = images, predictor.stretched(images)
 merged = run.evaluate(PROTOCOL, images, predicted)
 if Z_FILTER_SIZE:
     merged = run.evaluate(PROTOCOL, images, z_filter(merged, Z_FILTER_SIZE), post="z_filter")
@@ -156,21 +147,22 @@ if WATERSHED == "gradient":
     reach = {"marker_radius": WATERSHED_REACH}
     merged = run.evaluate(PROTOCOL, images, gradient_watershed(merged, images.x, **reach, **grey), post="watershed")
 
-# %% Evaluation: small objects go, holes close
+# %% Evaluation: small objects are removed, holes filled
 if MIN_OBJECT_SIZE:
-    remove = remove_small_objects if trained.is_3d else remove_small_components
-    merged = run.evaluate(PROTOCOL, images, remove(merged, MIN_OBJECT_SIZE), post="large_objects")
+    removed = remove_small_objects(merged, MIN_OBJECT_SIZE, per_slice=not predictor.is_3d)
+    merged = run.evaluate(PROTOCOL, images, removed, post="large_objects")
 if FILL_HOLES:
     merged = run.evaluate(PROTOCOL, images, fill_holes(merged), post="filled_holes")
 
 # %% Evaluation: instances and their measurements
 if INSTANCES:
-    limits = {"min_distance": INSTANCE_DISTANCE_NM, "voxel_size_nm": VOXEL_SIZE_NM, "min_voxels": MIN_OBJECT_SIZE}
+    size = {"voxel_size_nm": VOXEL_SIZE_NM or 1.0}
+    limits = {"min_distance": INSTANCE_DISTANCE_NM, "min_voxels": MIN_OBJECT_SIZE, **size}
     contours = repeat(None)
-    if INSTANCE_CONTOURS and "contour" in trained.targets:
-        contours = trained.predict_images(images.x, target="contour", **prediction)
+    if INSTANCE_CONTOURS and "contour" in predictor.targets:
+        contours = predictor.for_target("contour").by_protocol(stored, PROTOCOL, **prediction)
     found = (instances_from_probability(p, contour=c, **limits) for p, c in zip(merged, contours, strict=False))
-    evaluate_instances(run, images, found, voxel_size_nm=VOXEL_SIZE_NM, protocol=PROTOCOL)
+    evaluate_instances(run, images, found, protocol=PROTOCOL, **size)
 
 # %% Results
 run.finish()

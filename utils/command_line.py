@@ -1,4 +1,4 @@
-"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend, how errors are said.
+"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend, how errors are shown.
 
 The only module that reads ``sys.argv`` and sets environment variables. It must not import Keras: it chooses what
 Keras loads.
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.errors import REPOSITORY, did_you_mean, raise_problems, say_error
+from utils.errors import REPOSITORY, check_choice, did_you_mean, raise_problems, say_error
 
 # auto: bfloat16 where the hardware has it, otherwise float32.
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -87,8 +87,24 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
     return args
 
 
+def check_prediction_precision(precision):
+    """Raise ``ValueError`` unless a trained network can predict in a number format.
+
+    Parameters
+    ----------
+    precision : str
+        ``auto``, that of its training, or ``float32``, for processors that are slow with 16-bit formats.
+    """
+    check_choice("--precision", precision, PRECISIONS)
+    if precision not in ("auto", "float32"):
+        raise ValueError(
+            f"--precision {precision} is for training; a trained network predicts in the format of its training. Use "
+            "auto for that, or float32."
+        )
+
+
 def choose_gpus(requested):
-    """Make the requested GPUs visible to the backend, or none.
+    """Make the requested GPUs visible to the backend, or none; without any GPU the CPU is used.
 
     Parameters
     ----------
@@ -98,8 +114,7 @@ def choose_gpus(requested):
     Raises
     ------
     ValueError
-        If the text is no list of numbers or names a GPU that is not there. A machine without any GPU uses the CPU and
-        says so.
+        If the text is no list of numbers or names a GPU that is not there.
     """
     try:
         numbers = [int(number) for number in requested.split(",")]
@@ -143,15 +158,7 @@ def gpu_memory():
 
 
 class Machine(NamedTuple):
-    """Which of the machines that train one network together this is.
-
-    Attributes
-    ----------
-    number : int
-        0 for the first, which alone saves and evaluates.
-    count : int
-        How many there are.
-    """
+    """Which of the ``count`` machines that train one network together this is; number 0 saves and evaluates."""
 
     number: int
     count: int
@@ -205,8 +212,7 @@ def apply_overrides(namespace, assignments):
     """Set variables from ``NAME=VALUE`` texts and return all variables.
 
     Names are case-insensitive. Values are Python literals, else text. The type must be that of the default; an int
-    may stand for a float and a list for a tuple, and a default of None takes anything. Where ``CROP_SHAPE`` is that of
-    a volume, kernels of the CPU that train wrongly on volumes are turned off, so call it before Keras is imported.
+    may stand for a float and a list for a tuple, and a default of None takes anything.
 
     Parameters
     ----------
@@ -267,12 +273,11 @@ def _typed(name, text, default):
 
 
 def describe_template(template_file):
-    """Return the docstring of a template and each of its variables with comment and default.
+    """Return, as a text, the docstring of a template file and each of its variables with comment and default.
 
     Parameters
     ----------
     template_file : str or Path
-        The template.
 
     Returns
     -------

@@ -35,14 +35,14 @@ def set_precision(precision, *, volumes=False):
     ValueError
         If the precision is unknown or gives wrong gradients here.
     """
-    check_choice("PRECISION", precision, PRECISIONS)
+    check_choice("--precision", precision, PRECISIONS)
     only_float32 = volumes and _trains_on_tensorflow_cpu()
     if precision == "auto":
         precision = "mixed_bfloat16" if has_bfloat16() and not only_float32 else "float32"
     if precision != "float32" and only_float32:
         raise ValueError(
-            f"PRECISION {precision!r} gives wrong gradients of 3D convolutions with TensorFlow on a CPU. "
-            "Take 'auto' or 'float32'."
+            f"--precision {precision} gives wrong gradients of 3D convolutions with TensorFlow on a CPU. "
+            "Use auto or float32."
         )
     keras.mixed_precision.set_global_policy(precision)
     return precision

@@ -30,7 +30,31 @@ class FakeNetwork:
         return foreground if self.classes == 1 else np.concatenate([1 - foreground, foreground], axis=-1)
 
 
-def make_job(folder, volume, crop, block, *, network=None, grid_options=None, **options):
+class FakePredictor:
+    """The part of a predictor that a worker uses, without Keras."""
+
+    def __init__(self, network, batch_size, intensity_range):
+        self.network, self.tiles = network, {"batch_size": batch_size, "intensity_range": intensity_range}
+
+    def each(self, images, *, ensemble=False):
+        from utils.prediction.protocols import predict_each
+
+        return predict_each(self.network, images, ensemble=ensemble, **self.tiles)
+
+
+def make_job(
+    folder,
+    volume,
+    crop,
+    block,
+    *,
+    network=None,
+    grid_options=None,
+    classes=1,
+    batch_size=1,
+    intensity_range=None,
+    **options,
+):
     """Return a job on a volume file with the fake network, or on an array, which is written as zarr."""
     import zarr
 
@@ -40,11 +64,13 @@ def make_job(folder, volume, crop, block, *, network=None, grid_options=None, **
         volume = folder / "input.zarr"
     from block_wise.volumes import open_volume
 
-    network = network or FakeNetwork(options.get("classes", 1))
-    make = functools.partial(pickle.loads, cloudpickle.dumps(network))
+    network = network or FakeNetwork(classes)
+    predictor = FakePredictor(network, batch_size, intensity_range)
+    make = functools.partial(pickle.loads, cloudpickle.dumps(predictor))
     grid_options = {"blending": True} if grid_options is None else grid_options
     grid = BlockGrid(open_volume(VolumeAddress(volume)).shape, crop, block, **grid_options)
-    described = Network(repr(sorted(vars(network).items())), make)
+    key = repr(sorted(vars(network).items()))
+    described = Network(key, make, crop, classes, batch_size, intensity_range)
     return BlockJob(folder / "run", VolumeAddress(str(volume)), grid, described, **options)
 
 

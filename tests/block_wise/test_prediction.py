@@ -94,7 +94,7 @@ def test_empty_subvolumes_are_background_whatever_the_blocks(tmp_path, here, cla
 
 def test_an_empty_block_asks_the_network_nothing_and_writes_no_chunk(tmp_path, here, monkeypatch):
     job = make_job(tmp_path, np.zeros((12, 64, 64), np.uint8), CROP, BLOCK, empty_values=(255, 0))
-    monkeypatch.setattr(block_prediction, "_model", lambda network: pytest.fail("the network was made"))
+    monkeypatch.setattr(block_prediction, "_predictor", lambda network: pytest.fail("the network was made"))
     assert not predict(job, here).any()
     assert not (job.output("probability") / "c").exists()
 
@@ -158,11 +158,11 @@ def stored_run(folder, **content):
 
 def test_a_run_says_what_its_network_gets_and_gives(tmp_path):
     trained = network_of_run(stored_run(tmp_path / "a"))
-    assert trained[1:] == ((8, 32, 32, 1), 3, 2, (12, 230))
+    assert trained[2:] == ((8, 32, 32, 1), 3, 2, (12, 230))
     assert network_of_run(stored_run(tmp_path / "b"), crop_shape=(4, 16, 16, 1)).crop_shape == (4, 16, 16, 1)
-    assert network_of_run(tmp_path / "b" / "best.weights.h5").network.key == trained.network.key
+    assert network_of_run(tmp_path / "b" / "best.weights.h5").key == trained.key
     other = network_of_run(stored_run(tmp_path / "c", intensity_range=None))
-    assert other.intensity_range is None and other.network.key != trained.network.key
+    assert other.intensity_range is None and other.key != trained.key
     targets = stored_run(tmp_path / "d", instance_targets=("binary", "contour"))
     assert network_of_run(targets).classes == 1
 
@@ -174,8 +174,10 @@ def test_runs_that_cannot_be_used_are_said(tmp_path):
         network_of_run(stored_run(tmp_path / "flat", crop_shape=(32, 32, 1)))
     with pytest.raises(ValueError, match="percentile_per_image, but all blocks"):
         network_of_run(stored_run(tmp_path / "each", normalisation="percentile_per_image"))
-    with pytest.raises(ValueError, match="PRECISION 'half' is not known"):
+    with pytest.raises(ValueError, match="--precision 'half' is not known"):
         network_of_run(stored_run(tmp_path / "half"), precision="half")
+    with pytest.raises(ValueError, match="--precision mixed_bfloat16 is for training"):
+        network_of_run(tmp_path / "half" / "best.weights.h5", precision="mixed_bfloat16")
 
 
 def test_grey_values_without_a_range_and_channels_that_differ_are_refused(tmp_path):

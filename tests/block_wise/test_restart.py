@@ -42,15 +42,15 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(tmp_path, here, monkeypatc
     (tmp_path / "straight").mkdir()
     expected = predict(make_job(tmp_path / "straight", volume, CROP, BLOCK), here)
     job = make_job(tmp_path, volume, CROP, BLOCK)
-    original, predicted = block_prediction.predict_each, []
+    original, predicted = block_prediction._predictor, []
 
-    def stop_after_five(*arguments, **options):
+    def stop_after_five(network):
         predicted.append(1)
         if len(predicted) == 6:
             raise KeyboardInterrupt
-        return original(*arguments, **options)
+        return original(network)
 
-    monkeypatch.setattr(block_prediction, "predict_each", stop_after_five)
+    monkeypatch.setattr(block_prediction, "_predictor", stop_after_five)
     with pytest.raises(KeyboardInterrupt):
         predict(job, here)
     assert 0 < len(job.markers("probability").done()) < len(job.grid.blocks)
@@ -63,9 +63,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(tmp_path, here, monkeypatc
 
 def test_other_settings_and_another_volume_are_refused(tmp_path):
     job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
-    begin_blocks(job, {"OVERLAP": 0.5, "WORKERS": 1})
+    begin_blocks(job, {"OVERLAP": 0.5, "RUN": "here"})
     job.markers("probability").mark((0, 0, 0))
-    begin_blocks(job, {"OVERLAP": 0.5, "WORKERS": 3})
+    begin_blocks(job, {"OVERLAP": 0.5, "RUN": "there"})
     with pytest.raises(ValueError, match=r"OVERLAP was 0\.5, is 0\.25"):
         begin_blocks(job, {"OVERLAP": 0.25})
     (tmp_path / "other").mkdir()

@@ -72,13 +72,13 @@ def test_any_other_error_ends_the_work():
 
 
 def test_a_negative_number_of_workers_is_refused():
-    with pytest.raises(ValueError, match="WORKERS is -1"), block_workers(-1):
+    with pytest.raises(ValueError, match="--workers -1"), block_workers(-1):
         pass
 
 
 def test_a_missing_package_is_said_with_its_requirements_file(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    message = r"dask\.distributed.*env/requirements-big\.txt, or WORKERS=0"
+    message = r"dask\.distributed.*env/requirements-big\.txt, or --workers 0"
     with pytest.raises(ImportError, match=message), block_workers(2):
         pass
 
@@ -169,7 +169,7 @@ def test_a_task_that_kills_every_worker_is_said():
 
     with block_workers(1) as workers:
         with pytest.raises(
-            ValueError, match="killed its worker again and again.*fewer WORKERS; or anew, with another --rid"
+            ValueError, match="killed its worker again and again.*fewer --workers; or anew, with another --rid"
         ):
             list(run_tasks(workers, {"a": Task(too_large, ())}, title="Test"))
 

@@ -54,7 +54,9 @@ def test_scores_are_those_of_the_classes(tmp_path, here, n_classes, stored):
     job = make_job(tmp_path, volume, CROP, BLOCK, classes=min(n_classes, 2))
     mask = mask_of(job, here)
     found = read_box(mask, (slice(None),) * 3)
-    job = dataclasses.replace(job, classes=n_classes)  # the network of the tests tells two apart
+    job = dataclasses.replace(
+        job, network=job.network._replace(classes=n_classes)
+    )  # the network of the tests tells two apart
     check_stages(job, truth=truth)
     scored = score_blocks(job, here, mask, truth)
     assert np.array_equal(scored.confusion, confusion_matrix(expected, found, max(2, n_classes)))

@@ -21,26 +21,24 @@ from sharing.formats import format_problems
 from sharing.model_export import own_modules, plain_network, write_checked
 from sharing.network_description import describe_run, output_channels, preprocessing, readme, voxel_size
 from sharing.run_export import export_run, make_test_image, network_input, read_test_image
+from utils.data.experiment_data import NetworkInput
 from utils.images.intensity import ZScore, to_network_input
-from utils.prediction.predictor import load_trained
+from utils.prediction.predictor import load_predictor
 from utils.runs.record import RunRecord
 from utils.training.network_file import write_network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def write_run(folder, model, *, crop_shape, dtype="uint8", intensity_range=None, voxel_size_nm=None, **settings):
+def write_run(folder, model, *, dtype="uint8", **known):
     """Write what a finished run holds, and return its folder."""
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "settings.json").write_text(json.dumps({"settings": settings, "command": ["some_template.py"]}))
+    (folder / "settings.json").write_text(json.dumps({"settings": {}, "command": ["some_template.py"]}))
     (folder / "environment.json").write_text(json.dumps({"end": "now", "versions": {"keras": keras.__version__}}))
     score = {"protocol": "per_image", "post": "none", "metric": "foreground_iou", "value": 0.875, "n": 4}
     (folder / "scores.json").write_text(json.dumps([score | {"label": "Test Foreground IoU"}]))
-    parts = [[np.zeros((1,), dtype)]]
-    batches = {"intensity_range": intensity_range, "crop_shape": crop_shape[:-1], "batch_size": 2, "_parts": parts}
-    write_network(SimpleNamespace(folder=folder, checkpoints=folder / "checkpoints"), model, SimpleNamespace(**batches))
-    network_file = folder / "checkpoints" / "network.json"
-    network_file.write_text(json.dumps(json.loads(network_file.read_text()) | {"voxel_size_nm": voxel_size_nm}))
+    data, run = NetworkInput(dtype=dtype, **known), SimpleNamespace(folder=folder, checkpoints=folder / "checkpoints")
+    write_network(run, model, data, batch_size=2)
     model.save_weights(folder / "checkpoints" / "best.weights.h5")
     return folder
 
@@ -56,8 +54,8 @@ def flat(tmp_path_factory):
     x = layers.UpSampling2D(2)(layers.Conv2D(4, 3, padding="same")(layers.MaxPooling2D(2)(x)))
     model = keras.Model(image, layers.Conv2D(3, 1, activation="softmax", dtype="float32")(x), name="Tiny_2D")
     keras.mixed_precision.set_dtype_policy(policy)
-    options = {"crop_shape": (16, 24, 1), "intensity_range": (40.0, 200.0), "voxel_size_nm": [6.0, 5.0]}
-    return write_run(tmp_path_factory.mktemp("flat") / "400_0", model, NORMALISATION="percentile", **options)
+    options = {"crop_shape": (16, 24, 1), "intensity_range": (40.0, 200.0), "voxel_size_nm": (6.0, 5.0)}
+    return write_run(tmp_path_factory.mktemp("flat") / "400_0", model, normalisation="percentile", **options)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +68,8 @@ def deep(tmp_path_factory):
     x = layers.Concatenate()([CropTo()([layers.UpSampling3D((1, 2, 2))(low), x]), x])
     heads = [layers.Conv3D(1, 1, activation="sigmoid", name=name)(part) for name, part in (("main", x), ("low", low))]
     model = DeeplySupervised(image, heads, name="Tiny_3D")
-    options = {"crop_shape": (4, 16, 16, 1), "dtype": "uint16", "PERCENTILES": [2.0, 98.0]}
-    return write_run(tmp_path_factory.mktemp("deep") / "500_0", model, NORMALISATION="percentile_per_image", **options)
+    options = {"crop_shape": (4, 16, 16, 1), "dtype": "uint16", "percentiles": (2.0, 98.0)}
+    return write_run(tmp_path_factory.mktemp("deep") / "500_0", model, normalisation="percentile_per_image", **options)
 
 
 def prepared(image, steps):
@@ -94,7 +92,7 @@ def prepared(image, steps):
 @pytest.mark.parametrize("name", ["flat", "deep"])
 def test_networks_are_exported_with_all_that_is_needed_to_use_them(name, request, tmp_path):
     run = request.getfixturevalue(name)
-    target, trained = tmp_path / "exported", load_trained(run, precision="float32")
+    target, trained = tmp_path / "exported", load_predictor(run, precision="float32")
     lines = export_run(run, target, ["keras", "savedmodel", "keras"])
     assert [line.split(",")[0] for line in lines] == ["model.keras", "saved_model"]
     written = {path.name for path in target.iterdir()}
@@ -178,11 +176,11 @@ def test_the_steps_do_as_the_run(dtype, grey):
 def test_channels_and_voxel_sizes_are_named():
     assert output_channels({"instance_targets": [], "n_classes": 1}) == ["foreground"]
     assert output_channels({"instance_targets": ["binary", "contour"], "n_classes": 2}) == ["binary", "contour"]
-    assert voxel_size(None, 3) is None and voxel_size([4, 5], 3) == [4, 4, 5] and voxel_size([9, 4, 5], 2) == [4, 5]
+    assert voxel_size(None, 3) is None and voxel_size([4, 5], 3) == [4, 4, 5] and voxel_size(1.0, 2) == [1, 1]
 
 
 def test_the_middle_of_an_image_can_be_the_test_image(flat, tmp_path):
-    trained, content = load_trained(flat), RunRecord(flat).network()
+    trained, content = load_predictor(flat), RunRecord(flat).network()
     image = np.random.default_rng(0).integers(0, 256, (20, 20)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "image.tif", image)
     found = read_test_image(tmp_path / "image.tif", trained, content)
@@ -246,7 +244,7 @@ def test_what_bioimageio_does_not_take_is_said_at_once():
 
 
 def test_own_layers_are_found_in_networks_within_networks(deep):
-    model = plain_network(load_trained(deep).model)
+    model = plain_network(load_predictor(deep).model)
     assert type(model).__name__ == "Functional" and own_modules(model) == ["networks.blocks"]
     image = keras.Input((None, None, None, 1))
     assert own_modules(keras.Model(image, model(image))) == ["networks.blocks"]

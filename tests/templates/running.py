@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def command(template, data, job, *flags, **settings):
     """Return the command line of a template, with ``--set`` for each setting."""
     overrides = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    path = str(ROOT / template if template.startswith("sota_") else ROOT / "templates" / template)
+    path = str(ROOT / template if str(template).startswith("sota_") else ROOT / "templates" / template)
     return [sys.executable, "-u", path, str(ROOT), str(data), str(job), "--gpu", "-1", *flags, *overrides]
 
 

@@ -1,7 +1,9 @@
 """The 2D reference template runs from the command line, on toy data, as a user would run it."""
 
 import csv
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,8 @@ import running
 import tifffile
 from PIL import Image
 from running import ROOT, read_scores
+
+from utils.command_line import template_variables
 
 REAL_DATA = ROOT.parent / "shared" / "data" / "lucchi"
 TOY = {
@@ -53,6 +57,11 @@ PUBLISHED_LABELS = [
 ]
 
 
+FINISHED = {"EPOCHS": 3, "BRIGHTNESS_RANGE": "(0.9,1.1)", "ROTATION90": True}
+# What tells when a run was, how long it took, and what its variables are called.
+OF_ONE_RUN = {"log.txt", "settings.json", "environment.json", "report.html", "state.json", "history.csv"}
+
+
 def command(data, job, *flags, **settings):
     return running.command("U-Net_2D_template.py", data, job, *flags, **TOY | settings)
 
@@ -64,7 +73,7 @@ def run(data, job, *flags, **settings):
 @pytest.fixture(scope="module")
 def finished(toy_data, tmp_path_factory):
     job = tmp_path_factory.mktemp("job")
-    result = run(toy_data, job, "--id", "toy", EPOCHS=3, BRIGHTNESS_RANGE="(0.9,1.1)", ROTATION90=True)
+    result = run(toy_data, job, "--id", "toy", **FINISHED)
     assert result.returncode == 0, result.stdout + result.stderr
     return job / "results" / "toy_0", result.stdout
 
@@ -107,6 +116,33 @@ def test_the_run_folder_is_complete(finished, toy_data):
     assert "Test Foreground IoU (full)" in (folder / "log.txt").read_text()
 
 
+def test_a_page_whose_variables_are_renamed_leaves_the_same_behind(finished, toy_data, tmp_path):
+    folder, _ = finished
+    text = (ROOT / "templates" / "U-Net_2D_template.py").read_text()
+    names = [name for name, _, _ in template_variables(text)]
+    page = tmp_path / "renamed.py"
+    page.write_text(re.sub(rf"\b({'|'.join(names)})\b", r"MY_\1", text))
+    settings = {f"MY_{name}": value for name, value in (TOY | FINISHED).items()}
+    result = running.run(page, toy_data, tmp_path, "--id", "toy", **settings)
+    assert result.returncode == 0, result.stdout + result.stderr
+    ours = tmp_path / "results" / "toy_0"
+    networks = [json.loads((run / "checkpoints" / "network.json").read_text()) for run in (folder, ours)]
+    assert networks[1].pop("template").endswith("renamed.py") and len(networks[1].pop("settings")) == len(names)
+    assert networks[1].items() <= networks[0].items() and networks[0].keys() - networks[1].keys() == {
+        "template",
+        "settings",
+    }
+    assert read_history(ours / "history.csv") == read_history(folder / "history.csv")
+    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name not in OF_ONE_RUN}
+    kept = [path for path in sorted(files) if path.suffix != ".h5" and path.name != "network.json"]
+    assert len(kept) > 80  # predictions, masks, pictures, scores
+    for path in kept:
+        same = (ours / path).read_bytes() == (folder / path).read_bytes()
+        assert same or (
+            path.suffix == ".tif" and np.array_equal(tifffile.imread(ours / path), tifffile.imread(folder / path))
+        ), path
+
+
 def test_a_finished_run_is_refused_in_one_sentence_and_left_alone(finished, toy_data):
     folder, _ = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -147,7 +183,7 @@ def test_a_killed_run_resumed_equals_one_never_killed(toy_data, tmp_path):
     assert not (folder / "scores.json").exists()
     result = run(toy_data, tmp_path, "--id", "killed", "--resume", **settings)
     assert result.returncode == 0, result.stderr
-    assert "Going on after epoch" in result.stdout
+    assert "Resuming after epoch" in result.stdout
     histories = [read_history(tmp_path / "results" / name / "history.csv") for name in ("whole_0", "killed_0")]
     assert histories[0] == histories[1]
     weights = [read_weights(tmp_path / "results" / name) for name in ("whole_0", "killed_0")]

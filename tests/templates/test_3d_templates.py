@@ -40,6 +40,9 @@ PUBLISHED_LABELS = ["Test loss", "Test Foreground IoU (per crop)"]
 PUBLISHED_LABELS += [stage.format(part) for stage in STAGES for part in ("Foreground", "Overall")]
 
 
+OF_FILES = "U-Net_3D_template_loading_3D_images.py"
+
+
 def run(data, job, *flags, template="U-Net_3D_template.py", **settings):
     return running.run(template, data, job, *flags, **TOY | settings)
 
@@ -103,8 +106,8 @@ def files(tmp_path_factory):
 
 def test_files_of_different_sizes_are_volumes(files, tmp_path):
     settings = {"RANDOM_SUBVOLUMES": 4, "PROBABILITY_MAP": "(0.9,0.1)", "PADDING": "(1,4,4)", "PADDING_MODE": "median"}
-    settings |= {"ROTATION_RANGE": 180, "BATCH_SIZE": 2, "GAMMA_RANGE": "(0.8,1.2)", "BLUR_SIGMA": "(0.,1.)"}
-    result = run(files, tmp_path, "--id", "files", **settings)
+    settings |= {"ROTATION90": True, "BATCH_SIZE": 2, "BRIGHTNESS_RANGE": "(0.8,1.2)", "ELASTIC_ALPHA": "(0.,1.)"}
+    result = run(files, tmp_path, "--id", "files", template=OF_FILES, **settings)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "results" / "files_0"
     for part in ("probability", "binary"):
@@ -151,7 +154,8 @@ def test_a_dry_run_says_what_the_run_will_take(files, tmp_path):
     ],
 )
 def test_wrong_settings_are_said_before_training(settings, message, files, tmp_path):
-    result = run(files, tmp_path, "--id", "bad", **settings)
+    template = OF_FILES if "PADDING" in settings or "PADDING_MODE" in settings else "U-Net_3D_template.py"
+    result = run(files, tmp_path, "--id", "bad", template=template, **settings)
     assert result.returncode != 0
     assert message in result.stderr and "Traceback" not in result.stderr
     assert "epoch 1/" not in result.stdout
@@ -166,7 +170,7 @@ def test_the_template_for_files_reads_colour_and_writes_a_tif_for_each(tmp_path)
             axes = "ZYXS" if kind == "x" else "ZYX"
             tifffile.imwrite(data / part / kind / "vol.tif", array, imagej=True, metadata={"axes": axes})
     settings = {"CROP_SHAPE": "(8,32,32,3)", "PADDING": "(1,4,4)"}
-    result = run(data, tmp_path, "--id", "rgb", template="U-Net_3D_template_loading_3D_images.py", **settings)
+    result = run(data, tmp_path, "--id", "rgb", template=OF_FILES, **settings)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "results" / "rgb_0"
     assert tifffile.imread(folder / "images" / "per_image" / "ensemble_z_filter" / "binary" / "vol.tif").shape == (

@@ -14,7 +14,7 @@ from test_3d_templates import TOY as TOY_3D
 from test_3d_templates import slices  # noqa: F401 - a fixture
 
 from utils.command_line import template_variables
-from utils.prediction.predictor import load_trained
+from utils.prediction.predictor import load_predictor
 
 TEMPLATE = "predict_template.py"
 
@@ -99,7 +99,7 @@ def test_volumes_are_predicted_as_by_the_run_and_in_python(deep, slices, tmp_pat
     assert (folder / "instances.csv").exists()
     assert len(list((folder / "images/crops/instances/labels").iterdir())) == 5
 
-    trained = load_trained(deep)
+    trained = load_predictor(deep)
     paths = sorted((slices / "test" / "x").iterdir())
     volume = np.stack([imread_grey(path) for path in paths])
     mask = trained.segment(volume, protocol="full")
@@ -132,7 +132,6 @@ POST = {
     "PADDING": 4,
     "PADDING_MODE": "median",
     "BATCH_SIZE": 3,
-    "PRECISION": "float32",
     "Z_FILTER_SIZE": 3,
     "SPURIOUS_BELOW": 0.55,
     "THRESHOLD": 0.4,
@@ -148,7 +147,8 @@ POST = {
 
 
 def test_every_post_processing_is_done_in_turn_and_instances_are_measured(flat, toy_data, tmp_path):
-    predict(toy_data, tmp_path, "--id", "post", RUN=flat / "checkpoints" / "best.weights.h5", **POST)
+    weights = flat / "checkpoints" / "best.weights.h5"
+    predict(toy_data, tmp_path, "--id", "post", "--precision", "float32", RUN=weights, **POST)
     folder = tmp_path / "results" / "post_0"
     posts = ["none", "z_filter", "spurious", "threshold", "watershed", "large_objects", "filled_holes", "instances"]
     assert {path.name for path in (folder / "images/crops").iterdir()} == set(posts)
@@ -175,7 +175,7 @@ def test_a_run_with_loaded_weights_can_predict_too(flat, toy_data, tmp_path):
     options = {"INSTANCE_TARGETS": "('binary','contour')", "NORMALISATION": "mean_std", "LOSS": "bce_dice"}
     again = train("general_template.py", TOY_2D, toy_data, tmp_path, LOAD_WEIGHTS=weights, **options)
     image = imread_grey(next((toy_data / "test" / "x").iterdir()))
-    first, second = load_trained(flat), load_trained(again)
+    first, second = load_predictor(flat), load_predictor(again)
     np.testing.assert_array_equal(first.predict(image), second.predict(image))
     assert json.loads((again / "checkpoints" / "network.json").read_text())["template"].endswith("general_template.py")
 

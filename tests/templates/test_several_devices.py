@@ -15,8 +15,9 @@ from running import read_scores
 from test_2d_templates import TOY
 
 TEMPLATE = "U-Net_2D_template.py"
+FLOAT32 = ("--precision", "float32")
 # 42 crops to train on and six to validate with: the last batches are smaller than the others.
-SHORT = TOY | {"LOSS": "bce_dice", "BATCH_SIZE": 4, "PRECISION": "float32", "Z_FILTER_SIZE": 0, "SCHEDULE": "None"}
+SHORT = TOY | {"LOSS": "bce_dice", "BATCH_SIZE": 4, "Z_FILTER_SIZE": 0, "SCHEDULE": "None"}
 TWO_DEVICES = """
 import runpy, sys
 import tensorflow as tf
@@ -31,7 +32,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run_on_two_devices(data, job, *flags, **settings):
-    _, _, template, *arguments = running.command(TEMPLATE, data, job, *flags, **SHORT | settings)
+    _, _, template, *arguments = running.command(TEMPLATE, data, job, *FLOAT32, *flags, **SHORT | settings)
     command = [sys.executable, "-c", TWO_DEVICES, template, *arguments]
     environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -47,7 +48,7 @@ def start_machines(count, data, job, *flags, **settings):
     for number in range(count):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
         environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CONFIG": json.dumps(task)}
-        command = running.command(TEMPLATE, data, job, *flags, **SHORT | settings)
+        command = running.command(TEMPLATE, data, job, *FLOAT32, *flags, **SHORT | settings)
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         machines.append(subprocess.Popen(command, env=environment, **options))
     return machines
@@ -90,7 +91,7 @@ def assert_same_training(folder, reference):
 @pytest.fixture(scope="module")
 def on_one(toy_data, tmp_path_factory):
     job = tmp_path_factory.mktemp("job")
-    result = running.run(TEMPLATE, toy_data, job, "--id", "one", **SHORT)
+    result = running.run(TEMPLATE, toy_data, job, "--id", "one", *FLOAT32, **SHORT)
     assert result.returncode == 0, result.stderr
     return job / "results" / "one_0"
 
@@ -107,7 +108,7 @@ def test_two_devices_train_what_one_does(toy_data, tmp_path, on_one):
     (folder / "environment.json").write_text(json.dumps(environment))
     result = run_on_two_devices(toy_data, tmp_path, "--id", "two", "--resume")
     assert result.returncode == 0, result.stderr
-    assert "Going on after epoch 2 of 2" in result.stdout and read_scores(folder) == before
+    assert "Resuming after epoch 2 of 2" in result.stdout and read_scores(folder) == before
 
 
 def test_two_machines_train_what_one_does_and_the_first_evaluates(toy_data, tmp_path, on_one):

@@ -9,13 +9,14 @@ import running
 from running import read_scores
 from test_2d_templates import TOY
 
-SHORT = TOY | {"EPOCHS": 1, "Z_FILTER_SIZE": 0, "PRECISION": "float32"}
+SHORT = TOY | {"EPOCHS": 1, "Z_FILTER_SIZE": 0}
+FLOAT32 = ("--precision", "float32")
 
 
 @pytest.fixture(scope="module")
 def on_tensorflow(toy_data, tmp_path_factory):
     job = tmp_path_factory.mktemp("job")
-    result = running.run("U-Net_2D_template.py", toy_data, job, "--id", "tensorflow", **SHORT)
+    result = running.run("U-Net_2D_template.py", toy_data, job, "--id", "tensorflow", *FLOAT32, **SHORT)
     assert result.returncode == 0, result.stderr
     return job / "results" / "tensorflow_0"
 
@@ -24,7 +25,8 @@ def on_tensorflow(toy_data, tmp_path_factory):
 def test_a_template_on_another_backend(backend, toy_data, tmp_path, on_tensorflow):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    trained = running.run("U-Net_2D_template.py", toy_data, tmp_path, "--id", "trained", backend=backend, **SHORT)
+    flags = (*FLOAT32, "--id")
+    trained = running.run("U-Net_2D_template.py", toy_data, tmp_path, *flags, "trained", backend=backend, **SHORT)
     assert trained.returncode == 0, trained.stderr
     assert f"backend {backend}" in trained.stdout
     (row,) = csv.DictReader((tmp_path / "results" / "trained_0" / "history.csv").open())
@@ -32,7 +34,7 @@ def test_a_template_on_another_backend(backend, toy_data, tmp_path, on_tensorflo
 
     weights = on_tensorflow / "checkpoints" / "best.weights.h5"
     options = SHORT | {"LOAD_WEIGHTS": weights}
-    loaded = running.run("U-Net_2D_template.py", toy_data, tmp_path, "--id", "loaded", backend=backend, **options)
+    loaded = running.run("U-Net_2D_template.py", toy_data, tmp_path, *flags, "loaded", backend=backend, **options)
     assert loaded.returncode == 0, loaded.stderr
     here, there = (read_scores(folder) for folder in (tmp_path / "results" / "loaded_0", on_tensorflow))
     assert here.keys() == there.keys()

@@ -181,9 +181,11 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback():
     assert "Traceback" in run_code(SAY_ERRORS + "crops.crop_starts('9', 3)").stderr
 
 
-def test_an_option_of_one_template_sets_its_variable(tmp_path):
+def test_flags_of_the_machine_and_an_option_of_one_template_alone():
     more = {"--scheduler": "address"}
-    flags = ["--gpu", "-1", "--set", "WORKERS=2", "--scheduler", "tcp://node7:8786"]
-    args = parse_command_line(TEMPLATE, [str(ROOT), "data", "job", *flags], more=more)
-    assert args.set == ["WORKERS=2", "SCHEDULER=tcp://node7:8786"]
-    assert parse_command_line(TEMPLATE, [str(ROOT), "data", "job", "--gpu", "-1"], more=more).set == []
+    flags = ["--workers", "3", "--precision", "float32", "--scheduler", "tcp://node7:8786"]
+    args = parse_command_line(TEMPLATE, [str(ROOT), "data", "job", "--gpu", "-1", *flags], more=more)
+    assert (args.workers, args.precision, args.deterministic) == (3, "float32", False)
+    assert args.scheduler == "tcp://node7:8786" and args.set == []
+    args = parse_command_line(TEMPLATE, [str(ROOT), "data", "job", "--gpu", "-1"], workers=1, more=more)
+    assert (args.workers, args.precision, args.scheduler) == (1, "auto", None)

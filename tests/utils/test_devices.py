@@ -24,7 +24,7 @@ def test_volumes_train_in_float32_on_a_tensorflow_cpu(monkeypatch, keep_policy):
     monkeypatch.setattr(devices, "_trains_on_tensorflow_cpu", lambda: True)
     assert devices.set_precision("auto", volumes=True) == "float32"
     for precision in ("mixed_bfloat16", "mixed_float16"):
-        with pytest.raises(ValueError, match=f"PRECISION '{precision}' gives wrong.*Take 'auto'"):
+        with pytest.raises(ValueError, match=f"--precision {precision} gives wrong.*Use auto"):
             devices.set_precision(precision, volumes=True)
     assert keras.mixed_precision.global_policy().name == "float32"
 
@@ -40,7 +40,7 @@ def test_a_stated_precision_is_set(keep_policy):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="PRECISION 'bfloat16' is not known; did you mean 'mixed_bfloat16'"):
+    with pytest.raises(ValueError, match="--precision 'bfloat16' is not known; did you mean 'mixed_bfloat16'"):
         devices.set_precision("bfloat16")
 
 

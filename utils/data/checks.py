@@ -1,4 +1,4 @@
-"""Checks of settings against each other, before anything is read or trained."""
+"""Checks of settings against each other, before reading and training."""
 
 import math
 
@@ -162,16 +162,16 @@ def check_same_size(images, *, why, remedy):
 
 
 def check_exclusive(rules):
-    """Check options that exclude each other, and say all that were switched on together at once.
+    """Check options that exclude each other, and name all that are on together.
 
-    An option is off when its value is false: None, False, 0 or an empty tuple. Where off is something else, give what
-    is to be said and a comparison: ``{f"{ZOOM_RANGE=}": ZOOM_RANGE != (1.0, 1.0)}``.
+    An option is off when its value is false: None, False, 0 or an empty tuple. Where another value means off, give the
+    text of the message and a comparison: ``{f"{ZOOM_RANGE=}": ZOOM_RANGE != (1.0, 1.0)}``.
 
     Parameters
     ----------
     rules : sequence of (dict of str to object, str, str)
-        Of each rule the options by name with their values, of which at most one may be on; why; and the remedy. A name
-        that holds its value already, as in ``"EPOCHS=3"``, is said as it is.
+        For each rule the options by name with their values, of which at most one may be on; why; and the remedy. A
+        name may hold its value, as in ``"EPOCHS=3"``.
 
     Raises
     ------
@@ -193,13 +193,13 @@ def check_exclusive(rules):
 
 
 def check_needs(rules):
-    """Check options that do nothing without another one, and say all that were switched on alone at once.
+    """Check options that do nothing without another one, and name all that are on alone.
 
     Parameters
     ----------
     rules : sequence of (dict of str to object, object, str)
-        Of each rule the options by name with their values, as `check_exclusive`; whether they do something: the value
-        of what they need; and how to switch that on.
+        For each rule the options by name with their values, as `check_exclusive`; the value of the option that they
+        need; and how to switch that on.
 
     Raises
     ------

@@ -9,9 +9,9 @@ from utils.files import read_json, write_json
 
 
 def discard_crops(crops, *, min_foreground, cache_dir=None, what="training crops"):
-    """Keep the crops of which at least a share of the pixels is foreground, and say how many are left.
+    """Keep the crops with at least a given share of foreground, and print how many are left.
 
-    For training alone: validation and test crops stay as they are.
+    It is for training crops alone.
 
     Parameters
     ----------
@@ -20,15 +20,14 @@ def discard_crops(crops, *, min_foreground, cache_dir=None, what="training crops
     min_foreground : float
         Share of the pixels or voxels of a crop, 0 .. 1; 0 keeps all crops.
     cache_dir : str or Path, optional
-        Where the choice is kept, in a file named after everything that it depends on: shapes and contents of all masks
-        and ``min_foreground``. Only exactly the same crops ever read it again.
+        Keeps the choice for later runs, in a file whose name is a hash of all masks and ``min_foreground``.
     what : str
-        Which crops, for what is said.
+        What the messages call the crops.
 
     Returns
     -------
     ImageSet
-        In the order they came in.
+        In their order.
 
     Raises
     ------
@@ -77,24 +76,24 @@ def foreground_share(mask):
 
 
 def _choice(crops, min_foreground, cache_dir):
-    """Return the numbers of the crops to keep, read from the cache if the same choice was made before."""
+    """Return the numbers of the crops to keep, from the cache if it holds this choice."""
     path = None if cache_dir is None else Path(cache_dir) / f"kept_crops_{_key(crops.y, min_foreground)}.json"
     try:
         if path is not None:
             return read_json(path)["kept"]
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # there is none, or only a part of one: it is made anew
+        pass  # no file, or an incomplete one: choose anew
     kept = [number for number, mask in enumerate(crops.y) if foreground_share(mask) >= min_foreground]
     if path is not None:
         try:
             write_json(path, {"min_foreground": min_foreground, "crops": len(crops), "kept": kept})
         except OSError as error:
-            print(f"The choice of crops is not kept for later runs: {error}", flush=True)
+            print(f"The choice of crops cannot be kept for later runs: {error}", flush=True)
     return kept
 
 
 def _key(masks, min_foreground):
-    """Return a text that is another one for any other masks, shapes or settings."""
+    """Return a hash of all masks and the setting."""
     digest = hashlib.sha256(repr(float(min_foreground)).encode())
     for mask in masks:
         digest.update(f"{mask.shape} {mask.dtype}".encode())

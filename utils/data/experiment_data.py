@@ -1,16 +1,51 @@
-"""The data of one experiment: read, split before anything is cropped, and cropped."""
+"""The data of one experiment: read or opened, split before anything is cropped, cropped, and what is known about it."""
 
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from utils.data.checks import check_same_size, check_volumes_hold_crop, check_z_filter_size
-from utils.data.data_folder import load_image_sets
+from utils.data.data_folder import load_image_sets, open_image_sets
 from utils.data.image_set import ImageSet, crop_image_set, split_validation, split_validation_z, with_context
+from utils.images.lazy_images import CACHE_BYTES
 from utils.images.normalisation import PERCENTILES, measure_intensity_range, readable_range, stretch_each
 
 
-class ExperimentData(NamedTuple):
-    """Images or volumes and their crops; crops are views of the images.
+@dataclass(frozen=True, kw_only=True)
+class NetworkInput:
+    """What must be known about the images of a training to predict others with its network; ``network.json`` holds it.
+
+    Attributes
+    ----------
+    crop_shape : tuple of int
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+    intensity_range : tuple of float, ZScore or None
+        As stated, or as measured on the training images; what networks and pictures use.
+    normalisation : str
+        One of `utils.images.normalisation.NORMALISATIONS`.
+    percentiles : tuple of float
+        ``(low, high)`` of the normalisations by percentiles, 0 .. 100.
+    dtype : str or None
+        Of the training images; None if it is not known.
+    instance_targets : tuple of str
+        What the channels of the network are, if it learns instances instead of classes.
+    voxel_size_nm : float, tuple of float or None
+        Of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres; None if it is not known.
+    """
+
+    crop_shape: tuple
+    intensity_range: tuple | None = None
+    normalisation: str = "dtype"
+    percentiles: tuple = PERCENTILES
+    dtype: str | None = None
+    instance_targets: tuple = ()
+    voxel_size_nm: object = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentData(NetworkInput):
+    """Images or volumes, their crops, and all that belongs to them; crops are views of the images.
 
     Attributes
     ----------
@@ -18,11 +53,17 @@ class ExperimentData(NamedTuple):
         Complete images or volumes.
     train_crops, validation_crops, test_crops : ImageSet
         Their crops; ``train_crops`` is ``train`` where crops are taken at random later.
-    intensity_range : tuple of float, ZScore or None
-        As stated, or as measured on ``train``; for every later ``intensity_range`` argument.
     validation_weights : list of numpy.ndarray or None
         One for each validation crop where training slices complete crops that are deeper than the validation part: 0
         in these, so that neither loss nor IoU sees them.
+    overlap : float or tuple of float
+        Minimum overlap of neighbouring crops, as a fraction, per axis.
+    seed : int
+        Seed of everything random in the experiment.
+    n_classes : int
+        1: foreground or not; more: number of classes, background included.
+    image_dataset, mask_dataset : str or None
+        Names of the arrays in hdf5 and zarr files with several.
     """
 
     train: ImageSet
@@ -31,8 +72,12 @@ class ExperimentData(NamedTuple):
     train_crops: ImageSet
     validation_crops: ImageSet
     test_crops: ImageSet
-    intensity_range: tuple | None = None
     validation_weights: list | None = None
+    overlap: float | tuple = 0.0
+    seed: int = 0
+    n_classes: int = 1
+    image_dataset: str | None = None
+    mask_dataset: str | None = None
 
 
 def load_images(
@@ -49,6 +94,7 @@ def load_images(
     intensity_range=None,
     normalisation="dtype",
     percentiles=PERCENTILES,
+    voxel_size_nm=None,
 ):
     """Load the images of a data folder, split whole images into training and validation, and crop all parts.
 
@@ -59,7 +105,7 @@ def load_images(
     crop_shape : tuple of int
         ``(y, x, c)``.
     seed : int
-        Seed of the choice of validation images.
+        Seed of the choice of validation images, and of all that is random later.
     overlap : float or tuple of float
         Minimum overlap of neighbouring training and test crops, as a fraction, per axis.
     validation_split : float
@@ -69,15 +115,15 @@ def load_images(
     random_crops : int
         Above 0 leaves the training images whole, for crops drawn anew in every epoch.
     z_filter_size : int
-        Above 0 the test images are to be slices of one volume, and images of different sizes are refused.
+        Slices in the median along z that follows. Above 0 the test images must be slices of one volume, of one size.
     n_classes : int
         1: foreground or not; more: number of classes, background included.
     intensity_range : tuple of float or ZScore, optional
         As `utils.images.intensity.to_unit_range`.
     normalisation : str
-        One of `NORMALISATIONS`: by dtype or stated range, or measured on the training images.
-    percentiles : tuple of float
-        ``(low, high)`` of the normalisations by percentiles, 0 .. 100.
+        By dtype or stated range, or measured on the training images, as `NetworkInput`.
+    percentiles, voxel_size_nm
+        As `NetworkInput`.
 
     Returns
     -------
@@ -86,35 +132,24 @@ def load_images(
     Raises
     ------
     ValueError
-        As `utils.data.data_folder.load_image_sets`, `utils.data.image_set.split_validation`,
-        `utils.data.checks.check_z_filter_size`, `utils.data.checks.check_same_size`, and `readable_range` and
-        `measure_intensity_range` of `utils.images.normalisation`.
+        If the files, their sizes or their grey values do not fit each other or these arguments.
     """
     check_z_filter_size(z_filter_size)
-    stored = {"channels": crop_shape[-1], "n_classes": n_classes}
-    stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)
-    train, test = (
-        stretch_each(part, normalisation, percentiles=percentiles) for part in load_image_sets(data_dir, **stored)
-    )
-    if z_filter_size:
-        check_same_size(test, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
+    readable = readable_range(normalisation, percentiles, intensity_range)
+    read = load_image_sets(data_dir, channels=crop_shape[-1], n_classes=n_classes, intensity_range=readable)
+    train, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
+    _check_slices(test, z_filter_size)
     train, validation = split_validation(train, validation_split, seed=seed, shuffle=random_validation)
-    measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
-    return ExperimentData(
-        train,
-        validation,
-        test,
-        train if random_crops else crop_image_set(train, crop_shape, overlap=overlap),
-        crop_image_set(validation, crop_shape),
-        crop_image_set(test, crop_shape, overlap=overlap),
-        measure_intensity_range(train.x, normalisation, **measured),
-    )
+    known = {"crop_shape": crop_shape, "overlap": overlap, "seed": seed, "n_classes": n_classes}
+    known |= {"normalisation": normalisation, "percentiles": percentiles, "intensity_range": intensity_range}
+    return _cropped((train, validation, test), whole=bool(random_crops), voxel_size_nm=voxel_size_nm, **known)
 
 
 def load_volumes(
     data_dir,
     crop_shape,
     *,
+    seed,
     overlap=0.0,
     validation_split=0.1,
     random_subvolumes=0,
@@ -126,6 +161,7 @@ def load_volumes(
     test_grid=None,
     normalisation="dtype",
     percentiles=PERCENTILES,
+    voxel_size_nm=None,
 ):
     """Load the volumes of a data folder, keep the last slices of each for validation, and cut all parts up.
 
@@ -139,21 +175,15 @@ def load_volumes(
         Holds ``train/x train/y test/x`` and, if there is ground truth, ``test/y``: slices or files of volumes.
     crop_shape : tuple of int
         ``(z, y, x, c)``.
-    overlap : float or tuple of float
-        Minimum overlap of neighbouring training and test subvolumes, as a fraction, per axis.
     validation_split : float
         Share of the slices of each volume, the last ones, kept for validation.
     random_subvolumes : int
-        Above 0 leaves the training volumes whole, for subvolumes drawn anew in every epoch.
-    z_filter_size : int
-        Of the median along z that will be used; checked only.
-    n_classes, intensity_range
-        As `load_images`.
+        As ``random_crops`` of `load_images`.
     image_dataset, mask_dataset : str, optional
-        Names of the arrays in hdf5 and zarr files that hold several.
+        As `ExperimentData`.
     test_grid : tuple, optional
         ``(crop_shape, overlap)`` of the test subvolumes, if they are others.
-    normalisation, percentiles
+    seed, overlap, z_filter_size, n_classes, intensity_range, normalisation, percentiles, voxel_size_nm
         As `load_images`.
 
     Returns
@@ -163,35 +193,146 @@ def load_volumes(
     Raises
     ------
     ValueError
-        If ``random_subvolumes`` is negative, or as `utils.data.data_folder.load_image_sets`,
-        `utils.data.image_set.split_validation_z`, `utils.data.checks.check_z_filter_size`,
-        `utils.data.checks.check_volumes_hold_crop`, and `readable_range` and `measure_intensity_range` of
-        `utils.images.normalisation`.
+        As `load_images`.
     """
     check_z_filter_size(z_filter_size)
     if random_subvolumes < 0:
         raise ValueError(f"RANDOM_SUBVOLUMES is {random_subvolumes}; wanted a number of each volume, or 0 for a grid.")
-    stored = {"channels": crop_shape[-1], "n_classes": n_classes}
-    stored |= {"image_dataset": image_dataset, "mask_dataset": mask_dataset}
-    stored["intensity_range"] = readable_range(normalisation, percentiles, intensity_range)
-    train, test = (
-        stretch_each(part, normalisation, percentiles=percentiles)
-        for part in load_image_sets(data_dir, volumes=True, **stored)
-    )
-    volumes = train
+    readable = readable_range(normalisation, percentiles, intensity_range)
+    known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    read = load_image_sets(data_dir, volumes=True, channels=crop_shape[-1], intensity_range=readable, **known)
+    volumes, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
     train, validation = split_validation_z(volumes, validation_split)
     check_volumes_hold_crop(train, crop_shape, what="what is left to train on")
     to_validate, weights = with_context(volumes, validation, depth=crop_shape[0])
-    validation_weights = weights and crop_image_set(replace(to_validate, y=weights), crop_shape).y
+    known |= {"crop_shape": crop_shape, "overlap": overlap, "seed": seed, "voxel_size_nm": voxel_size_nm}
+    known |= {"normalisation": normalisation, "percentiles": percentiles, "intensity_range": intensity_range}
+    crops = {"whole": bool(random_subvolumes), "to_validate": to_validate, "test_grid": test_grid}
+    data = _cropped((train, validation, test), **crops, **known)
+    return replace(data, validation_weights=weights and crop_image_set(replace(to_validate, y=weights), crop_shape).y)
+
+
+def open_images(
+    data_dir,
+    crop_shape,
+    *,
+    seed,
+    overlap=0.0,
+    validation_split=0.1,
+    random_validation=True,
+    z_filter_size=0,
+    n_classes=1,
+    intensity_range=None,
+    cache_bytes=CACHE_BYTES,
+):
+    """Open what `load_images` would load, leaving the images on disk.
+
+    Names, sizes and headers of all files are checked now, as well as the pixels of the first image and mask of each
+    folder. What only pixels tell is an error of the same kind when they are read.
+
+    Parameters
+    ----------
+    data_dir : str or Path
+        Holds ``train/x train/y test/x`` and, if there are any, ``val/x val/y`` and ``test/y``, also doubled (``x/x``).
+    validation_split : float
+        Share of the training images kept for validation where there is no ``val/``.
+    cache_bytes : int
+        As `utils.data.data_folder.open_image_sets`.
+    crop_shape, seed, overlap, random_validation, z_filter_size, n_classes, intensity_range
+        As `load_images`.
+
+    Returns
+    -------
+    ExperimentData
+        Of `utils.images.lazy_images.LazyImage` and `LazyImage`; ``train_crops`` is ``train``, for random crops.
+
+    Raises
+    ------
+    ValueError
+        If there is neither ``val/`` nor a validation split, or as `load_images`.
+    """
+    check_z_filter_size(z_filter_size)
+    has_validation = (Path(data_dir) / "val").is_dir()
+    parts = {"train": False} | ({"val": False} if has_validation else {}) | {"test": True}
+    problems = []
+    if not has_validation and not validation_split:
+        problems.append(
+            f"there is no folder {Path(data_dir) / 'val'} and VALIDATION_SPLIT is {validation_split}: add val/x and "
+            "val/y, or keep a share of train/ with --set VALIDATION_SPLIT=0.1"
+        )
+    known = {"n_classes": n_classes, "intensity_range": intensity_range}
+    stored = {"channels": crop_shape[-1], "cache_bytes": cache_bytes}
+    train, *validation, test = open_image_sets(data_dir, parts, problems=problems, **stored, **known)
+    _check_slices(test, z_filter_size)
+    if validation:
+        (validation,) = validation
+    else:
+        train, validation = split_validation(train, validation_split, seed=seed, shuffle=random_validation)
+    where = "in val/" if has_validation else "out of train/"
+    print(
+        f"Data on disk: {len(train)} images to train on, {len(validation)} {where} to validate with, {len(test)} test."
+    )
+    return _cropped((train, validation, test), whole=True, crop_shape=crop_shape, overlap=overlap, seed=seed, **known)
+
+
+def read_samples(data, *, count=12):
+    """Read what `utils.pictures.charts.draw_checks` draws: the first training image, and some training crops.
+
+    Parameters
+    ----------
+    data : ExperimentData
+        From `open_images`.
+    count : int
+        At most this many crops, spread evenly over as many training images.
+
+    Returns
+    -------
+    ExperimentData
+        The same with ``train`` and ``train_crops`` in memory.
+    """
+    crops = crop_image_set(data.train.subset(range(min(count, len(data.train)))), data.crop_shape)
+    chosen = np.unique(np.linspace(0, len(crops) - 1, count).round().astype(int))
+    return replace(data, train=_read(data.train.subset([0])), train_crops=_read(crops.subset(chosen)))
+
+
+def _read(images):
+    return replace(images, x=list(map(np.asarray, images.x)), y=list(map(np.asarray, images.y)))
+
+
+def _check_slices(test, z_filter_size):
+    if z_filter_size:
+        check_same_size(test, why="the z-filter needs slices of one volume", remedy="Use --set Z_FILTER_SIZE=0.")
+
+
+def _cropped(
+    parts,
+    *,
+    whole,
+    crop_shape,
+    overlap,
+    intensity_range,
+    normalisation="dtype",
+    percentiles=PERCENTILES,
+    to_validate=None,
+    test_grid=None,
+    **known,
+):
+    """Crop the three parts, training images only if they are not left ``whole``, and measure their grey values."""
+    train, validation, test = parts
     measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
     test_shape, test_overlap = test_grid or (crop_shape, overlap)
     return ExperimentData(
-        train,
-        validation,
-        test,
-        train if random_subvolumes else crop_image_set(train, crop_shape, overlap=overlap),
-        crop_image_set(to_validate, crop_shape),
-        crop_image_set(test, test_shape, overlap=test_overlap),
-        measure_intensity_range(train.x, normalisation, **measured),
-        validation_weights,
+        train=train,
+        validation=validation,
+        test=test,
+        train_crops=train if whole else crop_image_set(train, crop_shape, overlap=overlap),
+        validation_crops=crop_image_set(to_validate or validation, crop_shape),
+        test_crops=crop_image_set(test, test_shape, overlap=test_overlap),
+        crop_shape=tuple(crop_shape),
+        overlap=overlap,
+        intensity_range=measure_intensity_range(train.x, normalisation, **measured),
+        normalisation=normalisation,
+        percentiles=tuple(percentiles),
+        dtype=str(train.x[0].dtype),
+        **known,
     )

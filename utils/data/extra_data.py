@@ -13,7 +13,7 @@ from utils.data.discarding import discard_crops
 from utils.data.image_set import crop_image_set
 from utils.errors import did_you_mean, raise_problems
 from utils.images.intensity import black_and_white, dtype_range, intensity_problem, to_unit_range
-from utils.images.normalisation import ANY_GREY_VALUES, PERCENTILES, stretch_each
+from utils.images.normalisation import ANY_GREY_VALUES, stretch_each
 
 
 class ExtraSet(NamedTuple):
@@ -40,60 +40,34 @@ class ExtraSet(NamedTuple):
     intensity_range: tuple | None = None
 
 
-def join_extra_data(
-    train,
-    extra_sets,
-    *,
-    crop_shape,
-    seed,
-    random_crops=0,
-    n_classes=1,
-    intensity_range=None,
-    normalisation="dtype",
-    percentiles=PERCENTILES,
-    cache_dir=None,
-    weigh=None,
-    image_dataset=None,
-    mask_dataset=None,
-):
-    """Add crops of further data sets to the training crops of the main one; for training alone.
+def join_extra_data(data, extra_sets, *, random_crops=0, cache_dir=None, weigh=None):
+    """Add crops of further data sets to the training crops of an experiment; for training alone.
 
     Images or volumes of the extra sets may have any size (what is smaller than a crop is mirrored) and dtype: those of
     another dtype than the main set, or with an ``intensity_range`` of their own, are converted so that their black and
-    white become those of the main set. Mask values become classes in each set by itself. Names begin with that of the
-    folder.
+    white become those of the main set. Ranges measured on the training images are those of the main set; with the
+    normalisation ``percentile_per_image`` the extra images are stretched by their own. Mask values become classes set
+    by set. Names begin with that of the folder. Which crops of a set are drawn depends on the seed and on its number in
+    the list, not on the other sets.
 
     Parameters
     ----------
-    train : ImageSet
-        Training crops of the main set, or its whole images where crops are drawn in every epoch.
+    data : ExperimentData
+        The main set; its ``train_crops`` are crops, or whole images where crops are drawn in every epoch.
     extra_sets : sequence of dict, str or Path
         Folders, or dictionaries with the attributes of ``ExtraSet``:
         ``({"folder": "data/other", "min_foreground": 0.05, "n_crops": 200},)``.
-    crop_shape : tuple of int
-        ``(y, x, c)`` or ``(z, y, x, c)``, as for the main set.
-    seed : int
-        Seed of the choice of crops; that of a set depends on its number in the list too, not on the other sets.
     random_crops : int
         Above 0 the extra images or volumes are left whole too.
-    n_classes : int
-        As `utils.data.data_folder.load_image_set`.
-    intensity_range : tuple of float, optional
-        The *stated* range of the main set, not one that was measured.
-    normalisation, percentiles
-        As `load_images`. Ranges measured on the training images are those of the main set; with
-        ``percentile_per_image`` the extra images are stretched by their own.
     cache_dir : str or Path, optional
         As `utils.data.discarding.discard_crops`.
     weigh : callable, optional
-        Makes weights of a list of masks, of whole images; needed where ``train`` has weights.
-    image_dataset, mask_dataset : str, optional
-        Names of the arrays in hdf5 and zarr files that hold several.
+        Makes weights of a list of masks, of whole images; needed where ``train_crops`` have weights.
 
     Returns
     -------
-    ImageSet
-        The crops of the main set and then those of the others, all of one dtype.
+    ExperimentData
+        ``train_crops`` are those of the main set and then those of the others, all of one dtype.
 
     Raises
     ------
@@ -102,13 +76,17 @@ def join_extra_data(
         asked for, or its grey values cannot be compared with those of the main set.
     """
     extra_sets = _checked(extra_sets, random_crops)
-    options = {"channels": crop_shape[-1], "n_classes": n_classes, "intensity_range": ANY_GREY_VALUES}
-    options |= {"volumes": len(crop_shape) == 4, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
-    loaded, problems, measured = [], [], normalisation in ("percentile", "mean_std")
+    train, crop_shape = data.train_crops, data.crop_shape
+    options = {"channels": crop_shape[-1], "n_classes": data.n_classes, "intensity_range": ANY_GREY_VALUES}
+    options |= {"volumes": len(crop_shape) == 4}
+    options |= {"image_dataset": data.image_dataset, "mask_dataset": data.mask_dataset}
+    loaded, problems, measured = [], [], data.normalisation in ("percentile", "mean_std")
+    stated = None if measured else data.intensity_range
     for extra in extra_sets:
         try:
-            images = stretch_each(load_image_set(_images_of(extra), **options), normalisation, percentiles=percentiles)
-            loaded.append(_with_grey_values_of(train.x[0].dtype, intensity_range, images, extra, measured))
+            images = load_image_set(_images_of(extra), **options)
+            images = stretch_each(images, data.normalisation, percentiles=data.percentiles)
+            loaded.append(_with_grey_values_of(train.x[0].dtype, stated, images, extra, measured))
         except ValueError as error:
             problems.append(str(error).removesuffix("."))
     raise_problems("the extra data", problems)
@@ -121,16 +99,16 @@ def join_extra_data(
             crops = discard_crops(
                 crops, min_foreground=extra.min_foreground, cache_dir=cache_dir, what=f"crops of {name}"
             )
-            crops = _drawn(crops, extra.n_crops or 0, name, np.random.default_rng((seed, number)))
+            crops = _drawn(crops, extra.n_crops or 0, name, np.random.default_rng((data.seed, number)))
         print(
             f"Extra data {name}: {len(crops)} {'images' if random_crops else 'crops'} beside {len(train)}.", flush=True
         )
         train = train.joined_with(crops)
-    return train
+    return replace(data, train_crops=train)
 
 
 def _checked(extra_sets, random_crops):
-    """Make ``ExtraSet`` of what was given, or raise what is wrong with any of them."""
+    """Turn each entry into an ``ExtraSet``, or raise all mistakes."""
     entries = [extra_sets] if isinstance(extra_sets, str | Path | dict) else list(extra_sets)
     entries = [entry if isinstance(entry, dict) else {"folder": entry} for entry in entries]
     problems = []

@@ -76,11 +76,11 @@ def instance_targets(
     return channels
 
 
-def learn_instances(data, targets, *, voxel_size_nm=1.0):
+def learn_instances(data, targets):
     """Give the training and validation crops of an experiment instance targets in place of their masks.
 
     Instances are the connected components of the foreground of a crop, distances go from 0 to 1, and the first channel
-    is ``binary``, as metrics and predictions expect. What is tested stays as it is.
+    is ``binary``, as metrics and predictions expect. Test images keep their masks.
 
     Parameters
     ----------
@@ -88,13 +88,11 @@ def learn_instances(data, targets, *, voxel_size_nm=1.0):
         Of one foreground class.
     targets : sequence of str
         As `instance_targets`, ``binary`` first.
-    voxel_size_nm : float or sequence of float
-        As `instance_targets`.
 
     Returns
     -------
     ExperimentData
-        12 bytes a pixel for three targets, held in memory.
+        It remembers its targets, which take 12 bytes a pixel of memory if they are three.
 
     Raises
     ------
@@ -103,12 +101,12 @@ def learn_instances(data, targets, *, voxel_size_nm=1.0):
     """
     if targets[0] != "binary":
         raise ValueError(f"INSTANCE_TARGETS is {tuple(targets)}; it must begin with 'binary', which is what is scored.")
-    options = {"targets": targets, "instances": False, "voxel_size_nm": voxel_size_nm, "normalised": True}
+    options = {"targets": targets, "instances": False, "voxel_size_nm": data.voxel_size_nm or 1.0, "normalised": True}
     train, validation = (
         replace(crops, y=[instance_targets(mask, **options) for mask in crops.y])
         for crops in (data.train_crops, data.validation_crops)
     )
-    return data._replace(train_crops=train, validation_crops=validation)
+    return replace(data, train_crops=train, validation_crops=validation, instance_targets=tuple(targets))
 
 
 def contours_of(labels, *, mode="inner", thickness=1):
@@ -126,7 +124,7 @@ def contours_of(labels, *, mode="inner", thickness=1):
         ``inner``: of the instances only; ``thick``: of the background next to them too.
     thickness : int or sequence of int
         Voxels at each side of an outline, at least 0, one for all axes or one each. ``(0, 1, 1)`` draws the
-        contours of each slice by itself, as anisotropic volumes may want.
+        contours slice by slice, which suits anisotropic volumes.
 
     Returns
     -------

@@ -23,7 +23,7 @@ from utils.metrics.components import boxes_of, check_labels, connected_component
 REACH = 6
 # Part of the key of cached maps; count up when the same masks and settings give other maps.
 FORMULA = 1
-# What is read of a map at once: (n, y, x) of an image and of a volume.
+# The part of a map that is read at once: (n, y, x) of an image and of a volume.
 BLOCK_SHAPES = {3: (1, 1024, 1024), 4: (128, 128, 128)}
 
 
@@ -42,7 +42,7 @@ def unet_weight_map(mask, *, w0=10.0, sigma=5.0, class_weights=(0.5, 1.0), insta
     ----------
     mask : numpy.ndarray
         ``(y, x, 1)``, integers or bool: classes, 0 for background, or instance labels. Of volumes ``(z, y, x, 1)``
-        each slice gets its map by itself.
+        each slice has its own map.
     w0 : float
         At least 0.
     sigma : float
@@ -114,30 +114,29 @@ def _between_objects(labels, w0, sigma):
 
 
 def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5, 1.0), instances=False):
-    """Compute the weight maps of masks once, and read them from a folder from then on.
+    """Compute the weight maps of masks once, and read them from a folder later.
 
-    Each map is a file of its own, whose name is a hash of the mask and of all settings: other masks or settings find
-    other files, and a mask that was in another training set before is not computed again. Files are written as a whole
-    or not at all, also by several processes at once.
+    Each map has its own file, whose name is a hash of the mask and of all settings. Several processes may use one
+    folder at the same time.
 
     Parameters
     ----------
     masks : iterable of numpy.ndarray or LazyImage
         As `unet_weight_map`; sizes may differ. One at a time is in memory.
     folder : str or Path
-        Where the maps are kept; made when missing. It may be deleted at any time but while the maps are in use.
+        Where the maps are kept. You may delete it when no training uses the maps.
     w0, sigma, class_weights, instances
         As `unet_weight_map`.
 
     Returns
     -------
     list of LazyImage
-        float32, one a mask, for ``sample_weight``: what is used is read from the files then, and no file stays open.
+        float32, one for each mask; pixels are read when they are used.
 
     Raises
     ------
     ValueError
-        As `unet_weight_map`; later, if a file is broken when it is read.
+        As `unet_weight_map`; later, if a file that is read is broken.
     OSError
         If a map cannot be written.
 
@@ -155,7 +154,7 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
     for mask in map(np.asarray, masks):
         path = Path(folder) / f"{_key(mask, settings)}.npy"
         if not path.exists():
-            # A name of its own, so that two processes that compute the same map do not write the same temporary file.
+            # Two processes that compute the same map must not write the same temporary file.
             own = path.with_stem(f"{path.stem}_{uuid.uuid4().hex}")
             with atomic_path(own) as temporary:
                 np.save(temporary, unet_weight_map(mask, **settings))

@@ -2,13 +2,12 @@
 
 import time
 
-from utils.prediction.protocols import predict_crops
 from utils.runs.environment import peak_memory_gib
 
 TIMED_STEPS = 3
 
 
-def dry_run(run, model, batches, *, epochs, images, predict=None):
+def dry_run(run, model, batches, *, epochs, images, predictions):
     """Train a few steps, predict one image, print the estimates and end the program.
 
     Parameters
@@ -18,14 +17,13 @@ def dry_run(run, model, batches, *, epochs, images, predict=None):
     model : keras.Model
         Compiled.
     batches : ImageBatches or VolumeBatches
-        Training data; their crop, batch size and grey values are those of the prediction too.
+        Training data.
     epochs : int
         Epochs of the whole training.
-    images : list of numpy.ndarray
-        Test images or volumes; the first is predicted.
-    predict : callable, optional
-        ``predict(model, images, batch_size=..., intensity_range=...)`` yields predictions; without it crops as in
-        training are predicted and merged.
+    images : ImageSet
+        Test images or volumes.
+    predictions : iterator of numpy.ndarray
+        Predictions of these by any protocol, of which only the first is made.
 
     Raises
     ------
@@ -38,12 +36,8 @@ def dry_run(run, model, batches, *, epochs, images, predict=None):
         batch = batches[index % len(batches)]
         model.train_on_batch(*batch)
     step_seconds = (time.perf_counter() - start) / TIMED_STEPS
-    options = {"batch_size": batches.batch_size, "intensity_range": batches.intensity_range}
     start = time.perf_counter()
-    if predict is None:
-        probability = next(predict_crops(model, images[:1], batches.crop_shape, **options))
-    else:
-        probability = next(predict(model, images[:1], **options))
+    probability = next(predictions)
     first_seconds = time.perf_counter() - start
     shapes = ", ".join(str(part.shape) for part in batch)
     hours = step_seconds * len(batches) * epochs / 3600

@@ -2,49 +2,27 @@
 
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.full_volumes import full_volumes_fit
-from utils.prediction.protocols import predict_blended, predict_crops, predict_each, predict_full_images
 
 
-def evaluate_images(
-    run,
-    model,
-    data,
-    crop_shape,
-    *,
-    divisor,
-    overlap=0.0,
-    z_filter_size=0,
-    ensemble=True,
-    batch_size=6,
-    intensity_range=None,
-):
+def evaluate_images(run, predictor, data, *, z_filter_size=0, ensemble=True):
     """Predict, post-process and score the test images under all 2D protocols of the study.
 
     Per crop; merged and blended into complete images, each also behind the z-filter; with 50 % overlap, with the
-    ensemble of 8 orientations, and that behind the z-filter; the same three on full images.
+    ensemble of 8 orientations, and that behind the z-filter; the same three on full images. Merged crops overlap as
+    those of the data do.
 
     Parameters
     ----------
     run : Run
         Scores, prints and saves each prediction.
-    model : keras.Model
-        Trained, fully convolutional.
+    predictor : Predictor
+        Of the trained network.
     data : ExperimentData
-        Its ``test`` and ``test_crops`` are read.
-    crop_shape : tuple of int
-        ``(y, x, c)``.
-    divisor : int or tuple of int
-        What the network's poolings divide, for full images.
-    overlap : float or tuple of float
-        Minimum overlap of neighbouring crops in the merged prediction.
+        Its ``test``, ``test_crops`` and ``overlap`` are read.
     z_filter_size : int
         Slices in the median along z; 0 leaves the z-filter out.
     ensemble : bool
         False leaves all stages with the ensemble out.
-    batch_size : int
-        Crops per call.
-    intensity_range : tuple of float, optional
-        As `utils.images.intensity.to_unit_range`.
 
     Returns
     -------
@@ -52,43 +30,36 @@ def evaluate_images(
         The probabilities by protocol and post-processing, for what comes next.
     """
     test, saved = data.test, _Saved(run, data.test)
-    batches = {"batch_size": batch_size, "intensity_range": intensity_range}
-    _evaluate_crops(run, model, data, batches)
+    _evaluate_crops(run, predictor, data)
 
-    merged = saved.evaluate("per_image", predict_crops(model, test.x, crop_shape, overlap=overlap, **batches))
-    blended = saved.evaluate("per_image", predict_blended(model, test.x, crop_shape, **batches), "blending")
+    merged = saved.evaluate("per_image", predictor.crops(test, overlap=data.overlap))
+    blended = saved.evaluate("per_image", predictor.blended(test), "blending")
     if z_filter_size:
         saved.evaluate("per_image", z_filter(merged, z_filter_size), "z_filter")
         saved.evaluate("per_image", z_filter(blended, z_filter_size), "blending_z_filter")
 
-    half = {"crop_shape": crop_shape, "overlap": 0.5, **batches}
-    saved.evaluate("overlap_50", predict_crops(model, test.x, **half))
+    saved.evaluate("overlap_50", predictor.crops(test, overlap=0.5))
     if ensemble:
-        saved.evaluate_ensemble("overlap_50", predict_crops(model, test.x, ensemble=True, **half), z_filter_size)
+        saved.evaluate_ensemble("overlap_50", predictor.crops(test, overlap=0.5, ensemble=True), z_filter_size)
 
-    full = {"divisor": divisor, "intensity_range": intensity_range}
-    saved.evaluate("full_image", predict_full_images(model, test.x, **full))
+    saved.evaluate("full_image", predictor.full(test))
     if ensemble:
-        saved.evaluate_ensemble("full_image", predict_full_images(model, test.x, ensemble=True, **full), z_filter_size)
+        saved.evaluate_ensemble("full_image", predictor.full(test, ensemble=True), z_filter_size)
     return saved
 
 
 def evaluate_volumes(
     run,
-    model,
+    predictor,
     data,
-    crop_shape,
     *,
-    divisor,
-    overlap=0.0,
+    overlap=None,
     padding=0,
     padding_mode="mirror",
     z_filter_size=0,
     half_overlap=True,
     ensemble=True,
     full_volume=None,
-    batch_size=1,
-    intensity_range=None,
 ):
     """Predict, post-process and score the test volumes under all 3D protocols of the study.
 
@@ -97,12 +68,10 @@ def evaluate_volumes(
 
     Parameters
     ----------
-    run, model, data, overlap, z_filter_size, ensemble, batch_size, intensity_range
+    run, predictor, data, z_filter_size, ensemble
         As `evaluate_images`.
-    crop_shape : tuple of int
-        ``(z, y, x, c)``.
-    divisor : tuple of int
-        ``(z, y, x)``: what the network's poolings divide, for full volumes.
+    overlap : float or tuple of float, optional
+        Minimum overlap of neighbouring subvolumes; None: that of the data.
     padding : int or tuple of int
         Margin of each subvolume, per axis, whose prediction is thrown away.
     padding_mode : str
@@ -118,25 +87,24 @@ def evaluate_volumes(
         As `evaluate_images`.
     """
     test, saved = data.test, _Saved(run, data.test)
-    batches = {"batch_size": batch_size, "intensity_range": intensity_range}
-    _evaluate_crops(run, model, data, batches)
+    _evaluate_crops(run, predictor, data)
 
-    grid = {"crop_shape": crop_shape, "overlap": overlap, "padding": padding, "padding_mode": padding_mode, **batches}
-    merged = saved.evaluate("per_image", predict_crops(model, test.x, **grid))
+    margins = {"padding": padding, "padding_mode": padding_mode}
+    grid = {"overlap": data.overlap if overlap is None else overlap, **margins}
+    merged = saved.evaluate("per_image", predictor.crops(test, **grid))
     if z_filter_size:
         saved.evaluate("per_image", z_filter(merged, z_filter_size), "z_filter")
     if ensemble:
-        saved.evaluate_ensemble("per_image", predict_crops(model, test.x, ensemble=True, **grid), z_filter_size)
+        saved.evaluate_ensemble("per_image", predictor.crops(test, ensemble=True, **grid), z_filter_size)
 
     if half_overlap:
-        half = {**grid, "overlap": 0.5}
-        saved.evaluate("overlap_50", predict_crops(model, test.x, **half))
+        half = {"overlap": 0.5, **margins}
+        saved.evaluate("overlap_50", predictor.crops(test, **half))
         if ensemble:
-            saved.evaluate_ensemble("overlap_50", predict_crops(model, test.x, ensemble=True, **half), z_filter_size)
+            saved.evaluate_ensemble("overlap_50", predictor.crops(test, ensemble=True, **half), z_filter_size)
 
-    if full_volumes_fit(model, test.x, divisor, wanted=full_volume):
-        full = {"divisor": divisor, "intensity_range": intensity_range}
-        saved.evaluate("full_image", predict_full_images(model, test.x, **full))
+    if full_volumes_fit(predictor, test, wanted=full_volume):
+        saved.evaluate("full_image", predictor.full(test))
     return saved
 
 
@@ -159,7 +127,7 @@ class _Saved(dict):
             self.evaluate(protocol, z_filter(ensemble, z_filter_size), "ensemble_z_filter")
 
 
-def _evaluate_crops(run, model, data, batches):
+def _evaluate_crops(run, predictor, data):
     run.section("Evaluation")
-    per_crop = predict_each(model, data.test_crops.x, **batches)
-    run.evaluate("per_crop", data.test_crops, per_crop, loss=model.loss, save=False)
+    per_crop = predictor.each(data.test_crops)
+    run.evaluate("per_crop", data.test_crops, per_crop, loss=predictor.model.loss, save=False)

@@ -12,19 +12,17 @@ OUTPUTS_AT_ONCE = 5
 GIB = 2**30
 
 
-def full_volumes_fit(model, volumes, divisor, *, wanted=None):
-    """Say, and return, whether the largest of some volumes fits through a network into the memory there is.
+def full_volumes_fit(predictor, volumes, *, wanted=None):
+    """Tell whether the network can take the largest of some volumes at once in the memory there is, and print it.
 
     The estimate is five times the largest output of a layer.
 
     Parameters
     ----------
-    model : keras.Model
-        Takes any size that the divisor divides.
-    volumes : sequence of numpy.ndarray
-        ``(z, y, x, c)``.
-    divisor : tuple of int
-        What the poolings divide, ``(z, y, x)``.
+    predictor : Predictor
+        Its network takes any size that its divisor divides.
+    volumes : ImageSet
+        What is to be predicted.
     wanted : bool, optional
         Returned instead of the estimate.
 
@@ -35,7 +33,7 @@ def full_volumes_fit(model, volumes, divisor, *, wanted=None):
     """
     if wanted is not None:
         return wanted
-    needed = max(bytes_of_prediction(model, volume.shape, divisor) for volume in volumes)
+    needed = max(bytes_of_prediction(predictor.model, volume.shape, predictor.divisor) for volume in volumes.x)
     free = device_memory()
     fits = free is not None and needed < free
     there = "how much there is is not known" if free is None else f"{free / GIB:.1f} GiB are there"

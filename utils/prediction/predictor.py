@@ -1,28 +1,34 @@
-"""Predicting new images with the network of a finished run: array in, probability or mask out.
+"""A network that predicts: bound once to its crop, its grey values and a batch size.
 
-trained = load_trained("job_dir/results/400_0")
-mask = trained.segment(image)
+predictor = Predictor(model, data, batch_size=6, divisor=16)  # in a training
+predictor = load_predictor("job_dir/results/400_0")  # of a finished run
+mask = predictor.segment(image)
 """
 
+import copy
+import functools
+
+import keras
 import numpy as np
 
+from utils.data.experiment_data import NetworkInput
 from utils.data.image_set import ImageSet
 from utils.devices import use_jit
 from utils.errors import check_choice, raise_problems
 from utils.images.intensity import intensity_problem
 from utils.images.normalisation import ANY_GREY_VALUES, stretch_each
 from utils.images.padding import PADDING_MODES
-from utils.metrics.pixels import probability_to_mask
-from utils.post_processing.thresholds import STEPS, check_threshold
-from utils.prediction.protocols import predict_blended, predict_crops, predict_full_images
+from utils.metrics.pixels import probability_to_mask, round_probability
+from utils.post_processing.thresholds import check_threshold
+from utils.prediction.protocols import predict_blended, predict_crops, predict_each, predict_full_images
 from utils.runs.record import RunRecord
 from utils.training.callbacks import load_weights
-from utils.training.network_file import build_network, total_strides
+from utils.training.network_file import build_network, network_config, total_strides
 
 PROTOCOLS = ("blended", "crops", "full")
 
 
-def load_trained(run, *, precision="trained"):
+def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
     """Load the network of a finished run with its best weights.
 
     Parameters
@@ -31,84 +37,182 @@ def load_trained(run, *, precision="trained"):
         Folder ``job_dir/results/<id>_<rid>`` of the run, or its ``checkpoints/best.weights.h5`` with ``network.json``
         beside it; these two files may be copied anywhere.
     precision : str
-        ``trained``: the number format of the training; ``float32``: in place of 16-bit formats, for processors that
-        are slow with these.
+        As `utils.training.network_file.build_network`.
+    crop_shape : tuple of int
+        With channels; empty: as in training.
+    batch_size : int
+        Crops per call; 0: as in training.
 
     Returns
     -------
-    TrainedNetwork
+    Predictor
+        For images as they are stored: it checks and normalises them as those of the training.
 
     Raises
     ------
     ValueError
-        If the run is not finished, a file is missing or does not belong to the other, or the network classifies
-        patches.
+        If the run is not finished, a file is missing or does not belong to the other, the network classifies patches,
+        or the crop does not suit it.
     """
     record = RunRecord(run)
     content, weights = record.network(), record.weights_file()
     model = build_network(content["network"], precision=precision)
     load_weights(model, weights)
     model.compile(jit_compile=use_jit())
-    return TrainedNetwork(model, content)
+    known = {name: _as_tuple(content[name]) for name in ("crop_shape", "normalisation", "percentiles", "dtype")}
+    known |= {"instance_targets": tuple(content["instance_targets"]), "intensity_range": content["intensity_range"]}
+    known["voxel_size_nm"] = _as_tuple(content.get("voxel_size_nm"))
+    size = batch_size or content["batch_size"]
+    return Predictor(model, NetworkInput(**known), batch_size=size, crop_shape=crop_shape, stored=True)
 
 
-class TrainedNetwork:
-    """A network with its weights and all that its training fixed; made by `load_trained`.
+class Predictor:
+    """A network bound to what belongs to its predictions.
+
+    All methods but `predict` and `segment` take an `ImageSet` or an iterable of images ``(y, x, c)`` or volumes
+    ``(z, y, x, c)`` of any size, and yield the probability of each, float32, as the functions of
+    `utils.prediction.protocols` that their options belong to.
 
     Parameters
     ----------
     model : keras.Model
-        With trained weights.
-    content : dict
-        What ``network.json`` holds.
+        With one output; it may be trained further.
+    data : ExperimentData or NetworkInput
+        What is known about the images of its training.
+    batch_size : int
+        Crops per call.
+    divisor : int or tuple of int, optional
+        What the poolings divide, of all axes or each; None: it is computed.
+    crop_shape : tuple of int
+        With channels; empty: that of the data.
+    target : str, optional
+        Of a network that learns instance targets: the channel that is returned, or None for all.
+    stored : bool
+        Whether images come as they are stored: each is checked, and normalised as those of the training were when they
+        were loaded.
 
     Attributes
     ----------
-    model : keras.Model
-        Takes normalised images; the methods take stored ones.
-    crop_shape : tuple of int
-        Of the training, ``(y, x, c)`` or ``(z, y, x, c)``.
+    model, batch_size, crop_shape
+        As above.
+    targets : tuple of str
+        What the channels of the network are, if it learned instance targets instead of classes.
     n_classes : int
         1: foreground or not; more: number of classes, background included.
-    targets : tuple of str
-        What its channels are, if it learned instance targets instead of classes.
     intensity_range : tuple of float, ZScore or None
         As measured or stated for the training.
-    batch_size : int
-        Of the training.
-    settings : dict
-        All variables of the run.
 
     Raises
     ------
     ValueError
-        If the network does not predict images of the size it gets.
+        If the network does not predict images of the size it gets, the crop does not suit it, or the target is unknown.
     """
 
-    def __init__(self, model, content):
-        self.model, self.settings = model, content["settings"]
-        self.crop_shape, self.batch_size = tuple(content["crop_shape"]), content["batch_size"]
-        self.targets, self.intensity_range = tuple(content["instance_targets"]), content["intensity_range"]
-        self.n_classes = 1 if self.targets else content["n_classes"]
-        self._normalisation, self._percentiles = content["normalisation"], tuple(content["percentiles"])
-        self._dtype, self._config, self._strides = content["dtype"], content["network"], None
-        if tuple(model.compute_output_shape((1, *self.crop_shape))[1:-1]) != self.crop_shape[:-1]:
-            raise ValueError(
-                f"the network {model.name} classifies patches and does not predict each pixel. Use "
-                "sota_implementations.oztel_2017.patches.dense_probability(trained_model, images)."
-            )
+    def __init__(self, model, data, *, batch_size, divisor=None, crop_shape=(), target="binary", stored=False):
+        self.model, self.batch_size, self._data, self._stored = model, batch_size, data, stored
+        self.crop_shape, self._divisor = tuple(crop_shape) or tuple(data.crop_shape), divisor
+        self.targets, self.intensity_range = tuple(data.instance_targets), data.intensity_range
+        if self.targets and target is not None:
+            check_choice("target", target, self.targets)
+        self._channel = self.targets.index(target) if self.targets and target is not None else None
+        if stored:
+            _check_predicts_pixels(model, data.crop_shape)
+        self._check_crop()
+
+    @property
+    def n_classes(self):
+        """Number of classes, as above."""
+        return 1 if self.targets else self.model.outputs[0].shape[-1]
 
     @property
     def is_3d(self):
         """Whether it takes volumes ``(z, y, x, c)``."""
         return len(self.crop_shape) == 4
 
+    @functools.cached_property
+    def divisor(self):
+        """What the poolings divide, of all axes or each."""
+        return total_strides(network_config(self.model)) if self._divisor is None else self._divisor
+
     @property
-    def strides(self):
-        """What the poolings divide along each axis: ``(y, x)`` or ``(z, y, x)``."""
-        if self._strides is None:
-            self._strides = total_strides(self._config)
-        return self._strides
+    def target_model(self):
+        """The network with nothing but the channel that is returned."""
+        if self._channel is None:
+            return self.model
+        return keras.Model(self.model.inputs, self.model.outputs[0][..., self._channel : self._channel + 1])
+
+    @property
+    def _tiles(self):
+        return {"batch_size": self.batch_size, "intensity_range": self.intensity_range}
+
+    def for_target(self, target):
+        """Return the same predictor for another channel of a network that learned instance targets.
+
+        Parameters
+        ----------
+        target : str or None
+            One of ``targets``; None for all channels.
+
+        Returns
+        -------
+        Predictor
+
+        Raises
+        ------
+        ValueError
+            If it is none of them.
+        """
+        check_choice("target", target, (*self.targets, None))
+        other = copy.copy(self)
+        other._channel = None if target is None else self.targets.index(target)
+        return other
+
+    def each(self, images, *, ensemble=False):
+        """Predict images, or crops, as they are."""
+        return self._wanted(predict_each(self.model, self._prepared(images), ensemble=ensemble, **self._tiles))
+
+    def crops(self, images, *, overlap, padding=0, padding_mode="mirror", ensemble=False):
+        """Predict crops and merge them into complete images; where crops overlap, take their mean."""
+        grid = {"overlap": overlap, "padding": padding, "padding_mode": padding_mode, "ensemble": ensemble}
+        return self._wanted(predict_crops(self.model, self._prepared(images), self.crop_shape, **grid, **self._tiles))
+
+    def blended(self, images, *, ensemble=True):
+        """Predict crops that overlap by half and blend them, which leaves no seams."""
+        options = {"ensemble": ensemble, **self._tiles}
+        return self._wanted(predict_blended(self.model, self._prepared(images), self.crop_shape, **options))
+
+    def full(self, images, *, ensemble=False):
+        """Predict whole images at once."""
+        options = {"divisor": self.divisor, "intensity_range": self.intensity_range, "ensemble": ensemble}
+        return self._wanted(predict_full_images(self.model, self._prepared(images), **options))
+
+    def by_protocol(self, images, protocol="blended", *, overlap=0.5, padding=0, padding_mode="mirror", ensemble=False):
+        """Predict with ``blended``, ``crops`` or ``full``, by name.
+
+        Parameters
+        ----------
+        images : ImageSet or iterable of numpy.ndarray
+            As the other methods.
+        protocol : str
+            One of ``PROTOCOLS``.
+        overlap, padding, padding_mode
+            Of ``crops``.
+        ensemble : bool
+            Average the orientations.
+
+        Returns
+        -------
+        iterator of numpy.ndarray
+
+        Raises
+        ------
+        ValueError
+            If the protocol or the padding mode is unknown.
+        """
+        check_choice("PROTOCOL", protocol, PROTOCOLS)
+        check_choice("PADDING_MODE", padding_mode, PADDING_MODES)
+        grid = {"overlap": overlap, "padding": padding, "padding_mode": padding_mode} if protocol == "crops" else {}
+        return getattr(self, protocol)(images, ensemble=ensemble, **grid)
 
     def predict(self, image, **options):
         """Predict one image or volume of any size.
@@ -116,10 +220,10 @@ class TrainedNetwork:
         Parameters
         ----------
         image : numpy.ndarray
-            ``(y, x, c)`` or ``(z, y, x, c)``, of one channel also without that axis, with the grey values and in the
-            dtype of a file: it is normalised here.
+            ``(y, x, c)`` or ``(z, y, x, c)``, of one channel also without that axis; of a finished run with the grey
+            values and in the dtype of a file.
         **options
-            As `predict_images`.
+            As `by_protocol`.
 
         Returns
         -------
@@ -129,23 +233,21 @@ class TrainedNetwork:
         Raises
         ------
         ValueError
-            As `predict_images`.
+            If an option is unknown, or the image has other axes, channels or grey values than those of the training.
         """
         if image.ndim == len(self.crop_shape) - 1 and self.crop_shape[-1] == 1:
             image = image[..., np.newaxis]
-        return next(iter(self.predict_images([image], **options)))
+        return next(iter(self.by_protocol([image], **options)))
 
     def segment(self, image, *, threshold=0.5, **options):
         """Segment one image or volume of any size.
 
         Parameters
         ----------
-        image : numpy.ndarray
+        image, **options
             As `predict`.
         threshold : float
             Foreground is what lies above, 0 .. 1; of several classes the most probable one is taken.
-        **options
-            As `predict_images`.
 
         Returns
         -------
@@ -155,80 +257,11 @@ class TrainedNetwork:
         Raises
         ------
         ValueError
-            As `predict_images`, or if the threshold is not 0 .. 1.
+            As `predict`, or if the threshold is not 0 .. 1.
         """
         check_threshold(threshold)
         probability = self.predict(image, **options)
-        return probability_to_mask(np.rint(probability * np.float32(STEPS)) / np.float32(STEPS), threshold)
-
-    def predict_images(
-        self,
-        images,
-        *,
-        protocol="blended",
-        crop_shape=(),
-        overlap=0.5,
-        padding=0,
-        padding_mode="mirror",
-        ensemble=False,
-        batch_size=0,
-        target="binary",
-    ):
-        """Predict images or volumes one by one, each of any size.
-
-        Parameters
-        ----------
-        images : iterable of numpy.ndarray
-            ``(y, x, c)`` or ``(z, y, x, c)``, as they were stored.
-        protocol : str
-            ``blended``: crops that overlap by half, blended without seams; ``crops``: crops whose mean is taken where
-            they overlap; ``full``: whole images at once, where they fit into memory.
-        crop_shape : tuple of int
-            With channels; empty: as in training.
-        overlap : float or tuple of float
-            Of ``crops``: minimum overlap of neighbours, as a fraction of the crop, per axis.
-        padding : int or tuple of int
-            Of ``crops``: margin of each crop, per axis, whose prediction is thrown away.
-        padding_mode : str
-            Of ``crops``: what lies outside the image, ``mirror`` or ``median``.
-        ensemble : bool
-            Average the 8 (2D) or 16 (3D) orientations.
-        batch_size : int
-            Crops per call; 0: as in training.
-        target : str
-            Which channel of a network that learned instance targets is returned: one of ``targets``.
-
-        Returns
-        -------
-        iterator of numpy.ndarray
-            Probability of the size of each image, float32.
-
-        Raises
-        ------
-        ValueError
-            If an option is unknown, the crop does not suit the network, or an image has other axes, channels or grey
-            values than those of the training.
-        """
-        check_choice("PROTOCOL", protocol, PROTOCOLS)
-        check_choice("PADDING_MODE", padding_mode, PADDING_MODES)
-        if self.targets:
-            check_choice("target", target, self.targets)
-        crop_shape = tuple(crop_shape) or self.crop_shape
-        self.check_crop(crop_shape)
-        options = {"ensemble": ensemble, "intensity_range": self.intensity_range}
-        tiles = options | {"batch_size": batch_size or self.batch_size}
-        images = map(self._normalised, images)
-        if protocol == "blended":
-            predictions = predict_blended(self.model, images, crop_shape, **tiles)
-        elif protocol == "crops":
-            grid = {"overlap": overlap, "padding": padding, "padding_mode": padding_mode}
-            predictions = predict_crops(self.model, images, crop_shape, **grid, **tiles)
-        else:
-            predictions = predict_full_images(self.model, images, divisor=self.strides, **options)
-        if not self.targets:
-            return predictions
-        channel = self.targets.index(target)
-        return (probability[..., channel : channel + 1] for probability in predictions)
+        return probability_to_mask(round_probability(probability), threshold)
 
     def problem(self, image):
         """Say why an image cannot be predicted as the training images were, or return None.
@@ -244,15 +277,16 @@ class TrainedNetwork:
         """
         if image.shape[-1] != self.crop_shape[-1]:
             return f"has {image.shape[-1]} channel(s), the training images had {self.crop_shape[-1]}"
-        measured = self._normalisation in ("percentile", "mean_std")
-        if measured and self._dtype not in (None, str(image.dtype)):
+        dtype, normalisation = self._data.dtype, self._data.normalisation
+        if normalisation in ("percentile", "mean_std") and dtype not in (None, str(image.dtype)):
             return (
-                f"has the dtype {image.dtype}, but the grey values for the network were measured on {self._dtype}; "
+                f"has the dtype {image.dtype}, but the grey values for the network were measured on {dtype}; "
                 "convert it to the grey values of the training images"
             )
-        per_image = self._normalisation == "percentile_per_image"
-        found = intensity_problem(image, ANY_GREY_VALUES if per_image else self.intensity_range)
-        return found and found.replace("give INTENSITY_RANGE=(low, high)", f"convert it to {self._dtype or 'uint8'}")
+        found = intensity_problem(
+            image, ANY_GREY_VALUES if normalisation == "percentile_per_image" else self.intensity_range
+        )
+        return found and found.replace("give INTENSITY_RANGE=(low, high)", f"convert it to {dtype or 'uint8'}")
 
     def stretched(self, images):
         """Return images with the grey values that the training images had, as pictures and watersheds expect them.
@@ -260,14 +294,18 @@ class TrainedNetwork:
         Parameters
         ----------
         images : ImageSet
-            Complete images or volumes, as they are predicted.
+            Complete images or volumes, as they are stored.
 
         Returns
         -------
         ImageSet
             As `utils.images.normalisation.stretch_each`: others only with the normalisation ``percentile_per_image``.
         """
-        return stretch_each(images, self._normalisation, percentiles=self._percentiles)
+        return stretch_each(images, self._data.normalisation, percentiles=self._data.percentiles)
+
+    def _prepared(self, images):
+        arrays = images.x if isinstance(images, ImageSet) else images
+        return map(self._normalised, arrays) if self._stored else arrays
 
     def _normalised(self, image):
         """Return an image as `predict_crops` gets them in the run, or raise what is wrong with it."""
@@ -278,24 +316,31 @@ class TrainedNetwork:
         raise_problems("an image", [problem] if problem else [])
         return self.stretched(ImageSet([image], None, [None], ())).x[0]
 
-    def check_crop(self, crop_shape):
-        """Check that the network can take crops of a size.
+    def _wanted(self, predictions):
+        if self._channel is None:
+            return predictions
+        return (probability[..., self._channel : self._channel + 1] for probability in predictions)
 
-        Parameters
-        ----------
-        crop_shape : tuple of int
-            ``(y, x, c)`` or ``(z, y, x, c)``.
-
-        Raises
-        ------
-        ValueError
-            If it has other axes or channels than in training, or sides that the poolings do not divide.
-        """
-        if crop_shape == self.crop_shape:
+    def _check_crop(self):
+        trained = tuple(self._data.crop_shape)
+        if self.crop_shape == trained:
             return
-        fits = len(crop_shape) == len(self.crop_shape) and crop_shape[-1] == self.crop_shape[-1]
-        if not fits or any(size % step for size, step in zip(crop_shape, self.strides, strict=False)):
+        fits = len(self.crop_shape) == len(trained) and self.crop_shape[-1] == trained[-1]
+        divisors = (self.divisor,) * len(trained) if isinstance(self.divisor, int) else self.divisor
+        if not fits or any(size % step for size, step in zip(self.crop_shape[:-1], divisors, strict=False)):
             raise ValueError(
-                f"CROP_SHAPE {crop_shape} does not suit the network; wanted sides divisible by {self.strides} and "
-                f"{self.crop_shape[-1]} channel(s), such as {self.crop_shape} of the training."
+                f"CROP_SHAPE {self.crop_shape} does not suit the network; wanted sides divisible by {self.divisor} and "
+                f"{trained[-1]} channel(s), such as {trained} of the training."
             )
+
+
+def _check_predicts_pixels(model, crop_shape):
+    if tuple(model.compute_output_shape((1, *crop_shape))[1:-1]) != tuple(crop_shape[:-1]):
+        raise ValueError(
+            f"the network {model.name} classifies patches and does not predict each pixel. Use "
+            "sota_implementations.oztel_2017.patches.dense_probability(trained_model, images)."
+        )
+
+
+def _as_tuple(value):
+    return tuple(value) if isinstance(value, list) else value

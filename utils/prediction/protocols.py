@@ -26,8 +26,8 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     model : keras.Model
         One output, ``(n, y, x, classes)`` or ``(n, z, y, x, classes)``.
     images : iterable of numpy.ndarray or LazyImage
-        ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide. Those on disk are read one by
-        one, here as in all functions below.
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide. All functions here read
+        images on disk one by one.
     ensemble : bool
         Average all orientations of each image, 8 in 2D, 16 in 3D (test-time augmentation). Half of them, those that
         leave y and x in their places, where the network does not take an oblong image turned by 90 degrees, as one

@@ -11,7 +11,7 @@ import numpy as np
 from utils.command_line import this_machine
 from utils.files import write_json
 from utils.images.writing import ImageWriter, SavedImages
-from utils.metrics.pixels import confusion_matrix, probability_to_mask
+from utils.metrics.pixels import confusion_matrix, probability_to_mask, round_probability
 from utils.pictures.charts import draw_overlays, middle_slice
 from utils.runs.environment import describe_environment, peak_memory_gib
 from utils.runs.log import end_logging, open_log, start_logging
@@ -27,9 +27,6 @@ from utils.runs.record import (
 from utils.runs.report import REPORT_NAME, write_report
 from utils.runs.scores import IMAGE_TABLE_NAME, TABLE_NAME, ScoreTable
 
-# Probabilities are rounded to 1/4096 before they are scored and saved: far below their accuracy, and a third of the
-# disk space.
-PROBABILITY_STEPS = 4096
 # What a start that begins anew removes.
 RESULTS = ("checks", "charts", "images", "tensorboard", SCORES_NAME, TABLE_NAME, IMAGE_TABLE_NAME, REPORT_NAME)
 RESULTS += ("instances.csv", "instances_by_targets.csv", "validation_report.csv", "normalisation.json")
@@ -235,9 +232,7 @@ class Run:
                     losses.append(float(loss(truth[np.newaxis], probability[np.newaxis])))
                 n_classes = max(2, probability.shape[-1])
                 for _, place in images.pieces(count - 1):
-                    rounded = np.multiply(probability[place], np.float32(PROBABILITY_STEPS))
-                    np.rint(rounded, out=rounded)
-                    rounded /= np.float32(PROBABILITY_STEPS)
+                    rounded = round_probability(probability[place])
                     mask = probability_to_mask(rounded)
                     if save:
                         writer.write(rounded, mask * np.uint8(255) if n_classes == 2 else mask)

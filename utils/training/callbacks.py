@@ -47,7 +47,7 @@ def load_weights(model, path):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keep the best weights, stop early, write the history, and go on after a kill as if nothing had happened.
+    """Keep the best weights, stop early, write the history, and resume an interrupted training exactly.
 
     After every epoch the weights with the optimizer's state are written under a new name, and then ``state.json``,
     which names them, replaces its predecessor. A kill at any moment leaves one consistent state: that of the last
@@ -99,7 +99,7 @@ class Checkpoints(keras.callbacks.Callback):
         Returns
         -------
         int
-            For ``fit(initial_epoch=...)``: 0 when there is nothing to go on from, ``epochs`` when the training had
+            For ``fit(initial_epoch=...)``: 0 when there is nothing to resume, ``epochs`` when the training had
             ended.
         """
         folder = self.folder if folder is None else folder
@@ -115,7 +115,7 @@ class Checkpoints(keras.callbacks.Callback):
         batches.epoch = len(self.history)
         self.set_model(model)
         self._write_what_follows(is_best=self.best_epoch == len(self.history))
-        print(f"Going on after epoch {len(self.history)} of {epochs}.")
+        print(f"Resuming after epoch {len(self.history)} of {epochs}.")
         return epochs if self.stopped else len(self.history)
 
     def load_best(self, model):
@@ -140,7 +140,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.history.append(row | {"learning_rate": rate, "seconds": round(time.perf_counter() - self._start, 2)})
         if not math.isfinite(row["loss"]):
             raise ValueError(
-                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use PRECISION "
+                f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use --precision "
                 "float32; the state of the epoch before is kept."
             )
         # A validation without any foreground gives a NaN, which is never better than a number.
@@ -155,7 +155,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._write_what_follows(is_best)
 
     def _write_what_follows(self, is_best):
-        """Write what the state, once committed, says is there; `restore` does it again in case a kill came between."""
+        """Write what the committed state promises; `restore` repeats it in case the process was killed in between."""
         if is_best:
             self._save(self._best_file)
         write_csv(self.history_file, self.history)

@@ -38,7 +38,7 @@ def find_learning_rate(folder, model, batches, *, lowest=1e-6, highest=1.0, step
     model : keras.Model
         Functional and compiled, e.g. by `utils.training.training.compile_network`; its schedule is not used.
     batches : keras.utils.PyDataset
-        Training data; begun anew when it ends.
+        Training data; starts again when it ends.
     lowest, highest : float
         Range of the rates.
     steps : int

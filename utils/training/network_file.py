@@ -6,12 +6,10 @@ from pathlib import Path
 
 import keras
 
-from utils.errors import check_choice
+from utils.command_line import check_prediction_precision
 from utils.files import read_json, write_json
 from utils.runs.record import NETWORK_NAME
 
-# What a network computes in when it is loaded: as in training, or float32 in place of 16-bit formats.
-PRECISIONS = ("trained", "float32")
 MIXED = ("mixed_bfloat16", "mixed_float16")
 # Where layers may come from: modules of this repository, which register them when they are imported.
 OWN_PACKAGES = ("networks", "sota_implementations")
@@ -21,25 +19,26 @@ WITHOUT_EFFECT = ("name", "dtype", "trainable", "batch_shape", "momentum", "seed
 TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 
 
-def write_network(run, model, batches):
+def write_network(run, model, data, *, batch_size):
     """Write ``checkpoints/network.json``: the network, how it was fed, and the settings of the run.
 
-    A network with a layer that cannot be described is trained all the same, and said to be lost for later.
+    A network with a layer that cannot be described gets no file, and a line says so.
 
     Parameters
     ----------
     run : Run
-        Its ``settings.json`` and ``environment.json`` are copied from, if they are there.
+        Settings, template and versions are copied from its ``settings.json`` and ``environment.json``, if they exist.
     model : keras.Model
         What is trained.
-    batches : PairBatches
-        What it is trained on: tells crop, batch size, grey values and dtype.
+    data : NetworkInput
+        What is known about the images that it is trained on.
+    batch_size : int
+        Crops per step.
     """
     settings_file, environment_file = run.folder / "settings.json", run.folder / "environment.json"
     written = read_json(settings_file) if settings_file.exists() else {}
     environment = read_json(environment_file) if environment_file.exists() else {}
-    settings, arrays = written.get("settings", {}), getattr(batches, "_parts", None)
-    grey = batches.intensity_range
+    grey = data.intensity_range
     try:
         network = network_config(model)
     except NotImplementedError as error:  # what Keras raises for a layer without get_config
@@ -48,17 +47,18 @@ def write_network(run, model, batches):
         )
         return
     content = {
-        "crop_shape": [*batches.crop_shape, model.inputs[0].shape[-1]],
+        "crop_shape": data.crop_shape,
         "n_classes": model.outputs[0].shape[-1],
-        "batch_size": batches.batch_size,
-        "normalisation": settings.get("NORMALISATION", "dtype"),
-        "percentiles": settings.get("PERCENTILES", (1.0, 99.0)),
+        "batch_size": batch_size,
+        "normalisation": data.normalisation,
+        "percentiles": data.percentiles,
         "intensity_range": grey._asdict() if hasattr(grey, "_asdict") else grey,
-        "dtype": str(arrays[0][0].dtype) if arrays else None,
-        "instance_targets": settings.get("INSTANCE_TARGETS", ()),
+        "dtype": data.dtype,
+        "instance_targets": data.instance_targets,
+        "voxel_size_nm": data.voxel_size_nm,
         "template": written.get("command", [None])[0],
         "versions": environment.get("versions", {}),
-        "settings": settings,
+        "settings": written.get("settings", {}),
         "network": network,
     }
     write_json(run.checkpoints / NETWORK_NAME, content)
@@ -82,7 +82,7 @@ def network_config(model):
     return config
 
 
-def build_network(config, *, precision="trained", sides=None):
+def build_network(config, *, precision="auto", sides=None):
     """Build a network from its description, with random weights.
 
     Parameters
@@ -90,8 +90,8 @@ def build_network(config, *, precision="trained", sides=None):
     config : dict
         From `network_config`.
     precision : str
-        ``trained``: the number format of the training; ``float32``: in place of 16-bit formats, for processors that
-        are slow with these.
+        ``auto``: the number format of the training; ``float32``: in place of 16-bit formats, for processors that are
+        slow with these.
     sides : tuple of int, optional
         Build it for images of this size instead of any.
 
@@ -103,7 +103,7 @@ def build_network(config, *, precision="trained", sides=None):
     Raises
     ------
     ValueError
-        If the precision is unknown, or a layer is none of Keras or this repository and was not registered before.
+        If the precision is another one, or a layer is none of Keras or this repository and was not registered before.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def build_network(config, *, precision="trained", sides=None):
     >>> build_network(network_config(model)).output_shape
     (None, None, None, 2)
     """
-    check_choice("PRECISION", precision, PRECISIONS)
+    check_prediction_precision(precision)
     _register_layers(config)
     # A copy, because Keras takes apart what it is given.
     config = _replaced(config, dict.fromkeys(MIXED, "float32") if precision == "float32" else {})
@@ -178,7 +178,7 @@ def check_same_network(model, weights, settings):
     if "network" not in content or _same(_computation(content["network"]), _computation(network_config(model))):
         return
     before, now = content["settings"], json.loads(json.dumps(settings))
-    changed = [key for key, old in before.items() if key != "LOAD_WEIGHTS" and now.get(key, old) != old]
+    changed = [key for key, old in before.items() if now.get(key, old) not in (old, str(weights))]
     changes = "; ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
     raise ValueError(
         f"LOAD_WEIGHTS: {weights} was trained in another network than this one ({path} describes it). Variables that "

@@ -68,7 +68,7 @@ class SharedBatches(keras.utils.PyDataset):
     Parameters
     ----------
     batches : PairBatches
-        From ``flow()``; its epochs go on with those of this one.
+        From ``flow()``; its epochs advance with those of this one.
     devices : int
         How many share a batch.
 

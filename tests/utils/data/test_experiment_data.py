@@ -1,5 +1,7 @@
 """Tests of the data of an experiment: measured grey values, and what is never touched."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ from generators.voxel_data_generator import VoxelDataGenerator
 from utils.data.discarding import discard_crops
 from utils.data.experiment_data import load_images, load_volumes
 from utils.images.intensity import ZScore, to_network_input
-from utils.images.normalisation import read_normalisation, write_normalisation
 from utils.metrics.pixels import ForegroundIoU
 from utils.training.losses import get_loss
 
@@ -36,7 +37,7 @@ def loaded(folder, **options):
 
 
 def loaded_volumes(folder, **options):
-    return load_volumes(folder, SUBVOLUME, validation_split=0.25, **options)
+    return load_volumes(folder, SUBVOLUME, seed=0, validation_split=0.25, **options)
 
 
 @pytest.mark.parametrize("load", [loaded, loaded_volumes])
@@ -73,10 +74,10 @@ def test_each_image_or_volume_is_stretched_in_every_part(load, tmp_path):
 @pytest.mark.parametrize("normalisation", ["percentile", "mean_std", "percentile_per_image", "dtype"])
 def test_a_later_prediction_sees_the_same_as_the_training_did(load, normalisation, tmp_path):
     first = load(write_data(tmp_path / "a"), normalisation=normalisation, percentiles=(5, 95))
-    path = tmp_path / "normalisation.json"
-    write_normalisation(path, first.intensity_range, normalisation=normalisation, percentiles=(5, 95))
-    other = write_data(tmp_path / "b", train=(90, 95, 97, 99))
-    later = load(other, **read_normalisation(path))
+    known = {"intensity_range": first.intensity_range}
+    if normalisation == "percentile_per_image":
+        known = {"normalisation": normalisation, "percentiles": first.percentiles}
+    later = load(write_data(tmp_path / "b", train=(90, 95, 97, 99)), **known)
     assert later.intensity_range == first.intensity_range
     seen = [to_network_input(data.test.x[0], data.intensity_range) for data in (first, later)]
     assert np.array_equal(*seen)
@@ -102,14 +103,32 @@ def test_mistakes_are_said_before_anything_is_read(load, tmp_path):
 def test_numbers_that_make_no_sense_are_said_before_anything_is_read(tmp_path):
     for load in (load_images, load_volumes):
         with pytest.raises(ValueError, match="Z_FILTER_SIZE is 4"):
-            load(tmp_path / "nowhere", (4, 4, 1), z_filter_size=4, **{"seed": 0} if load is load_images else {})
+            load(tmp_path / "nowhere", (4, 4, 1), seed=0, z_filter_size=4)
     with pytest.raises(ValueError, match="RANDOM_SUBVOLUMES is -3"):
-        load_volumes(tmp_path / "nowhere", (4, 4, 4, 1), random_subvolumes=-3)
+        load_volumes(tmp_path / "nowhere", (4, 4, 4, 1), seed=0, random_subvolumes=-3)
+
+
+def test_what_belongs_to_the_data_is_remembered_once(tmp_path):
+    folder = write_data(tmp_path, np.uint16)
+    data = loaded(folder, overlap=0.5, normalisation="percentile", percentiles=(0, 100), voxel_size_nm=(5, 4))
+    assert (data.crop_shape, data.overlap, data.seed, data.n_classes) == (CROP, 0.5, 0, 1)
+    assert (data.normalisation, data.percentiles, data.intensity_range) == ("percentile", (0, 100), (10, 60))
+    assert (data.dtype, data.voxel_size_nm, data.instance_targets) == ("uint16", (5, 4), ())
+    volumes = load_volumes(folder, SUBVOLUME, seed=7, validation_split=0.25, image_dataset="raw", mask_dataset="cells")
+    assert (volumes.seed, volumes.image_dataset, volumes.mask_dataset) == (7, "raw", "cells")
+    train, validation = train_and_validation_batches(VoxelDataGenerator(), volumes, batch_size=2, samples_per_array=3)
+    assert (train.seed, train.crop_shape, train.batch_size, train.n_samples) == (
+        7,
+        (2, 8, 8),
+        2,
+        3 * len(volumes.train_crops),
+    )
+    assert validation.n_samples == len(volumes.validation_crops)
 
 
 def test_discarding_is_for_training_crops_alone(tmp_path):
     data = loaded(write_data(tmp_path))
-    found = data._replace(train_crops=discard_crops(data.train_crops, min_foreground=0.5))
+    found = replace(data, train_crops=discard_crops(data.train_crops, min_foreground=0.5))
     assert (len(data.train_crops), len(found.train_crops)) == (6, 3)
     assert all(mask.all() for mask in found.train_crops.y)
     assert len(found.validation_crops) == len(found.test_crops) == 2
@@ -117,7 +136,7 @@ def test_discarding_is_for_training_crops_alone(tmp_path):
 
 def test_training_slices_complete_flat_validation_subvolumes_without_counting(tmp_path):
     folder = write_data(tmp_path, train=(10, 20, 30, 40, 50, 60, 70, 80))
-    data = load_volumes(folder, (4, 8, 8, 1), validation_split=0.2)
+    data = load_volumes(folder, (4, 8, 8, 1), seed=0, validation_split=0.2)
     assert (len(data.train.x[0]), len(data.validation.x[0])) == (6, 2)
     for crop, weight in zip(data.validation_crops.x, data.validation_weights, strict=True):
         assert crop.shape == weight.shape == (4, 8, 8, 1)
@@ -138,9 +157,8 @@ def test_test_subvolumes_may_lie_on_a_grid_of_their_own(tmp_path):
 
 def test_validation_counts_its_own_slices_alone(tmp_path):
     folder = write_data(tmp_path, train=(10, 20, 30, 40, 50, 60, 70, 80))
-    data = load_volumes(folder, (4, 8, 8, 1), validation_split=0.2)
-    sampling = {"crop_shape": (4, 8, 8), "batch_size": 1, "seed": 0}
-    _, batches = train_and_validation_batches(VoxelDataGenerator(), data, **sampling)
+    data = load_volumes(folder, (4, 8, 8, 1), seed=0, validation_split=0.2)
+    _, batches = train_and_validation_batches(VoxelDataGenerator(), data, batch_size=1)
     # A network that is right in the last two slices only, the validation part.
     inputs = keras.Input((4, 8, 8, 1))
     right_there = keras.layers.Lambda(lambda x: keras.ops.cast(x > 0.5, "float32"))(inputs)

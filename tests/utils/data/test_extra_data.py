@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from utils.data.experiment_data import load_images, load_volumes
+from utils.data.experiment_data import ExperimentData, load_images, load_volumes
 from utils.data.extra_data import join_extra_data
 from utils.data.image_set import ImageSet, crop_image_set
 from utils.images.image_files import ImageName
@@ -48,7 +48,11 @@ def other(tmp_path):
 
 
 def joined(main, extra_sets, **options):
-    return join_extra_data(main, extra_sets, **{"crop_shape": CROP, "seed": 0} | options)
+    """Return training crops with those of further sets; options of the data and of the joining."""
+    joining = {name: options.pop(name) for name in ("random_crops", "cache_dir", "weigh") if name in options}
+    parts = dict.fromkeys(("train", "validation", "test", "train_crops", "validation_crops", "test_crops"), main)
+    data = ExperimentData(**parts, **{"crop_shape": CROP, "seed": 0} | options)
+    return join_extra_data(data, extra_sets, **joining).train_crops
 
 
 def names(images):
@@ -269,8 +273,8 @@ def test_extra_crops_join_what_an_experiment_loaded(other, tmp_path):
     for part in ("train", "test"):
         write_set(tmp_path / "main" / part, [grey((16, 16))] * 4, [half((16, 16))] * 4)
     data = load_images(tmp_path / "main", CROP, seed=0)
-    found = data._replace(train_crops=joined(data.train_crops, [other]))
+    found = join_extra_data(data, [other])
     assert len(found.train_crops) == 3 * 4 + 7 and len(found.test_crops) == 16 and len(found.validation_crops) == 4
-    volumes = load_volumes(tmp_path / "main", (2, 8, 8, 1))
+    volumes = load_volumes(tmp_path / "main", (2, 8, 8, 1), seed=0)
     slices = write_set(tmp_path / "slices", [grey((8, 8))] * 4, [half((8, 8))] * 4)
-    assert len(joined(volumes.train_crops, [slices], crop_shape=(2, 8, 8, 1))) == 8 + 2
+    assert len(join_extra_data(volumes, [slices]).train_crops) == 8 + 2

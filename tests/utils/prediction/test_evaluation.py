@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from utils.data.experiment_data import NetworkInput
 from utils.data.image_set import ImageSet
 from utils.prediction.evaluation import evaluate_images, evaluate_volumes
+from utils.prediction.predictor import Predictor
 
 
 class Recorder:
@@ -40,9 +42,10 @@ def stages_of():
         crop, image = ((8, 8, 1), (12, 10, 1)) if axes == 2 else ((2, 8, 8, 1), (4, 12, 10, 1))
         layer = (keras.layers.Conv2D, keras.layers.Conv3D)[axes - 2]
         model = keras.Sequential([keras.Input((*[None] * axes, 1)), layer(1, 1, activation="sigmoid")])
-        data = SimpleNamespace(test=images_of(image, image), test_crops=images_of(crop))
+        data = SimpleNamespace(test=images_of(image, image), test_crops=images_of(crop), overlap=0.0)
+        predictor = Predictor(model, NetworkInput(crop_shape=crop), batch_size=2, divisor=(1,) * axes)
         evaluate, recorder = (evaluate_images, evaluate_volumes)[axes - 2], Recorder()
-        saved = evaluate(recorder, model, data, crop, divisor=1, **options)
+        saved = evaluate(recorder, predictor, data, **options)
         assert list(saved) == recorder.stages[1:]
         return recorder.stages
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from generators.image_data_generator import ImageDataGenerator
-from generators.voxel_data_generator import VoxelDataGenerator
 from networks.attention_unet import Attention_U_Net_2D, Attention_U_Net_3D
 from networks.fcn import FCN8_VGG16, FCN32_VGG16
 from networks.mnet import MNet
@@ -28,10 +26,11 @@ from sota_implementations.cheng_2017.asymmetric_network import asymmetric_3D_net
 from sota_implementations.oztel_2017.patch_classifier import create_oztel_model
 from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
 from utils.data.data_folder import load_new_images
+from utils.data.experiment_data import NetworkInput
 from utils.data.image_set import ImageSet
 from utils.images.intensity import ZScore
 from utils.images.normalisation import stretch_each
-from utils.prediction.predictor import TrainedNetwork, load_trained
+from utils.prediction.predictor import Predictor, load_predictor
 from utils.prediction.protocols import predict_blended, predict_crops, predict_full_images
 from utils.training.network_file import build_network, check_same_network, network_config, total_strides, write_network
 
@@ -107,8 +106,10 @@ def test_16_bit_formats_become_float32_on_request():
     as_trained, full = build_network(config), build_network(config, precision="float32")
     assert {layer.compute_dtype for layer in as_trained.layers} >= {"bfloat16", "float32"}
     assert {layer.compute_dtype for layer in full.layers} == {"float32"}
-    with pytest.raises(ValueError, match="PRECISION 'half' is not known"):
+    with pytest.raises(ValueError, match="--precision 'half' is not known"):
         build_network(config, precision="half")
+    with pytest.raises(ValueError, match="--precision mixed_bfloat16 is for training.*auto for that, or float32"):
+        build_network(config, precision="mixed_bfloat16")
 
 
 def test_a_layer_of_another_project_is_refused_until_it_is_registered():
@@ -118,16 +119,13 @@ def test_a_layer_of_another_project_is_refused_until_it_is_registered():
         build_network(config)
 
 
-def make_run(folder, model, *, images, crop_shape, settings=None, intensity_range=None):
+def make_run(folder, model, *, crop_shape, settings=None, **known):
     """Write what a finished run holds, and return its folder."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "settings.json").write_text(json.dumps({"settings": settings or {}, "command": ["some_template.py"]}))
     (folder / "environment.json").write_text(json.dumps({"end": "now", "versions": {"keras": keras.__version__}}))
-    generator = ImageDataGenerator() if len(crop_shape) == 3 else VoxelDataGenerator()
-    masks = [np.zeros((*image.shape[:-1], 1), np.uint8) for image in images]
-    options = {"batch_size": 2, "seed": 0, "crop_shape": crop_shape, "intensity_range": intensity_range}
-    batches = generator.flow(images, masks, **options)
-    write_network(SimpleNamespace(folder=folder, checkpoints=folder / "checkpoints"), model, batches)
+    data = NetworkInput(crop_shape=crop_shape, dtype="uint8", **known)
+    write_network(SimpleNamespace(folder=folder, checkpoints=folder / "checkpoints"), model, data, batch_size=2)
     model.save_weights(folder / "checkpoints" / "best.weights.h5")
     return folder
 
@@ -142,7 +140,7 @@ def flat(tmp_path_factory):
     model = U_Net_2D((None, None, 1), **DROPS)
     randomise(model)
     folder = tmp_path_factory.mktemp("flat") / "run"
-    return model, make_run(folder, model, images=[grey_image((20, 24, 1))], crop_shape=(16, 16, 1))
+    return model, make_run(folder, model, crop_shape=(16, 16, 1), voxel_size_nm=(5.0, 4.0))
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +148,14 @@ def deep(tmp_path_factory):
     """Return a 3D network and the folder of its run."""
     model = U_Net_3D((None, None, None, 1), z_down=1, n_classes=3, **DROPS)
     randomise(model)
-    images, folder = [grey_image((6, 20, 24, 1))], tmp_path_factory.mktemp("deep") / "run"
-    return model, make_run(folder, model, images=images, crop_shape=(4, 16, 16, 1), settings={"N_CLASSES": 3})
+    folder = tmp_path_factory.mktemp("deep") / "run"
+    return model, make_run(folder, model, crop_shape=(4, 16, 16, 1), settings={"N_CLASSES": 3})
 
 
 def test_what_prediction_needs_is_beside_the_weights(flat):
     content = json.loads((flat[1] / "checkpoints" / "network.json").read_text())
     assert content["crop_shape"] == [16, 16, 1] and content["n_classes"] == 1 and content["batch_size"] == 2
-    assert (content["dtype"], content["normalisation"]) == ("uint8", "dtype")
+    assert (content["dtype"], content["normalisation"], content["voxel_size_nm"]) == ("uint8", "dtype", [5, 4])
     assert content["template"] == "some_template.py" and content["versions"]["keras"] == keras.__version__
     assert "compile_config" not in content["network"]
 
@@ -165,7 +163,7 @@ def test_what_prediction_needs_is_beside_the_weights(flat):
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_images_are_predicted_as_in_a_run(flat, ensemble):
     model, folder = flat
-    trained, image = load_trained(folder), grey_image((21, 35, 1), seed=5)
+    trained, image = load_predictor(folder), grey_image((21, 35, 1), seed=5)
     grid = {"ensemble": ensemble, "batch_size": 2}
     expected = {
         "blended": predict_blended(model, [image], (16, 16, 1), **grid),
@@ -179,10 +177,25 @@ def test_images_are_predicted_as_in_a_run(flat, ensemble):
     assert trained.predict(image).shape == (21, 35, 1)
 
 
+def test_in_a_training_it_predicts_as_the_finished_run_does(flat):
+    model, folder = flat
+    images = ImageSet([grey_image((21, 35, 1), seed=5), grey_image((16, 16, 1))], None, [None, None], ())
+    training = Predictor(model, NetworkInput(crop_shape=(16, 16, 1)), batch_size=2, divisor=4)
+    finished = load_predictor(folder)
+    assert (finished.divisor, finished.batch_size, finished.crop_shape) == ((4, 4), 2, (16, 16, 1))
+    for method, options in (("crops", {"overlap": 0.25}), ("blended", {}), ("full", {"ensemble": True})):
+        for ours, theirs in zip(
+            *(getattr(one, method)(images, **options) for one in (training, finished)), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    crops = images.subset([1])
+    np.testing.assert_array_equal(next(training.each(crops)), next(predict_crops(model, crops.x, (16, 16, 1))))
+
+
 def test_volumes_of_several_classes_become_a_mask(deep):
     model, folder = deep
-    trained, volume = load_trained(folder), grey_image((3, 21, 18, 1), seed=6)
-    assert trained.is_3d and trained.n_classes == 3 and trained.settings == {"N_CLASSES": 3}
+    trained, volume = load_predictor(folder), grey_image((3, 21, 18, 1), seed=6)
+    assert trained.is_3d and trained.n_classes == 3
     probability = next(predict_blended(model, [volume], (4, 16, 16, 1), ensemble=False, batch_size=2))
     np.testing.assert_array_equal(trained.predict(volume), probability)
     mask = trained.segment(volume)
@@ -191,7 +204,7 @@ def test_volumes_of_several_classes_become_a_mask(deep):
 
 
 def test_the_threshold_is_that_of_probability(flat):
-    trained, image = load_trained(flat[1]), grey_image((16, 16, 1))
+    trained, image = load_predictor(flat[1]), grey_image((16, 16, 1))
     probability = trained.predict(image)
     middle = float(np.median(probability))
     assert 0.3 < trained.segment(image, threshold=middle).mean() < 0.7
@@ -205,8 +218,8 @@ def test_two_files_suffice_wherever_they_are(flat, tmp_path):
     for name in ("best.weights.h5", "network.json"):
         shutil.copy(flat[1] / "checkpoints" / name, tmp_path)
     image = grey_image((16, 16, 1))
-    moved = load_trained(tmp_path / "best.weights.h5")
-    np.testing.assert_array_equal(moved.predict(image), load_trained(flat[1]).predict(image))
+    moved = load_predictor(tmp_path / "best.weights.h5")
+    np.testing.assert_array_equal(moved.predict(image), load_predictor(flat[1]).predict(image))
 
 
 @pytest.mark.parametrize(
@@ -216,10 +229,9 @@ def test_two_files_suffice_wherever_they_are(flat, tmp_path):
 def test_grey_values_are_those_of_the_training(normalisation, grey, tmp_path):
     model = U_Net_2D((None, None, 1), **DROPS)
     randomise(model)
-    settings = {"NORMALISATION": normalisation, "PERCENTILES": (5.0, 90.0)}
-    options = {"images": [grey_image((16, 16, 1))], "crop_shape": (16, 16, 1), "settings": settings}
-    folder = make_run(tmp_path / "run", model, intensity_range=grey, **options)
-    trained, image = load_trained(folder), grey_image((16, 16, 1), seed=3)
+    known = {"normalisation": normalisation, "percentiles": (5.0, 90.0), "intensity_range": grey}
+    folder = make_run(tmp_path / "run", model, crop_shape=(16, 16, 1), **known)
+    trained, image = load_predictor(folder), grey_image((16, 16, 1), seed=3)
     assert trained.intensity_range == grey and type(trained.intensity_range) is type(grey)
     shown = image
     if grey is None:
@@ -237,19 +249,19 @@ def test_grey_values_are_those_of_the_training(normalisation, grey, tmp_path):
 def test_of_instance_targets_the_foreground_or_a_named_channel_is_returned(tmp_path):
     model = U_Net_2D((None, None, 1), n_classes=2, output_activation="sigmoid", **DROPS)
     randomise(model)
-    settings, image = {"INSTANCE_TARGETS": ("binary", "contour")}, grey_image((16, 16, 1))
-    folder = make_run(tmp_path / "run", model, images=[image], crop_shape=(16, 16, 1), settings=settings)
-    trained = load_trained(folder)
+    targets, image = ("binary", "contour"), grey_image((16, 16, 1))
+    folder = make_run(tmp_path / "run", model, crop_shape=(16, 16, 1), instance_targets=targets)
+    trained = load_predictor(folder)
     both = next(predict_full_images(model, [image], divisor=4))
     np.testing.assert_array_equal(trained.predict(image, protocol="full"), both[..., :1])
-    np.testing.assert_array_equal(trained.predict(image, protocol="full", target="contour"), both[..., 1:])
+    np.testing.assert_array_equal(trained.for_target("contour").predict(image, protocol="full"), both[..., 1:])
     assert trained.n_classes == 1 and trained.segment(image).shape == (16, 16, 1)
     with pytest.raises(ValueError, match="target 'edge' is not known"):
-        trained.predict(image, target="edge")
+        trained.for_target("edge")
 
 
 def test_what_does_not_suit_the_network_is_said(flat, deep):
-    trained, volume_network = load_trained(flat[1]), load_trained(deep[1])
+    trained, volume_network = load_predictor(flat[1]), load_predictor(deep[1])
     image = grey_image((16, 16, 1))
     for wrong, message in [
         (grey_image((16, 16, 3)), "has 3 channel.s., the training images had 1"),
@@ -264,46 +276,48 @@ def test_what_does_not_suit_the_network_is_said(flat, deep):
     for options, message in [
         ({"protocol": "fulll"}, "PROTOCOL 'fulll' is not known; did you mean 'full'"),
         ({"padding_mode": "zero"}, "PADDING_MODE 'zero'"),
-        ({"crop_shape": (18, 16, 1)}, r"CROP_SHAPE \(18, 16, 1\) .* divisible by \(4, 4\)"),
-        ({"crop_shape": (16, 16)}, r"CROP_SHAPE \(16, 16\)"),
     ]:
         with pytest.raises(ValueError, match=message):
             trained.predict(image, **options)
-    assert trained.predict(image, crop_shape=(8, 20, 1)).shape == (16, 16, 1)
+    for crop, message in [
+        ((18, 16, 1), r"CROP_SHAPE \(18, 16, 1\) .* divisible by \(4, 4\)"),
+        ((16, 16), r"CROP_SHAPE \(16, 16\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            load_predictor(flat[1], crop_shape=crop)
+    assert load_predictor(flat[1], crop_shape=(8, 20, 1)).predict(image).shape == (16, 16, 1)
 
 
 def test_runs_that_cannot_predict_are_said(flat, tmp_path):
     with pytest.raises(ValueError, match="RUN is None"):
-        load_trained(None)
+        load_predictor(None)
     with pytest.raises(ValueError, match="which does not exist"):
-        load_trained(tmp_path / "nowhere")
+        load_predictor(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="is not the folder of a run"):
-        load_trained(tmp_path)
+        load_predictor(tmp_path)
     folder = tmp_path / "copy"
     shutil.copytree(flat[1], folder)
     (folder / "checkpoints" / "network.json").rename(tmp_path / "kept.json")
     with pytest.raises(ValueError, match="network.json is missing.*--set LOAD_WEIGHTS="):
-        load_trained(folder)
+        load_predictor(folder)
     (tmp_path / "kept.json").rename(folder / "checkpoints" / "network.json")
     (folder / "environment.json").write_text("{}")
     with pytest.raises(ValueError, match="is not finished"):
-        load_trained(folder)
+        load_predictor(folder)
     (folder / "environment.json").write_text('{"end": "now"}')
     U_Net_2D((None, None, 1), **DROPS | {"feature_maps": (7, 8, 9)}).save_weights(
         folder / "checkpoints" / "best.weights.h5"
     )
     with pytest.raises(ValueError, match="does not fit this network"):
-        load_trained(folder)
+        load_predictor(folder)
     (folder / "checkpoints" / "best.weights.h5").unlink()
     with pytest.raises(ValueError, match="best.weights.h5 is missing"):
-        load_trained(folder)
+        load_predictor(folder)
 
 
 def test_a_classifier_of_patches_is_sent_to_its_own_prediction():
-    content = {"crop_shape": [32, 32, 1], "batch_size": 1, "instance_targets": [], "intensity_range": None}
-    content |= {"normalisation": "dtype", "percentiles": [1, 99], "dtype": None, "network": {}, "settings": {}}
     with pytest.raises(ValueError, match="classifies patches"):
-        TrainedNetwork(create_oztel_model(), content | {"n_classes": 2})
+        Predictor(create_oztel_model(), NetworkInput(crop_shape=(32, 32, 1)), batch_size=1, stored=True)
 
 
 def test_a_network_that_cannot_be_described_is_trained_without_a_file(tmp_path, capsys):
@@ -320,8 +334,8 @@ def test_a_network_that_cannot_be_described_is_trained_without_a_file(tmp_path, 
 
     image = keras.Input((None, None, 1))
     model = keras.Model(image, Blur(3)(image))
-    batches = SimpleNamespace(intensity_range=None, crop_shape=(8, 8), batch_size=1)
-    write_network(SimpleNamespace(folder=tmp_path, checkpoints=tmp_path), model, batches)
+    data = NetworkInput(crop_shape=(8, 8, 1))
+    write_network(SimpleNamespace(folder=tmp_path, checkpoints=tmp_path), model, data, batch_size=1)
     assert "Blur has no get_config" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
@@ -330,13 +344,13 @@ def test_images_are_found_wherever_they_lie(flat, place, tmp_path):
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(tmp_path / place / "b.tif", grey_image((2, 9, 8)), photometric="minisblack")
     tifffile.imwrite(tmp_path / place / "a.tif", grey_image((7, 8)))
-    images = load_new_images(tmp_path, load_trained(flat[1]))
+    images = load_new_images(tmp_path, load_predictor(flat[1]))
     assert [str(source) for source in images.names] == ["a.tif", "b.tif page 0", "b.tif page 1"]
     assert [image.shape for image in images.x] == [(7, 8, 1), (9, 8, 1), (9, 8, 1)] and images.y is None
 
 
 def test_slices_are_one_volume_and_files_one_each(deep, tmp_path):
-    trained = load_trained(deep[1])
+    trained = load_predictor(deep[1])
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", grey_image((9, 8), seed=number))
     images = load_new_images(tmp_path, trained)
@@ -352,7 +366,7 @@ def test_slices_are_one_volume_and_files_one_each(deep, tmp_path):
 
 
 def test_all_problems_of_new_images_are_said_at_once(flat, tmp_path):
-    trained = load_trained(flat[1])
+    trained = load_predictor(flat[1])
     with pytest.raises(ValueError, match="there are no images"):
         load_new_images(tmp_path, trained)
     with pytest.raises(FileNotFoundError, match="does not exist"):

@@ -53,7 +53,9 @@ def test_another_gate_has_the_same_weights_and_is_refused(weights_of):
     )
     with pytest.raises(ValueError, match=message):
         check_same_network(
-            Attention_U_Net_2D(IMAGE, **LEVELS), weights, {"GATE": "skip", "NEW": 2, "A": (1,), "LOAD_WEIGHTS": "file"}
+            Attention_U_Net_2D(IMAGE, **LEVELS),
+            weights,
+            {"GATE": "skip", "NEW": 2, "A": (1,), "LOAD_WEIGHTS": str(weights)},
         )
 
 

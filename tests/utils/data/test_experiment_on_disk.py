@@ -12,9 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from utils.data.experiment_data import load_images
+from utils.data.experiment_data import load_images, open_images, read_samples
 from utils.data.image_set import crop_image_set
-from utils.data.stored_experiment import open_images, read_samples
 from utils.images import sources
 from utils.images.lazy_images import LazyImage
 from utils.post_processing.z_filter import z_filter
@@ -112,8 +111,10 @@ def test_test_masks_may_be_missing(folder):
 
 
 def test_opening_decodes_one_image_and_mask_of_each_folder(folder, monkeypatch):
-    decoded, read = [], sources._read_picture
-    monkeypatch.setattr(sources, "_read_picture", lambda path, window: decoded.append(path) or read(path, window))
+    decoded, read = [], sources.read_images
+    monkeypatch.setattr(
+        "utils.images.sources.read_images", lambda path, **options: decoded.append(path) or read(path, **options)
+    )
     open_images(folder, CROP, seed=0)
     assert {path.name for path in decoded} == {"im_000.png"} and len(decoded) <= 7
 
@@ -140,7 +141,7 @@ def test_the_cache_holds_the_largest_image_with_its_mask(folder):
 
 def test_samples_for_pictures_are_read(folder):
     data = open_images(folder, CROP, seed=0)
-    samples = read_samples(data, CROP, count=5)
+    samples = read_samples(data, count=5)
     assert len(samples.train_crops) == 5 and {crop.shape for crop in samples.train_crops.y} == {CROP}
     assert all(isinstance(array, np.ndarray) for array in samples.train.x + samples.train_crops.x)
     assert samples.train.x[0].shape == (40, 52, 1) and samples.train_crops.names[0].file.startswith("im_000")
@@ -245,7 +246,7 @@ def peak_of_evaluation(folder, make_run, count):
     shutil.rmtree(folder / "test", ignore_errors=True)
     write_part(folder / "test", [LARGE[:2]] * count)
     run, data = make_run(f"run_{count}", draw=False), open_images(folder, LARGE, seed=0, cache_bytes=0)
-    evaluate(run, data._replace(test=data.test.subset([0]), test_crops=data.test_crops.subset([0])), LARGE)
+    evaluate(run, replace(data, test=data.test.subset([0]), test_crops=data.test_crops.subset([0])), LARGE)
     # Among the many objects of other tests Python would hardly ever look for garbage.
     gc.collect()
     gc.freeze()
