@@ -72,9 +72,8 @@ N_CLASSES = 1
 LOSS = "bce"
 # Weights of background and each class in the weight maps
 WEIGHT_MAP_CLASSES = (0.5, 1.0)
-# Height of the weights between objects that are close to each other
+# Height of the weights between close objects, and the distance in pixels over which they fall
 WEIGHT_MAP_W0 = 10.0
-# Distance in pixels over which these weights fall
 WEIGHT_MAP_SIGMA = 5.0
 # sgd (momentum 0.99), adam, adamw
 OPTIMIZER = "sgd"
@@ -176,9 +175,9 @@ if Z_FILTER_SIZE:
     run.evaluate("per_image", test, z_filter(blended, Z_FILTER_SIZE), post="blending_z_filter")
 
 # %% Evaluation: 50 % overlap
-half = {"overlap": 0.5, "padding": PADDING}
-run.evaluate("overlap_50", test, predictor.crops(test, **half))
-ensemble = run.evaluate("overlap_50", test, predictor.crops(test, ensemble=True, **half), post="ensemble")
+run.evaluate("overlap_50", test, predictor.crops(test, overlap=0.5, padding=PADDING))
+turned = predictor.crops(test, overlap=0.5, padding=PADDING, ensemble=True)
+ensemble = run.evaluate("overlap_50", test, turned, post="ensemble")
 if Z_FILTER_SIZE:
     run.evaluate("overlap_50", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 
