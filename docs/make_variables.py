@@ -51,6 +51,7 @@ MEANINGS = {
     "VERTICAL_FLIP": "Mirror along y, with probability 0.5",
     "WATERSHED_DILATE": "Pixels by which the watershed may move the outline of an object outward",
     "WATERSHED_ERODE": "Pixels by which the watershed may move the outline of an object inward",
+    "WEIGHT_MAP_SIGMA": "Distance in pixels over which the weights between close objects fall",
     "Z_FLIP": "Mirror along z, with probability 0.5",
 }
 KINDS = {bool: "True or False", int: "whole number", float: "number", str: "text"}

@@ -6,11 +6,9 @@ w_bce_dice pixels are weighted by the weight maps of the U-Net paper, computed o
 
     python -u templates/big_data_template.py $code_dir $data_dir $job_dir --id 900 --rid 0 --gpu 0
 
-data_dir holds train/x train/y val/x val/y test/x test/y, each also doubled (x/x, y/y) as Keras' flow_from_directory()
-wants it. Without val/ a share of train/ is kept for validation; test/y may be missing. Results go to
-job_dir/results/<id>_<rid>/. Memory, weight maps, and which files are read fastest: docs/big_data.md.
-
-Settings of the big data template of the study, whose 50 % overlap was blended; here it is merged as in all templates.
+data_dir holds train/x train/y val/x val/y test/x test/y, also doubled (x/x) as Keras' directory iterators. Without
+val/ a share of train/ is kept for validation; test/y may be missing. Results go to job_dir/results/<id>_<rid>/.
+docs/big_data.md: memory, weight maps, fast files. The study's template blended at 50 % overlap; this one merges.
 
 Differs from U-Net_2D_template.py in: data on disk, val/, random crops, weight maps, padding, whole images only where
 asked for; twice as wide, no dropout, learning rate 0.001, patience 50.
@@ -74,9 +72,8 @@ N_CLASSES = 1
 LOSS = "bce"
 # Weights of background and each class in the weight maps
 WEIGHT_MAP_CLASSES = (0.5, 1.0)
-# Height of the weights between objects that are close to each other
+# Height of the weights between close objects, and the distance in pixels over which they fall
 WEIGHT_MAP_W0 = 10.0
-# Distance in pixels over which these weights fall
 WEIGHT_MAP_SIGMA = 5.0
 # sgd (momentum 0.99), adam, adamw
 OPTIMIZER = "sgd"
@@ -155,7 +152,6 @@ model = U_Net_2D(
 )
 steps = EPOCHS * len(train_batches)
 optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, schedule=SCHEDULE, total_steps=steps)
-# The weight maps stand for the weight of the foreground
 compile_network(model, loss=LOSS, optimizer=optimizer, foreground_weight=1.0 if LOSS.startswith("w_") else None)
 predictor = Predictor(model, data, batch_size=BATCH_SIZE, divisor=2**DEPTH)
 
@@ -179,9 +175,9 @@ if Z_FILTER_SIZE:
     run.evaluate("per_image", test, z_filter(blended, Z_FILTER_SIZE), post="blending_z_filter")
 
 # %% Evaluation: 50 % overlap
-half = {"overlap": 0.5, "padding": PADDING}
-run.evaluate("overlap_50", test, predictor.crops(test, **half))
-ensemble = run.evaluate("overlap_50", test, predictor.crops(test, ensemble=True, **half), post="ensemble")
+run.evaluate("overlap_50", test, predictor.crops(test, overlap=0.5, padding=PADDING))
+turned = predictor.crops(test, overlap=0.5, padding=PADDING, ensemble=True)
+ensemble = run.evaluate("overlap_50", test, turned, post="ensemble")
 if Z_FILTER_SIZE:
     run.evaluate("overlap_50", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 

@@ -84,6 +84,7 @@ from utils.runs.run import Run, run_folder
 
 # %% Checks and data
 check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))
+# Flags that decide about results, as the variables do
 machine = {"precision": args.precision, "deterministic": args.deterministic}
 network = network_of_run(RUN, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE, **machine)
 volume = VolumeAddress(find_volume(args.data_dir), IMAGE_DATASET)

@@ -123,8 +123,8 @@ prediction = {"overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MO
 
 # %% Network: that of the run
 predicted = predictor.by_protocol(images, PROTOCOL, **prediction)
-grey, dataset = {"intensity_range": predictor.intensity_range}, {"image_dataset": IMAGE_DATASET}
-run = Run(args, settings, voxel_size_nm=VOXEL_SIZE_NM, **grey, **dataset)
+grey = {"intensity_range": predictor.intensity_range}
+run = Run(args, settings, voxel_size_nm=VOXEL_SIZE_NM, image_dataset=IMAGE_DATASET, **grey)
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")

@@ -42,9 +42,8 @@ def run(tmp_path):
         labels = pixels((6, 8), np.int32, seed=number)
         write(folder / "images" / "per_image" / "instances" / "labels" / f"im_{number}.tif", labels)
     write(folder / "images" / "overlap_50" / "blending" / "probability" / "im_1.tif", np.zeros((6, 8, 2), np.float32))
-    command = ["some_template.py", "code", str(data), str(tmp_path), "--id", "400"]
-    settings = {"settings": {}, "voxel_size_nm": [30, 3, 4], "command": command}
-    (folder / "settings.json").write_text(json.dumps(settings))
+    facts = {"settings": {}, "voxel_size_nm": [30, 3, 4], "data_dir": str(data)}
+    (folder / "settings.json").write_text(json.dumps(facts))
     return folder
 
 

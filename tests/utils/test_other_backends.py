@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("utils/test_losses", "utils/test_adabound", "utils/test_devices", "utils/test_looking_inside")
-FILES += ("networks/test_deep_supervision",)
+FILES = ("utils/training/test_losses", "utils/training/test_adabound", "utils/test_devices")
+FILES += ("utils/pictures/test_looking_inside", "networks/test_deep_supervision")
 TWINS = "twin or known or gradient or linear or changes_nothing or compiled_step or outputs_learn"
 
 

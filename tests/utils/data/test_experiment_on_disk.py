@@ -111,10 +111,8 @@ def test_test_masks_may_be_missing(folder):
 
 
 def test_opening_decodes_one_image_and_mask_of_each_folder(folder, monkeypatch):
-    decoded, read = [], sources.read_images
-    monkeypatch.setattr(
-        "utils.images.sources.read_images", lambda path, **options: decoded.append(path) or read(path, **options)
-    )
+    decoded, read = [], sources._read_picture
+    monkeypatch.setattr(sources, "_read_picture", lambda path, window: decoded.append(path) or read(path, window))
     open_images(folder, CROP, seed=0)
     assert {path.name for path in decoded} == {"im_000.png"} and len(decoded) <= 7
 
