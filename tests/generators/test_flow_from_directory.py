@@ -334,7 +334,7 @@ def test_every_problem_of_names_and_headers_is_said_at_once(slices):
     for expected in (
         "no mask for im_001.png (add what is missing, or take away what has no partner)",
         "im_002.png cannot be read: cannot identify image file",
-        "copy it again or take it and its partner away",
+        "copy it again, or remove it and its partner",
         "im_003.png is 40x52, its mask im_003.png 40x51 (y x x): save both in one size",
         "im_004.tif has the dtype int32; give INTENSITY_RANGE=(low, high)",
     ):

@@ -1,13 +1,16 @@
-"""Axes of what image files hold: pages ``(n, y, x, c)`` out of whatever a format calls them, and plain channels."""
+"""Axes of the arrays in image files: any of them ordered as pages ``(n, y, x, c)``, and plain channels.
+
+Axes are one letter each, as tifffile names them: ``ZYX``, ``YXS``, ``ZCYX``.
+"""
 
 import numpy as np
 
-# Numbers of channels that are a grey image or colours.
+# Numbers of channels of grey images and of colour images.
 CHANNELS = (1, 3)
 
 
 class UnusableImage(ValueError):
-    """An image whose file is whole, but does not hold what is wanted."""
+    """An image file that is intact but does not hold what is wanted."""
 
 
 def axes_of_shape(shape):
@@ -16,17 +19,16 @@ def axes_of_shape(shape):
     Parameters
     ----------
     shape : tuple of int
-        Of the array.
+        ``(y, x)`` or ``(z, y, x)``, or the latter with 1 or 3 channels at one end; before them any number of axes of
+        length 1, which are called ``T``.
 
     Returns
     -------
     str
-        Leading single time points or channels are called ``T``; then follow y, x; z, y, x; or these with 1 or 3
-        channels at one end.
 
     Raises
     ------
-    ValueError
+    UnusableImage
         If the shape fits none of these.
 
     Examples
@@ -60,15 +62,15 @@ def channel_axis(axes, shape):
     Parameters
     ----------
     axes : str
-        As tifffile names them, e.g. ``ZYX``, ``YXS`` or ``ZCYX``.
+        Names of the axes.
     shape : tuple of int
-        Of the array.
+        Their lengths.
 
     Returns
     -------
     str
-        ``S``, ``C`` or nothing. ImageJ files without declared axes call the slices of a stack channels: ``C`` counts
-        as the axis of pages where it is not 1 or 3 long.
+        ``S``, ``C`` or nothing. ImageJ calls the slices of a stack channels, so ``C`` means pages unless it is 1 or 3
+        long.
     """
     if "S" in axes:
         return "S"
@@ -88,7 +90,7 @@ def stacked_pages(array, axes):
     Returns
     -------
     numpy.ndarray
-        ``(n, y, x, c)``, a view where possible; an alpha channel is dropped.
+        ``(n, y, x, c)``, a view where possible, without an alpha channel.
 
     Examples
     --------
@@ -108,37 +110,28 @@ def pages_shape(shape, axes):
 
     Parameters
     ----------
-    shape : tuple of int
-        Of the array.
-    axes : str
-        Names of its axes.
+    shape, axes
+        As `channel_axis`.
 
     Returns
     -------
     tuple of int
         ``(n, y, x, c)``.
-
-    Examples
-    --------
-    >>> pages_shape((7, 20, 30), "ZYX")
-    (7, 20, 30, 1)
     """
     return stacked_pages(np.broadcast_to(np.uint8(0), shape), axes).shape
 
 
 def check_axes_of_volume(axes, shape):
-    """Check that axes are z, y, x and perhaps channels, whatever z is called.
+    """Check that the axes are z, y, x and perhaps channels, whatever the file calls z.
 
     Parameters
     ----------
-    axes : str
-        Of an array.
-    shape : tuple of int
-        Its shape.
+    axes, shape
+        As `channel_axis`.
 
     Raises
     ------
-    ValueError
+    UnusableImage
         If a second axis beside y, x and channels is longer than 1, or y or x is missing.
     """
     channel = channel_axis(axes, shape)
@@ -154,29 +147,13 @@ def check_axes_of_volume(axes, shape):
         raise UnusableImage(f"it has the axes {axes} {tuple(shape)}; wanted z, y, x and perhaps channels")
 
 
-def axes_of_volume(axes):
-    """Return the axes of a volume, of which tifffile calls z channels or samples where it has three or four slices.
-
-    Parameters
-    ----------
-    axes : str
-        As tifffile gives them.
-
-    Returns
-    -------
-    str
-        ``ZYX`` for ``SYX`` and ``CYX``; others as they are.
-    """
-    return "ZYX" if axes in ("SYX", "CYX") else axes
-
-
 def plain_values(image):
-    """Make 0 and 255 of one-bit images, and the byte order of this machine.
+    """Turn one-bit images into 0 and 255, and others into the byte order of this machine.
 
     Parameters
     ----------
     image : numpy.ndarray
-        Of any shape.
+        Any shape.
 
     Returns
     -------
@@ -188,26 +165,21 @@ def plain_values(image):
 
 
 def plain_channels(image, name, *, keep_colour=False):
-    """Make one channel of three equal ones.
+    """Reduce three equal channels to one, and refuse other numbers of channels than 1 and 3.
 
     Parameters
     ----------
     image : numpy.ndarray
         ``(y, x, c)`` or ``(n, y, x, c)``.
     name : str
-        Of the file, for the message.
+        Name of the file, for the message.
     keep_colour : bool
         Leave three equal channels as they are.
 
     Returns
     -------
     numpy.ndarray
-        With 1 or 3 channels, C-contiguous.
-
-    Raises
-    ------
-    ValueError
-        If there are not 1 or 3 channels.
+        C-contiguous.
     """
     if image.shape[-1] not in CHANNELS:
         raise ValueError(f"{name} has the shape {image.shape}; wanted (y, x) with 1 or 3 channels, or pages of it")

@@ -1,7 +1,7 @@
-"""Cutting images and volumes into crops that cover every pixel, and putting crops together again.
+"""Cutting images and volumes into crops that cover every pixel, and putting the crops together again.
 
-Everything here works in two and three dimensions: an image is ``(y, x, c)``, a volume ``(z, y, x, c)``, and shapes are
-given in the same order. ``crop_shape`` may end with the channels or leave them out.
+An image is ``(y, x, c)``, a volume ``(z, y, x, c)``; shapes have the same order. A crop shape may omit the channels. An
+overlap is the smallest overlap of neighbouring crops, as a fraction of the crop, for all axes or one each.
 """
 
 import itertools
@@ -14,21 +14,19 @@ from utils.images.padding import pad, pad_to, per_axis
 
 
 def crop_starts(length, crop, overlap=0.0):
-    """Return where crops start along one axis: even steps, the last crop flush with the border, every pixel covered.
+    """Return where crops start along one axis: in even steps, the last one ending at the border.
 
     Parameters
     ----------
-    length : int
-        Size of the image along the axis.
-    crop : int
-        Size of the crop along the axis.
+    length, crop : int
+        Sizes of the image and of the crop along the axis.
     overlap : float
-        Minimum overlap of neighbours as a fraction of the crop, 0 <= overlap < 1.
+        0 <= overlap < 1.
 
     Returns
     -------
     list of int
-        ``[0]`` when the crop is as large as the image or larger.
+        ``[0]`` when the crop is at least as large as the image.
 
     Raises
     ------
@@ -52,21 +50,21 @@ def crop_starts(length, crop, overlap=0.0):
 
 
 def crop_grid(image_shape, crop_shape, overlap=0.0):
-    """Return the first corners of the crops of an image, the last axis running fastest.
+    """Return the first corners of the crops of an image; the last axis runs fastest.
 
     Parameters
     ----------
     image_shape : tuple of int
         ``(y, x, c)`` or ``(z, y, x, c)``.
     crop_shape : tuple of int
-        Size of a crop, with or without channels.
+        Size of a crop.
     overlap : float or tuple of float
-        Minimum overlap, per axis.
+        As `crop_starts`.
 
     Returns
     -------
     list of tuple of int
-        Corners ``(y, x)`` or ``(z, y, x)``.
+        ``(y, x)`` or ``(z, y, x)``.
     """
     axes = range(len(image_shape) - 1)
     overlaps = per_axis(overlap, len(axes))
@@ -79,17 +77,15 @@ def crop_images(images, crop_shape, *, overlap=0.0):
     Parameters
     ----------
     images : iterable of numpy.ndarray or LazyImage
-        Each ``(y, x, c)`` or ``(z, y, x, c)``, sizes may differ.
-    crop_shape : tuple of int
-        Size of a crop, with or without channels.
-    overlap : float or tuple of float
-        Minimum overlap, per axis.
+        Sizes may differ.
+    crop_shape, overlap
+        As `crop_grid`.
 
     Returns
     -------
     list of numpy.ndarray or LazyImage
-        Crops in the order of ``crop_grid``, image after image: views of the images where no padding was needed; of
-        images on disk nothing is read.
+        Image after image, in the order of `crop_grid`. Crops are views of their image unless it was padded; of an image
+        on disk nothing is read.
     """
     crops = []
     for image in images:
@@ -103,25 +99,23 @@ def crop_images(images, crop_shape, *, overlap=0.0):
 
 
 def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mirror"):
-    """Yield the crops of one image (see ``crop_images``).
+    """Yield the crops of one image, in the order of `crop_grid`.
 
     Parameters
     ----------
     image : numpy.ndarray or LazyImage
-        ``(y, x, c)`` or ``(z, y, x, c)``; one on disk is read as a whole, once.
-    crop_shape : tuple of int
-        Size of a crop, with or without channels.
-    overlap : float or tuple of float
-        Minimum overlap, per axis; with padding, of the crops without their margins.
+        An image on disk is read once, as a whole.
+    crop_shape, overlap
+        As `crop_grid`; with padding, the overlap of crops without their margins.
     padding : int or tuple of int
-        Margin of each crop, per axis, that ``merge_crops`` throws away again. The image is padded by as much.
+        Margin of each crop, per axis, which `merge_crops` cuts off. The image is padded by as much.
     padding_mode : str
-        As ``pad``.
+        As `utils.images.padding.pad`.
 
     Yields
     ------
     numpy.ndarray
-        Of the shape of a crop, margins included.
+        A crop with its margins.
     """
     image = np.asarray(image)
     inner_shape, margins = without_margins(crop_shape, padding, image.ndim - 1)
@@ -131,26 +125,23 @@ def iterate_crops(image, crop_shape, *, overlap=0.0, padding=0, padding_mode="mi
 
 
 def merge_crops(crops, image_shape, *, overlap=0.0, window=None, padding=0):
-    """Put the crops of one image together; where they overlap, the (weighted) mean is taken.
+    """Put the crops of one image together; where they overlap, take their weighted mean.
 
     Parameters
     ----------
     crops : iterable of numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)`` each, in the order of ``crop_grid``; read one by one, so a generator keeps
-        memory at one image.
+        In the order of `crop_grid`. They are read one by one, so that a generator needs memory for one image only.
     image_shape : tuple of int
         Size of the image that was cropped, with or without channels.
-    overlap : float or tuple of float
-        The overlap it was cropped with.
+    overlap, padding
+        As for `iterate_crops` that made the crops.
     window : numpy.ndarray, optional
-        Weights of a crop's pixels, all above 0; equal weights without it.
-    padding : int or tuple of int
-        The padding it was cropped with.
+        Weights of the pixels of a crop, all above 0. Without it all count the same.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``, float32.
+        float32.
     """
     crops = iter(crops)
     first = next(crops)
@@ -177,7 +168,7 @@ def without_margins(crop_shape, padding, n_axes):
     Parameters
     ----------
     crop_shape : tuple of int
-        Size of a crop, with or without channels.
+        Size of a crop.
     padding : int or tuple of int
         Margin on both sides, per axis.
     n_axes : int
@@ -190,7 +181,7 @@ def without_margins(crop_shape, padding, n_axes):
     Raises
     ------
     ValueError
-        If nothing is left, or a margin is negative.
+        If nothing is left of the crop, or a margin is negative.
     """
     margins = per_axis(padding, n_axes)
     inner = tuple(size - 2 * margin for size, margin in zip(crop_shape, margins, strict=False))
@@ -203,10 +194,10 @@ def without_margins(crop_shape, padding, n_axes):
 
 
 def spline_window(size):
-    """Return the blending window: a squared (second order) spline hill, separable, mean 1, above 0 everywhere.
+    """Return the blending window: a squared (second order) spline, separable, mean 1, above 0 everywhere.
 
-    Along each axis the weight rises as ``t**2 / 2`` from the border and meets its mirror image half way, with
-    ``t`` from 0 at the border to 2 at the centre; shifted by half a crop, the windows sum to a constant.
+    Along each axis the weight rises as ``t**2 / 2`` from the border and meets its mirror image half way, with ``t``
+    from 0 at the border to 2 at the centre. Windows that are shifted by half a crop sum to a constant.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Arrays in hdf5 and zarr files: which one is meant, its axes, and opening it."""
+"""Arrays in hdf5 and zarr files: finding the one that is meant, naming its axes, opening it."""
 
 import functools
 from pathlib import Path
@@ -6,27 +6,11 @@ from pathlib import Path
 from utils.images.axes import UnusableImage, axes_of_shape
 from utils.images.image_files import is_zarr
 
-# When each file that was opened had been written last.
+# When each file was last written, as of when it was opened.
 _last_changed = {}
 
 
-def import_zarr(name):
-    """Return the package zarr.
-
-    Parameters
-    ----------
-    name : str
-        What needs it, for the error.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
+def _import_zarr(name):
     try:
         import zarr
     except ImportError as error:
@@ -44,16 +28,11 @@ def create_zarr(path, shape, *, chunks, dtype):
     path : Path
         Folder to make.
     shape, chunks : tuple of int
-        Of the array and of what is written at once.
+        Of the array, and of what is written at once.
     dtype : str or numpy.dtype
         Of the values.
-
-    Raises
-    ------
-    ImportError
-        If zarr is not installed.
     """
-    zarr = import_zarr(path.name)
+    zarr = _import_zarr(path.name)
     # lz4 with shuffled bytes: probabilities shrink little in any codec, so a fast one.
     compressor = zarr.codecs.BloscCodec(cname="lz4", clevel=3, shuffle="shuffle")
     zarr.create_array(str(path), shape=shape, chunks=chunks, dtype=dtype, compressors=compressor, fill_value=0)
@@ -61,7 +40,7 @@ def create_zarr(path, shape, *, chunks, dtype):
 
 @functools.lru_cache(maxsize=16)
 def open_zarr(path, mode):
-    """Open a zarr array from `create_zarr`; within a process the same one is opened once.
+    """Open a zarr array from `create_zarr`, once per process.
 
     Parameters
     ----------
@@ -74,7 +53,7 @@ def open_zarr(path, mode):
     -------
     zarr.Array
     """
-    return import_zarr(Path(path).name).open_array(path, mode=mode)
+    return _import_zarr(Path(path).name).open_array(path, mode=mode)
 
 
 def open_array(path, dataset=None):
@@ -85,25 +64,22 @@ def open_array(path, dataset=None):
     path : Path
         An hdf5 file or a zarr folder.
     dataset : str, optional
-        Name of the array inside, e.g. ``volumes/raw``. It may be left out where there is one array of two or more
-        dimensions, and of an OME-Zarr image, whose full resolution is then taken.
+        Name of the array in it, e.g. ``volumes/raw``. It may be omitted if only one array has two or more dimensions,
+        and for an OME-Zarr image, whose full resolution is then taken.
 
     Returns
     -------
     array : h5py.Dataset or zarr.Array
-        Has ``shape``, ``dtype`` and ``chunks`` and is indexed by slices.
     axes : str
-        As `utils.images.axes.stacked_pages` takes them: those that the file names, otherwise guessed from the shape.
+        Names of its axes, as `utils.images.axes`: those in the file, or a guess from the shape.
 
     Raises
     ------
-    ValueError
-        If the dataset must be named, is not there, or has a shape of unknown axes.
-    ImportError
-        If zarr is needed and not installed.
+    UnusableImage
+        If the dataset must be named, does not exist, or has a shape of unknown axes.
     """
     changed = Path(path).stat().st_mtime_ns
-    if _last_changed.get(path, changed) != changed:  # the hdf5 library gives a file that is open as it was
+    if _last_changed.get(path, changed) != changed:  # the hdf5 library returns an open file as it was
         _open_array.cache_clear()
     _last_changed[path] = changed
     return _open_array(str(path), dataset, changed)
@@ -112,7 +88,7 @@ def open_array(path, dataset=None):
 @functools.lru_cache(maxsize=4)  # thousands of open hdf5 files would be too many
 def _open_array(path, dataset, changed):
     path = Path(path)
-    dataset = None if dataset is None else dataset.strip("/")
+    dataset = None if dataset is None else str(dataset).strip("/")  # --set gives a number for the name 0
     arrays, axes = _zarr_arrays(path) if is_zarr(path) else _h5_arrays(path)
     if "" in arrays:  # a zarr folder that is the array itself
         dataset = None
@@ -139,7 +115,7 @@ def _h5_arrays(path):
 
 def _zarr_arrays(path):
     """Return the arrays of a zarr folder by name, and the axes of each level of an OME-Zarr image, the finest first."""
-    zarr = import_zarr(path.name)
+    zarr = _import_zarr(path.name)
     root = zarr.open(path, mode="r")
     if isinstance(root, zarr.Array):
         return {"": root}, {}

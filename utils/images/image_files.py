@@ -1,4 +1,4 @@
-"""Which files are images, in which order; how an array in a file is addressed; what an image is called."""
+"""Which files are images, and in which order; addresses of arrays in files; names of images."""
 
 import re
 from pathlib import Path
@@ -16,16 +16,16 @@ FORMATS = "png, tif, npy, hdf5, zarr"
 
 
 class ImageName(NamedTuple):
-    """What an image or volume is called, in messages and as a file of results.
+    """What an image or volume is called in messages and in the files of results.
 
     Attributes
     ----------
     file : str
         Name of the file it came from.
     page : int, optional
-        Which page, in a file of several images.
+        Its page in a file of several images.
     slices : tuple of ImageName, optional
-        None of an image. Of a volume the names of its slices where each is a file; empty where it is one file.
+        None for an image. For a volume the names of its slices if each is a file of its own, otherwise empty.
     """
 
     file: str
@@ -42,7 +42,7 @@ class ImageName(NamedTuple):
 
 
 def is_zarr(path):
-    """Tell whether a path is a zarr folder: by its suffix, or by the files that describe one.
+    """Tell whether a path is a zarr folder, by its suffix or by the files that describe one.
 
     Parameters
     ----------
@@ -60,18 +60,17 @@ def is_zarr(path):
 def list_images(folder):
     """List the image files of a folder in natural order (``im_2`` before ``im_10``).
 
-    Hidden files and files that are not images by their suffix (``Thumbs.db``, ``notes.txt``) are passed over. A
-    folder that holds nothing but one sub-folder is entered, so that Keras' doubled layout ``x/x/`` works too.
+    Hidden files and files with other suffixes (``Thumbs.db``, ``notes.txt``) are ignored. If a folder holds a single
+    folder and no images, that folder is listed: Keras' doubled layout ``x/x/``.
 
     Parameters
     ----------
     folder : str or Path
-        The folder.
+        Where to look.
 
     Returns
     -------
     list of Path
-        Empty when there are none.
 
     Raises
     ------
@@ -102,11 +101,6 @@ def natural_key(name):
     Returns
     -------
     tuple
-
-    Examples
-    --------
-    >>> sorted(["im_10", "im_2"], key=natural_key)
-    ['im_2', 'im_10']
     """
     return tuple((int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name))
 
@@ -117,9 +111,9 @@ def split_address(path, dataset=None):
     Parameters
     ----------
     path : str or Path
-        A file, or a file with a suffix of ``DATASET_SUFFIXES``, a colon and a name.
+        A file; after a suffix of ``DATASET_SUFFIXES`` a colon and a name may follow.
     dataset : str, optional
-        Name of the array where the path has none.
+        Name of the array if the path has none.
 
     Returns
     -------

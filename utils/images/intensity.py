@@ -1,8 +1,8 @@
 """Grey values: scaled by their dtype, by a stated range or by one measured on training images, never by the maximum.
 
-``intensity_range`` means the same everywhere: None (the dtype decides), ``(low, high)`` (grey values that become 0 and
-1; what lies outside is cut off) or a ``ZScore`` (the network sees ``(value - mean) / std``, everything else 0 .. 1).
-``utils.images.normalisation`` measures ranges on training images.
+``intensity_range`` means the same everywhere: None (the dtype decides: 0..255 for uint8, 0..65535 for uint16, 0..1 for
+floats), ``(low, high)`` (these grey values become 0 and 1, values outside are clipped) or a ``ZScore`` (the network
+sees ``(value - mean) / std``, everything else 0..1). ``utils.images.normalisation`` measures ranges on training images.
 """
 
 from typing import NamedTuple
@@ -11,16 +11,16 @@ import numpy as np
 
 
 class ZScore(NamedTuple):
-    """An intensity range with which a network sees ``(grey value - mean) / std``, and nothing is cut off.
+    """An intensity range with which a network sees ``(grey value - mean) / std``; nothing is clipped.
 
-    Pictures, augmentation and post-processing go on using ``low`` and ``high`` as black and white.
+    Pictures, augmentation and post-processing still use ``low`` and ``high`` as black and white.
 
     Attributes
     ----------
     low, high : float
         Grey values of black and white.
     mean, std : float
-        Of the training images, in their grey values; ``std`` above 0.
+        Of the training images, in grey values; ``std`` above 0.
     """
 
     low: float
@@ -40,7 +40,7 @@ def dtype_range(dtype):
     Returns
     -------
     tuple of float or None
-        ``(0, 255)`` for uint8, ``(0, 65535)`` for uint16, ``(0, 1)`` for floats; None where a range must be stated.
+        None for a dtype other than uint8, uint16 and floats: its range must be stated.
     """
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
@@ -58,7 +58,7 @@ def black_and_white(dtype, intensity_range=None):
     dtype : numpy.dtype
         Stored dtype of an image.
     intensity_range : tuple of float or ZScore, optional
-        ``(low, high)`` as stated or measured; without it the dtype decides (``dtype_range``).
+        As stated or measured.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def black_and_white(dtype, intensity_range=None):
     Raises
     ------
     ValueError
-        If no range is stated and the dtype has none, or the range is empty.
+        If the range is empty, or not stated for a dtype that has none.
     """
     low, high = (intensity_range or dtype_range(dtype) or (0, 0))[:2]
     if not low < high:
@@ -86,9 +86,9 @@ def scale_in_place(image, low, high, *, clip):
     image : numpy.ndarray
         float32, any shape; changed.
     low, high : float
-        From ``black_and_white`` or ``network_scale``.
+        From `black_and_white` or `network_scale`.
     clip : bool
-        Also cut off what lies outside.
+        Clip values outside.
 
     Returns
     -------
@@ -103,25 +103,19 @@ def scale_in_place(image, low, high, *, clip):
 
 
 def to_unit_range(image, intensity_range=None):
-    """Scale grey values to 0 .. 1.
+    """Scale grey values to 0..1.
 
     Parameters
     ----------
     image : numpy.ndarray
         Any shape and dtype.
     intensity_range : tuple of float or ZScore, optional
-        ``(low, high)``: the values that become 0 and 1; values outside are clipped. Without it the dtype decides:
-        0..255 for uint8, 0..65535 for uint16, 0..1 for floats.
+        As `black_and_white`; values outside a given range are clipped.
 
     Returns
     -------
     numpy.ndarray
         float32, same shape; a new array.
-
-    Raises
-    ------
-    ValueError
-        If no range is stated and the dtype has none, or the range is empty.
 
     Examples
     --------
@@ -133,24 +127,17 @@ def to_unit_range(image, intensity_range=None):
 
 
 def network_scale(dtype, intensity_range=None):
-    """Return the grey values that become 0 and 1 at the input of a network, and whether what lies outside is cut off.
+    """Return the grey values that become 0 and 1 at the input of a network, and whether values outside are clipped.
 
     Parameters
     ----------
-    dtype : numpy.dtype
-        Stored dtype of an image.
-    intensity_range : tuple of float or ZScore, optional
-        As ``to_unit_range``; a ``ZScore`` makes 0 of its mean and 1 of its mean plus one standard deviation.
+    dtype, intensity_range
+        As `black_and_white`; a ``ZScore`` turns its mean into 0 and its mean plus one standard deviation into 1.
 
     Returns
     -------
     low, high : float
     clip : bool
-
-    Raises
-    ------
-    ValueError
-        As ``black_and_white``.
 
     Examples
     --------
@@ -163,38 +150,31 @@ def network_scale(dtype, intensity_range=None):
 
 
 def to_network_input(image, intensity_range=None):
-    """Scale grey values as a network sees them: 0 .. 1, or z-scores if the range is a ``ZScore``.
+    """Scale grey values as a network sees them: 0..1, or z-scores if the range is a ``ZScore``.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        Any shape and dtype.
-    intensity_range : tuple of float or ZScore, optional
-        As ``network_scale``.
+    image, intensity_range
+        As `to_unit_range`.
 
     Returns
     -------
     numpy.ndarray
         float32, same shape; a new array.
-
-    Raises
-    ------
-    ValueError
-        As ``black_and_white``.
     """
     low, high, clip = network_scale(image.dtype, intensity_range)
     return scale_in_place(image.astype(np.float32), low, high, clip=clip)
 
 
 def from_network_input(image, intensity_range=None):
-    """Turn what a network sees into 0 .. 1 for a picture of it.
+    """Turn the input of a network into 0..1 for a picture of it.
 
     Parameters
     ----------
     image : numpy.ndarray
-        As from ``to_network_input``.
+        From `to_network_input`.
     intensity_range : tuple of float or ZScore, optional
-        With which it was made.
+        The range it was made with.
 
     Returns
     -------
@@ -207,14 +187,14 @@ def from_network_input(image, intensity_range=None):
 
 
 def intensity_problem(image, intensity_range=None):
-    """Say what is wrong with the grey values of an image, or return None.
+    """Return what is wrong with the grey values of an image as a clause, or None.
 
     Parameters
     ----------
     image : numpy.ndarray
         Any shape.
     intensity_range : tuple of float or ZScore, optional
-        The stated range; with one, only NaN and infinite values are wrong.
+        With a stated range only NaN and infinite values are wrong.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Images and volumes on disk that are indexed like arrays: what is asked for is read, and kept in a bounded memory."""
+"""Images and volumes on disk that are indexed like arrays: the indexed part is read, a bounded cache keeps it."""
 
 import bisect
 import copy
@@ -9,22 +9,17 @@ from collections import OrderedDict
 
 import numpy as np
 
-# Memory of what was read: enough for some hundred decoded images, and little beside Keras itself.
+# Enough for some hundred decoded images, and little beside Keras itself.
 CACHE_BYTES = 256 * 2**20
 
 
 class BlockCache:
-    """What was read last, up to so many bytes; several threads may use it.
+    """A cache of the blocks that were read last; threads may share it.
 
     Parameters
     ----------
     max_bytes : int
-        Together the blocks take no more; a larger one is not kept. 0 keeps nothing.
-
-    Raises
-    ------
-    ValueError
-        If it is negative.
+        The blocks together take no more; a larger block is not kept. 0 keeps nothing.
 
     Examples
     --------
@@ -43,19 +38,9 @@ class BlockCache:
         self._blocks, self._lock = OrderedDict(), threading.Lock()
 
     def get(self, key, read):
-        """Return a block, read if it is not in memory.
+        """Return the block of a key, calling ``read`` if it is not in memory; do not write to the block.
 
-        Parameters
-        ----------
-        key : hashable
-            Which one.
-        read : callable
-            Returns it; called without holding up other threads, so that two may read the same at once.
-
-        Returns
-        -------
-        numpy.ndarray
-            Not to be written to.
+        Other threads are not held up meanwhile, so two may read the same block at once.
         """
         with self._lock:
             if key in self._blocks:
@@ -74,23 +59,23 @@ class BlockCache:
 class LazyImage:
     """An image ``(y, x, c)`` or volume ``(z, y, x, c)`` on disk, or a part of one.
 
-    ``image[100:356, 40:296]`` reads that window, ``volume[7]`` is a slice of which nothing is read yet, and
-    ``image[...]`` and ``numpy.asarray`` read everything. Other ways to index an array are not supported.
+    ``image[100:356, 40:296]`` reads that window, ``volume[7]`` is a slice that is still unread, and ``image[...]`` and
+    ``numpy.asarray`` read everything. An array can be indexed in other ways, this cannot.
 
     Parameters
     ----------
     sources : list of Source
-        What holds the pages, in the order of z; of one size.
+        The pages in the order of z, all of one size.
     finish : callable
-        Called with stored pixels ``(n, y, x, c)`` and the `Source` they were read from; returns them as they are used.
+        Takes stored pixels ``(n, y, x, c)`` and their `Source`, and returns the pixels as they are used.
     channels : int
-        Channels of what ``finish`` returns.
+        Channels that ``finish`` returns.
     dtype : numpy.dtype
-        Of what ``finish`` returns.
+        Dtype that ``finish`` returns.
     cache : BlockCache, optional
-        Where the blocks that a window meets are kept. Without it exactly the window is read, each time anew.
+        Keeps the blocks that a window touches. Without it exactly the window is read, each time anew.
     page : int, optional
-        Only this page, as an image. Without it all of them are a volume.
+        Only this page, as an image. Without it all pages are a volume.
     """
 
     __slots__ = ("_sources", "_starts", "_finish", "_cache", "_places", "_channels", "dtype")
@@ -99,7 +84,7 @@ class LazyImage:
         self._sources, self._finish, self._cache = sources, finish, cache
         # The first page of each source, and the end.
         self._starts = (0, *itertools.accumulate(source.shape[0] for source in sources))
-        # Which page, or range of pages, rows and columns stand here; an array of them where the image is padded.
+        # The page, or range of pages, and the rows and columns of this image; arrays of them where it is padded.
         pages = range(self._starts[-1]) if page is None else page
         self._places = (pages, *map(range, sources[0].shape[1:3]))
         self._channels, self.dtype = channels, np.dtype(dtype)
@@ -121,7 +106,7 @@ class LazyImage:
 
     @property
     def block_shape(self):
-        """What is read at once, ``(y, x)`` or ``(z, y, x)``; windows that follow it are read fastest."""
+        """The size that is read at once, ``(y, x)`` or ``(z, y, x)``; windows along it are read fastest."""
         return self._sources[0].block_shape[4 - self.ndim :]
 
     def __len__(self):
@@ -137,34 +122,11 @@ class LazyImage:
         return np.array(whole, dtype) if copy else np.asarray(whole, dtype)
 
     def crop(self, corner, shape):
-        """Return a part of the image, unread.
-
-        Parameters
-        ----------
-        corner : tuple of int
-            First corner ``(y, x)`` or ``(z, y, x)``.
-        shape : tuple of int
-            Size of the part.
-
-        Returns
-        -------
-        LazyImage
-        """
+        """Return the part of a size that begins at a corner, unread."""
         return self._moved_to(self._cut(tuple(slice(c, c + size) for c, size in zip(corner, shape, strict=False))))
 
     def padded_to(self, shape):
-        """Return this image padded, still unread, as `utils.images.padding.pad_to` pads an array by mirroring.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Wanted size; axes that are large enough stay.
-
-        Returns
-        -------
-        LazyImage
-            The image itself when nothing is missing.
-        """
+        """Return this image padded, still unread, as `utils.images.padding.pad_to` pads an array by mirroring."""
         missing = [max(0, wanted - size) for wanted, size in zip(shape, self.shape[:-1], strict=True)]
         if not any(missing):
             return self
@@ -175,7 +137,7 @@ class LazyImage:
         return self._moved_to((*self._places[: 3 - len(padded)], *padded))
 
     def _own_places(self):
-        """Return the places along the axes of this image, which has none along z if it is a single page."""
+        """Return the places along the axes of this image; a single page has none along z."""
         return self._places[1:] if isinstance(self._places[0], int) else self._places
 
     def _moved_to(self, places):
@@ -195,7 +157,7 @@ class LazyImage:
         return (*self._places[: 3 - len(own)], *cut)
 
     def _read(self, places):
-        """Read what stands at places; mirrored ones are picked out of the window that holds them."""
+        """Read the pixels at places; mirrored ones are picked out of the window that holds them."""
         is_page = isinstance(places[0], int)
         places = [range(places[0], places[0] + 1), *places[1:]] if is_page else places
         window = [_bounds(at) for at in places]
@@ -206,7 +168,7 @@ class LazyImage:
         return found[0] if is_page else found
 
     def _read_window(self, window):
-        """Read a window ``(n, y, x)`` of all sources one behind the other."""
+        """Read a window ``(n, y, x)`` of all sources, one behind the other."""
         first, last = window[0].start, window[0].stop
         pieces, number = [], bisect.bisect_right(self._starts, first) - 1
         while number < len(self._sources) and self._starts[number] < last:
@@ -221,7 +183,7 @@ class LazyImage:
         return self._finish(source.read(window), source)
 
     def _read_blocks(self, source, window):
-        """Put a window together from blocks; a view of the block where it is only one."""
+        """Assemble a window from blocks; a window within one block is a view of it."""
         numbers = [
             range(wanted.start // step, (wanted.stop - 1) // step + 1)
             for wanted, step in zip(window, source.block_shape, strict=True)
@@ -241,12 +203,12 @@ class LazyImage:
 
 
 def _bounds(places):
-    """Return the slice that holds a range or array of places."""
+    """Return the slice that holds a range or an array of places."""
     if isinstance(places, range):
         return slice(places.start, places.stop)
     return slice(int(places.min()), int(places.max()) + 1)
 
 
 def _seen_from(reference, window):
-    """Return a window as seen from the first corner of another."""
+    """Return a window relative to the first corner of another."""
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, reference, strict=True))

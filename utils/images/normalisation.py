@@ -1,16 +1,16 @@
-"""Grey value ranges measured on the training images, and kept so that every later prediction uses the same.
+"""Grey value ranges measured on the training images, so that every later prediction uses the same.
 
 =========================  ===========================================================================================
 ``normalisation``          what it does
 =========================  ===========================================================================================
 ``dtype``                  0..255, 0..65535 or 0..1 becomes 0..1 by the dtype, or the stated ``intensity_range`` does
-``percentile``             two percentiles of all training images become 0 and 1, what lies outside is cut off
+``percentile``             two percentiles of all training images become 0 and 1, values outside are clipped
 ``percentile_per_image``   the same with the percentiles of each image or volume, training or not, when it is read
-``mean_std``               the network sees ``(value - mean) / std`` of all training images, nothing is cut off
+``mean_std``               the network sees ``(value - mean) / std`` of all training images, nothing is clipped
 =========================  ===========================================================================================
 
-All but ``percentile_per_image`` end in an ``intensity_range`` (see ``intensity``), which generators, prediction
-and pictures take. Colour channels are measured together.
+All but ``percentile_per_image`` end in an ``intensity_range`` (see `utils.images.intensity`) for generators, prediction
+and pictures. Colour channels are measured together. ``percentiles`` is ``(low, high)``, from 0 to 100.
 """
 
 import math
@@ -19,38 +19,36 @@ from dataclasses import replace
 import numpy as np
 
 from utils.errors import check_choice
-from utils.files import read_json, write_json
 from utils.images.intensity import ZScore, dtype_range, scale_in_place
 
 NORMALISATIONS = ("dtype", "percentile", "percentile_per_image", "mean_std")
 PERCENTILES = (1.0, 99.0)
 ANY_GREY_VALUES = (-math.inf, math.inf)
-# Values looked at together, so that sums and counts need 32 MB and no copy of the data; values that percentiles of
-# floats are taken from.
+# Values that are summed and counted at once, which takes 32 MB; values in the sample for percentiles of floats.
 SLAB, SAMPLE = 4_000_000, 4_000_000
 
 
 def readable_range(normalisation, percentiles=PERCENTILES, intensity_range=None):
-    """Check the settings of a normalisation and say which grey values images may hold when they are read.
+    """Check the settings of a normalisation, and return the grey values that images may hold when they are read.
 
     Parameters
     ----------
     normalisation : str
         One of ``NORMALISATIONS``.
     percentiles : tuple of float
-        ``(low, high)``, 0 .. 100.
+        ``(low, high)``.
     intensity_range : tuple of float or ZScore, optional
         The stated range.
 
     Returns
     -------
     tuple of float, ZScore or None
-        The stated range, or ``ANY_GREY_VALUES`` where a range will be measured.
+        The stated range, or ``ANY_GREY_VALUES`` if a range will be measured.
 
     Raises
     ------
     ValueError
-        If the normalisation is unknown, the percentiles are no range, or a range is stated besides.
+        If the normalisation is unknown, the percentiles do not rise, or a range is both stated and to be measured.
     """
     check_choice("NORMALISATION", normalisation, NORMALISATIONS)
     if len(percentiles) != 2 or not 0 <= percentiles[0] < percentiles[1] <= 100:
@@ -72,21 +70,16 @@ def measure_intensity_range(train, normalisation, *, percentiles=PERCENTILES, in
     ----------
     train : sequence of numpy.ndarray
         Whole training images or volumes, without those for validation.
-    normalisation : str
-        One of ``NORMALISATIONS``.
-    percentiles : tuple of float
-        ``(low, high)`` for ``percentile``: those of integers up to 16 bits are exact, those of other dtypes are taken
-        from 4 million values spread evenly over the images.
-    intensity_range : tuple of float or ZScore, optional
-        The stated range, which ``dtype`` returns.
+    normalisation, percentiles, intensity_range
+        As `readable_range`; percentiles as `percentiles_of`. ``dtype`` returns the stated range.
     others : sequence of numpy.ndarray
-        Images that the range will be used for too; only their dtype is looked at.
+        Images that the range will be used for too; only their dtype matters.
 
     Returns
     -------
     tuple of float, ZScore or None
-        For every ``intensity_range`` argument. ``(low, high)`` of a ``ZScore`` is the range of the dtype, or from the
-        smallest to the largest value where the dtype has none or values lie outside.
+        An ``intensity_range``. ``(low, high)`` of a ``ZScore`` is the range of the dtype, or from the smallest to the
+        largest value if the dtype has none or values lie outside.
 
     Raises
     ------
@@ -139,7 +132,7 @@ def mean_and_std(images):
     count, total, squares, smallest, largest, origin = 0, 0.0, 0.0, math.inf, -math.inf, None
     for slab in _slabs(images):
         values = slab.astype(np.float64)
-        # Squares of differences from something near the mean keep their digits.
+        # Squares of differences from a number near the mean lose no digits.
         origin = float(values.mean()) if origin is None else origin
         smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
         values -= origin
@@ -152,23 +145,21 @@ def mean_and_std(images):
 
 
 def percentiles_of(images, percentiles):
-    """Return percentiles of all grey values together, as ``numpy.percentile`` does for an array.
+    """Return percentiles of all grey values together, as ``numpy.percentile`` does for one array.
 
     Parameters
     ----------
-    images : sequence of numpy.ndarray
-        Any shapes, one dtype.
-    percentiles : sequence of float
-        0 .. 100.
+    images, percentiles
+        As `mean_and_std`, and any numbers from 0 to 100.
 
     Returns
     -------
     tuple of float
-        Exact for integers up to 16 bits, which are counted; of other dtypes from a sample of 4 million values.
+        Exact for integers up to 16 bits, which are counted; for other dtypes from 4 million values spread evenly.
     """
     dtype = images[0].dtype
     if dtype.kind not in "iu" or dtype.itemsize > 2:
-        step = -(-sum(image.size for image in images) // SAMPLE) | 1  # odd, so as not to meet the same columns only
+        step = -(-sum(image.size for image in images) // SAMPLE) | 1  # an odd step meets all columns
         sample = np.concatenate([image.flat[::step] for image in images])
         return tuple(np.percentile(sample.astype(np.float64), percentiles).tolist())
     first = int(np.iinfo(dtype).min)
@@ -183,22 +174,20 @@ def percentiles_of(images, percentiles):
 
 
 def stretch_each(images, normalisation, *, percentiles=PERCENTILES):
-    """Stretch the grey values of each image or volume between its own percentiles, if that is the normalisation.
+    """Stretch the grey values of each image or volume between its own percentiles if that is the normalisation.
 
     Parameters
     ----------
     images : ImageSet
         Complete images or volumes.
-    normalisation : str
-        Anything but ``percentile_per_image`` returns the images as they are.
-    percentiles : tuple of float
-        ``(low, high)``, 0 .. 100; what lies outside is cut off.
+    normalisation, percentiles
+        As `readable_range`; all but ``percentile_per_image`` returns the images as they are.
 
     Returns
     -------
     ImageSet
-        uint8 and uint16 images in their dtype, 0 .. 255 and 0 .. 65535; others as float32, 0 .. 1. An image whose
-        percentiles are equal becomes black.
+        uint8 and uint16 images in their dtype, 0..255 and 0..65535; others as float32, 0..1. Values outside the
+        percentiles are clipped. An image whose percentiles are equal becomes black.
     """
     if normalisation != "percentile_per_image":
         return images
@@ -213,67 +202,6 @@ def _stretched(image, low, high):
     top = np.iinfo(image.dtype).max
     table = np.clip((np.arange(top + 1) - low) * (top / (high - low)), 0, top)
     return table.round().astype(image.dtype)[image]
-
-
-def write_normalisation(path, intensity_range, *, normalisation="dtype", percentiles=PERCENTILES):
-    """Write what ``load_images`` and ``load_volumes`` need for later predictions with the same weights.
-
-    Parameters
-    ----------
-    path : str or Path
-        The json file, beside the weights.
-    intensity_range : tuple of float, ZScore or None
-        As stated or measured: ``ExperimentData.intensity_range``.
-    normalisation : str
-        One of ``NORMALISATIONS``.
-    percentiles : tuple of float
-        ``(low, high)``.
-    """
-    stored = intensity_range._asdict() if isinstance(intensity_range, ZScore) else intensity_range
-    write_json(path, {"normalisation": normalisation, "percentiles": percentiles, "intensity_range": stored})
-
-
-def read_normalisation(path):
-    """Read what ``write_normalisation`` wrote, as arguments for ``load_images`` or ``load_volumes``.
-
-    Parameters
-    ----------
-    path : str or Path
-        The json file.
-
-    Returns
-    -------
-    dict
-        ``intensity_range``, ``normalisation`` and ``percentiles``: nothing is measured again, so ``normalisation`` is
-        ``percentile_per_image`` or ``dtype``.
-
-    Raises
-    ------
-    ValueError
-        If the file holds something else.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = tempfile.mkdtemp() + "/normalisation.json"
-    >>> write_normalisation(path, (12.0, 230.0), normalisation="percentile")
-    >>> read_normalisation(path)
-    {'intensity_range': (12.0, 230.0), 'normalisation': 'dtype', 'percentiles': (1.0, 99.0)}
-    """
-    try:
-        content = read_json(path)
-        stored, per_image = content["intensity_range"], content["normalisation"] == "percentile_per_image"
-        if isinstance(stored, dict):
-            intensity_range = ZScore(**stored)
-        else:
-            intensity_range = None if stored is None else tuple(stored)
-        return {
-            "intensity_range": intensity_range,
-            "normalisation": "percentile_per_image" if per_image else "dtype",
-            "percentiles": tuple(content["percentiles"]),
-        }
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} does not hold a normalisation. Give the file that the training wrote.") from None
 
 
 def _slabs(images):

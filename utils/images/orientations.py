@@ -1,14 +1,14 @@
 """The orientations of an image or volume, with exact inverses.
 
-An image has eight: four right-angle turns, each plain and mirrored. A volume has sixteen: those eight in the y-x
-plane, each with z as it is and reversed. z never changes places with y or x, so anisotropic voxels stay what they are.
+An image has eight: four right-angle turns, each plain and mirrored. A volume has sixteen: those eight in the y-x plane,
+each with z as it is and reversed. z never changes places with y or x, so anisotropic voxels keep their axes.
 """
 
 import numpy as np
 
 
 def count_orientations(image):
-    """Return how many orientations an image or volume has.
+    """Return the number of orientations: 8 for an image, 16 for a volume.
 
     Parameters
     ----------
@@ -18,7 +18,6 @@ def count_orientations(image):
     Returns
     -------
     int
-        8 or 16.
     """
     return 8 if image.ndim == 3 else 16
 
@@ -29,7 +28,7 @@ def orient(image, orientation):
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``.
+        As `count_orientations`.
     orientation : int
         0 to 7, for volumes to 15: ``orientation % 4`` right-angle turns in the y-x plane, after a left-right mirror
         when bit 4 is set and a reversal of z when bit 8 is.
@@ -43,19 +42,17 @@ def orient(image, orientation):
 
 
 def restore(image, orientation):
-    """Undo ``orient``.
+    """Undo `orient`.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)`` in the given orientation.
-    orientation : int
-        As in ``orient``.
+    image, orientation
+        What `orient` returned, and its orientation.
 
     Returns
     -------
     numpy.ndarray
-        A view in the original orientation.
+        A view.
     """
     return _mirror(np.rot90(image, -(orientation % 4), axes=(-3, -2)), orientation)
 

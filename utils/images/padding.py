@@ -8,7 +8,7 @@ PADDING_MODES = ("mirror", "median")
 
 
 def per_axis(value, n_axes=2):
-    """Return a number as one value per axis; a sequence is returned as a tuple.
+    """Return a number as a tuple of one value per axis, and a sequence as a tuple.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def pad(image, before, after, mode="mirror"):
     Returns
     -------
     numpy.ndarray
-        Of the same dtype; the image itself when there is nothing to add.
+        Of the same dtype; the image itself if there is nothing to add.
     """
     if not any(before) and not any(after):
         return image
@@ -64,23 +64,21 @@ def pad(image, before, after, mode="mirror"):
 
 
 def pad_to(image, shape, mode="mirror"):
-    """Pad an image evenly on both sides until it is at least ``shape``.
+    """Pad an image evenly on both sides until it is at least as large as ``shape``.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``.
+    image, mode
+        As `pad`.
     shape : tuple of int
-        Wanted size, with or without channels; axes that are large enough stay.
-    mode : str
-        As ``pad``.
+        Wanted size, with or without channels.
 
     Returns
     -------
     padded : numpy.ndarray
-        The image itself when nothing was missing.
+        The image itself if it is large enough.
     inside : tuple of slice
-        Where the image lies in it: ``padded[inside]`` is the image.
+        ``padded[inside]`` is the image.
     """
     sizes = image.shape[:-1]
     missing = [max(0, wanted - size) for wanted, size in zip(shape, sizes, strict=False)]
@@ -97,14 +95,14 @@ def pad_to_multiple(image, divisor):
     Parameters
     ----------
     image : numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``.
+        As `pad`.
     divisor : int or tuple of int
         E.g. ``2 ** depth`` of a U-Net, or one per axis.
 
     Returns
     -------
     padded, inside
-        As ``pad_to``.
+        As `pad_to`.
     """
     sizes = image.shape[:-1]
     divisors = per_axis(divisor, len(sizes))

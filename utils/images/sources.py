@@ -1,4 +1,4 @@
-"""What image files hold, told from their headers, and reading any part of it. Every image is read here."""
+"""Opening image files: what they hold, from their headers, and reading any part. Every image is read here."""
 
 import functools
 import importlib.util
@@ -15,7 +15,6 @@ from PIL import Image, ImageMode
 from utils.images.axes import (
     UnusableImage,
     axes_of_shape,
-    axes_of_volume,
     channel_axis,
     check_axes_of_volume,
     pages_shape,
@@ -26,31 +25,31 @@ from utils.images.axes import (
 from utils.images.datasets import open_array
 from utils.images.image_files import H5_SUFFIXES, NPY_SUFFIX, TIF_SUFFIXES, is_zarr, split_address
 
-# What pillow's modes become: without alpha channel, palette and single bits.
+# The modes of pillow that are converted: no alpha channel, palette or single bits.
 PLAIN_MODES = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "CMYK": "RGB"}
 # EM slices are large on purpose; pillow would take them for an attack.
 Image.MAX_IMAGE_PIXELS = None
-IF_BROKEN = "if the file is broken, copy it again or take it and its partner away"
-# Height and width of what is read at once where any part of a page can be.
+IF_BROKEN = "if the file is broken, copy it again, or remove it and its partner"
+# Height and width that are read at once if the format can read any part of a page.
 TILE = 1024
 
 
 @dataclass(eq=False, slots=True)
 class Source:
-    """Something on disk that holds pages of one size: an image, several images, or a volume.
+    """Pages of one size on disk: an image, several images, or a volume.
 
     Attributes
     ----------
     path : Path
         The file.
     shape : tuple of int
-        ``(n, y, x, c)``, as stored: three channels that are equal count as three.
+        ``(n, y, x, c)`` as stored: three equal channels count as three.
     dtype : numpy.dtype
-        Of what `read` returns: uint8 for single bits, in the byte order of this machine.
+        Dtype that `read` returns: uint8 for single bits, in the byte order of this machine.
     block_shape : tuple of int
-        ``(n, y, x)`` of what the format reads at once; the blocks begin at the first corner.
+        ``(n, y, x)`` that the format reads at once; the blocks begin at the first corner.
     read_stored : callable
-        Called with three slices ``(n, y, x)``; returns the stored pixels ``(n, y, x, c)``.
+        Takes three slices ``(n, y, x)`` and returns the stored pixels ``(n, y, x, c)``.
     """
 
     path: Path
@@ -73,41 +72,16 @@ class Source:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def block_numbers(self):
-        """Return the numbers of all blocks.
-
-        Returns
-        -------
-        iterator of tuple of int
-        """
+        """Iterate over the numbers ``(n, y, x)`` of all blocks."""
         return np.ndindex(*(-(-length // step) for length, step in zip(self.shape[:3], self.block_shape, strict=True)))
 
     def block_window(self, number):
-        """Return where a block lies.
-
-        Parameters
-        ----------
-        number : tuple of int
-            Number of the block along n, y and x.
-
-        Returns
-        -------
-        tuple of slice
-        """
+        """Return the slices ``(n, y, x)`` of a block."""
         corners = zip(number, self.block_shape, self.shape[:3], strict=True)
         return tuple(slice(i * step, min((i + 1) * step, length)) for i, step, length in corners)
 
     def read(self, window=None):
-        """Read a part of the pages, or all.
-
-        Parameters
-        ----------
-        window : sequence of slice, optional
-            ``(n, y, x)``, with start and stop.
-
-        Returns
-        -------
-        numpy.ndarray
-            ``(n, y, x, c)``.
+        """Read pixels ``(n, y, x, c)``: a window ``(n, y, x)`` of slices with start and stop, or all.
 
         Raises
         ------
@@ -132,21 +106,21 @@ def open_sources(path, *, dataset=None, one_volume=False):
     Parameters
     ----------
     path : str or Path
-        A file with one of ``IMAGE_SUFFIXES``; an array in one of hdf5 or zarr as ``file.h5:dataset``.
+        A file with one of ``IMAGE_SUFFIXES``; an array in an hdf5 or zarr file as ``file.h5:dataset``.
     dataset : str, optional
-        Name of the array in an hdf5 or zarr file that holds several.
+        Name of the array in an hdf5 or zarr file with several.
     one_volume : bool
         The pages must be the slices of a single volume: axes z, y, x and perhaps channels.
 
     Returns
     -------
     list of Source
-        One, unless the pages of a tif differ in size; then one for each page.
+        One, or one for each page of a tif whose pages differ in size.
 
     Raises
     ------
     ValueError
-        If the file is truncated, is no image, or has axes that are not pages, y, x and channels.
+        If the file is truncated, is no image, or has axes other than pages, y, x and channels.
     ImportError
         If the format needs a package that is not installed.
     """
@@ -172,19 +146,14 @@ def read_images(path, *, keep_colour=False, dataset=None, one_volume=False):
     Parameters
     ----------
     path, dataset, one_volume
-        As `open_sources`.
+        As `open_sources`, which also names the errors.
     keep_colour : bool
-        Leave RGB images as they are, even if all their pixels are grey.
+        Keep three channels even if they are equal.
 
     Returns
     -------
     list of numpy.ndarray
         Each ``(y, x, c)`` with c 1 or 3.
-
-    Raises
-    ------
-    ValueError
-        As `open_sources`; or if there are other than 1 or 3 channels.
     """
     sources = open_sources(path, dataset=dataset, one_volume=one_volume)
     pages = [page for source in sources for page in source.read()]
@@ -193,17 +162,12 @@ def read_images(path, *, keep_colour=False, dataset=None, one_volume=False):
 
 @contextmanager
 def reading(path):
-    """Turn whatever is raised for a broken file into a ``ValueError`` that names the file.
+    """Turn all that readers raise for a broken file, except an ``ImportError``, into a ``ValueError`` that names it.
 
     Parameters
     ----------
     path : Path
-        What is read inside of the ``with`` block.
-
-    Raises
-    ------
-    ValueError
-        Whatever the reader raised, but for an ``ImportError``.
+        The file that the ``with`` block reads.
     """
     try:
         yield
@@ -218,7 +182,7 @@ def reading(path):
 
 
 def _open_picture(path):
-    """Read the header of a png, jpeg or bmp, which is read as a whole."""
+    """Read the header of a png, jpeg or bmp; its pixels are read as a whole."""
     with Image.open(path) as image:
         mode = ImageMode.getmode(PLAIN_MODES.get(image.mode, image.mode))
         width, height = image.size
@@ -233,7 +197,7 @@ def _read_picture(path, window):
 
 
 def _open_tif(path, one_volume):
-    """Read the header of a tif, of which any part is read where it is not compressed, otherwise page by page."""
+    """Read the header of a tif; without compression any part of its pixels is read, otherwise whole pages."""
     with tifffile.TiffFile(path) as tif:
         if not tif.series:
             raise UnusableImage("it holds no image")
@@ -248,8 +212,9 @@ def _open_tif(path, one_volume):
                 for shape in [pages_shape(page.shape, page.axes)]
             ]
         series = tif.series[0]
-        axes = axes_of_volume(series.axes) if one_volume else series.axes
-        if one_volume:
+        axes = series.axes
+        if one_volume:  # tifffile takes three or four slices for the channels or samples of one image
+            axes = "ZYX" if axes in ("SYX", "CYX") else axes
             check_axes_of_volume(axes, series.shape)
         shape = count, height, width, _ = pages_shape(series.shape, axes)
         numbers = [None if page is None else page.index for page in series.pages]
@@ -260,13 +225,13 @@ def _open_tif(path, one_volume):
             block, read = (1, height, width), partial(_read_tif_pages, path, numbers)
             if one_volume and len(series.pages[0].dataoffsets) > 1:
                 read = partial(_read_tif_segments, path, numbers, axes, (height, width))
-        else:  # a page is scattered over several: channels apart, or pages that are missing
+        else:  # channels of a page stand apart, or pages are missing
             block, read = shape[:3], partial(_read_whole_tif, path, axes)
         return [Source(path, shape, series.dtype, block, read)]
 
 
 def _read_mapped(path, dtype, offset, shape, axes, window):
-    """Read a part of what lies in a file as in memory."""
+    """Read a part of pixels that lie in the file as in memory."""
     mapped = np.memmap(path, dtype, "r", offset=offset, shape=shape)
     return np.array(stacked_pages(mapped, axes)[window])
 
@@ -281,7 +246,7 @@ def _read_tif_pages(path, numbers, window):
 
 
 def _read_tif_segments(path, numbers, axes, shape, window):
-    """Read only the tiles or strips in which a part of pages lies, where zarr is installed; otherwise whole pages."""
+    """Read only the tiles or strips that hold a part of the pages if zarr is installed, otherwise whole pages."""
     is_part = [part.stop - part.start for part in window[1:]] != list(shape)
     if is_part and importlib.util.find_spec("zarr") is not None:
         return _read_part(_tif_as_array(str(path), path.stat().st_mtime_ns), axes, window)
@@ -302,16 +267,15 @@ def _read_whole_tif(path, axes, window):
 
 
 def _open_dataset(path, dataset):
-    """Read the header of an hdf5 or zarr file, of which chunks are read."""
+    """Read the header of an hdf5 or zarr file; its pixels are read in chunks."""
     array, axes = open_array(path, dataset)
     check_axes_of_volume(axes, array.shape)
     along = dict(zip(axes, array.chunks or array.shape, strict=True))
     if array.chunks is None:
         along = {axis: min(size, TILE) if axis in "YX" else 1 for axis, size in along.items()}
     block = along.get(_page_axis(axes, array.shape), 1), along["Y"], along["X"]
-    return Source(
-        path, pages_shape(array.shape, axes), np.dtype(array.dtype), block, partial(_read_dataset, path, dataset)
-    )
+    shape = pages_shape(array.shape, axes)
+    return Source(path, shape, np.dtype(array.dtype), block, partial(_read_dataset, path, dataset))
 
 
 def _read_dataset(path, dataset, window):
@@ -325,14 +289,14 @@ def _read_part(array, axes, window):
 
 
 def _page_axis(axes, shape):
-    """Return the axis of the pages; the other axes beside y, x and channels are single."""
+    """Return the axis of the pages; other axes beside y, x and channels have length 1."""
     channel = channel_axis(axes, shape)
     pages = [(size, axis) for axis, size in zip(axes, shape, strict=True) if axis not in ("Y", "X", channel)]
     return max(pages, default=(1, ""))[1]
 
 
 def _open_npy(path):
-    """Read the header of a NumPy file, of which any part is read."""
+    """Read the header of a NumPy file; any part of its pixels is read."""
     array = np.load(path, mmap_mode="r")
     axes = axes_of_shape(array.shape)
     shape = pages_shape(array.shape, axes)

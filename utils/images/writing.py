@@ -1,4 +1,4 @@
-"""Writing images and volumes as tif, one by one, and reading back what was written."""
+"""Writing images and volumes as tif, one by one, and reading them again."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,19 +11,19 @@ import tifffile
 from utils.files import atomic_path
 from utils.images.image_files import ImageName
 
-# A tif beyond 4 GiB has to be a BigTIFF; what is left is for its directory.
+# A larger tif must be a BigTIFF: 4 GiB less some space for its directory.
 CLASSIC_TIF_BYTES = 2**32 - 2**25
 
 
 class ImageWriter:
-    """Write images or volumes one by one; a file appears under its name once its last page is written.
+    """Write images or volumes one by one; a file appears once its last page is written.
 
     Parameters
     ----------
     folders : list of Path
         One folder for each image given to ``write``.
     names : list of ImageName
-        In the order in which ``write`` is called; a volume that came as slices counts as its slices.
+        In the order of the calls of ``write``; a volume that came as slices counts as its slices.
     """
 
     def __init__(self, folders, names):
@@ -37,19 +37,16 @@ class ImageWriter:
 
     def __exit__(self, *error):
         if self._open is not None:
-            # A stack that is not complete never appears under its name.
+            # An incomplete stack never appears under its name.
             reason = error if error[0] is not None else (ValueError, ValueError("a page is missing"), None)
             self._open[1].__exit__(*reason)
             self._open = None
 
     def write(self, *images):
-        """Write the next image or volume of every folder.
+        """Write the next image ``(y, x, c)`` or volume ``(z, y, x, c)`` of every folder.
 
-        Parameters
-        ----------
-        *images : numpy.ndarray
-            ``(y, x, c)`` or ``(z, y, x, c)``; one channel is written without its axis. A volume becomes a tif with
-            the axes ZYX, or ZYXS with several channels.
+        One channel is written without its axis. A volume becomes a tif with the axes ZYX, or ZYXS with several
+        channels.
         """
         name = self._names[self._position]
         self._position += 1
@@ -81,8 +78,8 @@ def _write_image(writer, image):
     writer.write(image, compression="zlib", compressionargs={"level": 1}, **options)
 
 
-def write_pairs(folder, images, masks, *, max_pairs=4):
-    """Write images or volumes with their masks as tifs, to look at them in a viewer.
+def write_pairs(folder, images, masks):
+    """Write the first four images or volumes with their masks as tifs, to look at in a viewer.
 
     Parameters
     ----------
@@ -90,24 +87,20 @@ def write_pairs(folder, images, masks, *, max_pairs=4):
         Gets ``x/00.tif``, ``y/00.tif`` and so on.
     images, masks : sequence of numpy.ndarray
         ``(y, x, c)`` or ``(z, y, x, c)``; written as they are.
-    max_pairs : int
-        How many at most.
     """
-    names = [ImageName(f"{number:02d}.tif") for number in range(min(len(images), max_pairs))]
+    names = [ImageName(f"{number:02d}.tif") for number in range(min(len(images), 4))]
     with ImageWriter([Path(folder) / "x", Path(folder) / "y"], names) as writer:
-        for image, mask in zip(images[:max_pairs], masks[:max_pairs], strict=True):
+        for image, mask in zip(images[:4], masks[:4], strict=True):
             writer.write(image, mask)
 
 
 class SavedImages(Sequence):
-    """Images or volumes on disk that read like a list: one is in memory at a time.
+    """Images or volumes that ``ImageWriter`` wrote, read like a list: one is in memory at a time.
 
     Parameters
     ----------
-    folder : Path
-        Where ``ImageWriter`` wrote them.
-    names : list of ImageName
-        As given to it.
+    folder, names
+        As it was given.
     """
 
     def __init__(self, folder, names):

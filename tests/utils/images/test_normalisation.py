@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from utils.data.image_set import ImageSet
-from utils.files import write_json
 from utils.images import normalisation
 from utils.images.image_files import ImageName
 from utils.images.intensity import ZScore, to_network_input
@@ -13,10 +12,8 @@ from utils.images.normalisation import (
     mean_and_std,
     measure_intensity_range,
     percentiles_of,
-    read_normalisation,
     readable_range,
     stretch_each,
-    write_normalisation,
 )
 
 DTYPES = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float64)
@@ -201,37 +198,3 @@ def test_an_image_of_one_value_becomes_black(dtype, expected):
 def test_other_normalisations_leave_the_images_alone():
     images = image_set(np.zeros((2, 2, 1)))
     assert all(stretch_each(images, name) is images for name in ("dtype", "percentile", "mean_std"))
-
-
-# --- what travels with the weights
-
-
-@pytest.mark.parametrize(
-    ("name", "found", "again"),
-    [
-        ("dtype", None, "dtype"),
-        ("dtype", (3, 250.5), "dtype"),
-        ("percentile", (3.25, 250.0), "dtype"),
-        ("percentile_per_image", None, "percentile_per_image"),
-        ("mean_std", ZScore(0.0, 255.0, 1 / 3, 0.1 + 0.2), "dtype"),
-    ],
-)
-def test_written_and_read_it_is_the_same(name, found, again, tmp_path):
-    path = tmp_path / "checkpoints" / "normalisation.json"
-    write_normalisation(path, found, normalisation=name, percentiles=(2, 98))
-    read = read_normalisation(path)
-    assert read == {"intensity_range": found, "normalisation": again, "percentiles": (2, 98)}
-    assert type(read["intensity_range"]) is type(found)
-    assert readable_range(read["normalisation"], read["percentiles"], read["intensity_range"]) in (
-        found,
-        ANY_GREY_VALUES,
-    )
-
-
-@pytest.mark.parametrize(
-    "content", [{}, [], {"intensity_range": {"mean": 1}, "normalisation": "mean_std", "percentiles": [1, 99]}]
-)
-def test_another_file_is_refused(content, tmp_path):
-    write_json(tmp_path / "other.json", content)
-    with pytest.raises(ValueError, match=r"other\.json does not hold a normalisation"):
-        read_normalisation(tmp_path / "other.json")
