@@ -1,4 +1,4 @@
-"""Checks of a block-wise run before its first block: what would end it hours later is said at once."""
+"""Checks of a block-wise run before its first block: mistakes that would otherwise end it hours later."""
 
 from block_wise.truth import check_truth
 from block_wise.volumes import middle_box, open_volume, read_volume
@@ -13,7 +13,7 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
     Parameters
     ----------
     job : BlockJob
-        What is to be done.
+        The job.
     z_filter_size, min_object_size : int
         As `z_filter_blocks` and `label_blocks` will get them.
     threshold : float
@@ -26,8 +26,8 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
     Raises
     ------
     ValueError
-        With all variables that are out of range; or as `check_truth`; or if the middle of the volume holds other grey
-        values than the network was trained with.
+        With all variables that are out of range; or if the grey values in the middle of the volume are not those that
+        the network was trained with; or as `check_truth`.
     """
     check_z_filter_size(z_filter_size)
     problems = []

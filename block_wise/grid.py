@@ -1,9 +1,10 @@
-"""A volume in blocks that a machine can hold: which subvolumes each block predicts, and how predictions meet again.
+"""A volume in blocks that fit into memory: which subvolumes each block predicts, and how predictions are merged.
 
-The subvolumes are exactly those that ``protocols`` cuts out of the whole volume; each is predicted once, for the
-block in which it starts. The weighted sum of a block's predictions is its *part*; it reaches beyond the block where
-subvolumes do. A voxel gets the sum of the parts that reach it, divided by the sum of the weights there. Only the order
-of additions differs from memory, so the two agree up to float rounding, and not on which machine a part was computed.
+The subvolumes are exactly those that ``protocols`` cuts out of the whole volume; each is predicted once, for the block
+in which it starts. The weighted sum of a block's predictions is its *part*, which extends beyond the block if its
+subvolumes do. A voxel gets the sum of the parts that cover it, divided by the sum of the weights there. Only the order
+of additions differs from prediction in memory, so that both agree up to float rounding, whichever machine computes a
+part.
 
 Axes are ``(z, y, x)``; nothing here reads a file.
 """
@@ -33,7 +34,7 @@ class Axis(NamedTuple):
     inner, margin : int
         Length of a subvolume without its margins, and the margin.
     before, frame : int
-        The volume is mirrored to ``frame`` voxels, ``before`` of them in front of it, before margins are added.
+        Before margins are added, the volume is mirrored to ``frame`` voxels, ``before`` of them in front of it.
     """
 
     size: int
@@ -45,16 +46,16 @@ class Axis(NamedTuple):
     frame: int
 
     def source(self, positions):
-        """Return which voxels of the volume stand at positions that may lie outside, where it is mirrored."""
+        """Return the voxels of the volume at positions that may lie in its mirrored surroundings."""
         return mirrored(mirrored(positions + self.before, self.frame) - self.before, self.size)
 
     def owned(self, number):
-        """Return the starts of the subvolumes that belong to a block: those in it, the first also those before 0."""
+        """Return the starts of the subvolumes of a block: those in it, and those before 0 for the first block."""
         low, high = self.edges[number], self.edges[number + 1]
         return [start for start in self.starts if low <= min(max(start, 0), self.size - 1) < high]
 
     def reach(self, number):
-        """Return from where to where the part of a block reaches; the same number twice if it has no subvolume."""
+        """Return the first voxel of the part of a block and the one behind its last; both are equal if it has no subvolume."""
         owned = self.owned(number) or [-self.inner]
         return max(0, min(owned)), max(0, min(self.size, max(owned) + self.inner))
 
@@ -69,15 +70,11 @@ class BlockGrid:
     crop_shape : tuple of int
         Of a subvolume, with or without channels.
     block_shape : tuple of int
-        ``(z, y, x)``, of any size; along an axis along which the volume is shorter, the block is as long as it is.
+        ``(z, y, x)``, of any size; clipped to the volume.
     blending : bool
         True: subvolumes as `predict_blended`, else as `predict_crops`.
-    subdivisions : int
-        With blending: subvolumes start at most every ``crop / subdivisions`` voxels.
-    overlap : float or tuple of float
-        Without blending: minimum overlap of neighbouring subvolumes, per axis.
-    padding : int or tuple of int
-        Without blending: margin of each subvolume, per axis, whose prediction is thrown away.
+    overlap, padding
+        Without blending: as `utils.images.crops.iterate_crops`.
 
     Raises
     ------
@@ -115,7 +112,7 @@ class BlockGrid:
 
     @property
     def blocks(self):
-        """All blocks as numbers ``(z, y, x)`` along the axes, x running fastest."""
+        """The numbers ``(z, y, x)`` of all blocks along the axes, x running fastest."""
         return list(itertools.product(*(range(len(axis.edges) - 1) for axis in self.axes)))
 
     def box(self, block):
@@ -131,7 +128,7 @@ class BlockGrid:
         return math.prod(len(axis.starts) for axis in self.axes)
 
     def part_box(self, block):
-        """Return the slices that the predictions of a block reach; empty if no subvolume belongs to it."""
+        """Return the slices of the part of a block; empty if it has no subvolume."""
         return tuple(slice(*axis.reach(n)) for axis, n in zip(self.axes, block, strict=True))
 
     def corners(self, block):
@@ -139,7 +136,7 @@ class BlockGrid:
         return list(itertools.product(*(axis.owned(n) for axis, n in zip(self.axes, block, strict=True))))
 
     def parts_of(self, block):
-        """Return the blocks whose parts are needed for a block, itself included, in their order."""
+        """Return the blocks whose parts cover some of a block, itself included, in their order."""
         return self._meeting(block, Axis.reach, lambda axis, number: axis.edges[number : number + 2])
 
     def users_of(self, block):
@@ -160,19 +157,9 @@ class BlockGrid:
         return tuple(slice(int(places.min()), int(places.max()) + 1) for places in found)
 
     def crops(self, block, region):
-        """Yield the subvolumes of a block.
+        """Yield the subvolumes ``(z, y, x, c)`` of a block, in the order of ``corners``, mirrored beyond the volume.
 
-        Parameters
-        ----------
-        block : tuple of int
-            One of ``blocks`` that has subvolumes.
-        region : numpy.ndarray
-            ``(z, y, x, c)``: the volume in ``read_box(block)``.
-
-        Yields
-        ------
-        numpy.ndarray
-            ``(z, y, x, c)``, views, in the order of ``corners``, mirrored where they lie outside the volume.
+        ``region`` is the volume ``(z, y, x, c)`` in ``read_box(block)``; subvolumes are views.
         """
         firsts = []
         for number, (axis, n, box) in enumerate(zip(self.axes, block, self.read_box(block), strict=True)):
@@ -192,13 +179,13 @@ class BlockGrid:
         Parameters
         ----------
         total : numpy.ndarray
-            ``(z, y, x, classes)``, float32; changed.
+            The part, ``(z, y, x, classes)``, float32; changed.
         corner : tuple of int
             Of the subvolume, from ``corners``.
         prediction : numpy.ndarray
-            ``(z, y, x, classes)`` of the subvolume, margins included, or anything that broadcasts to that.
+            ``(z, y, x, classes)`` with margins, or anything that broadcasts to that.
         origin : tuple of int
-            Where ``total`` begins in the volume.
+            Where the part begins in the volume.
         """
         inside = tuple(slice(axis.margin, axis.margin + axis.inner) for axis in self.axes)
         place, cut = _overlap(corner, self.window.shape, origin, total.shape)
@@ -231,7 +218,7 @@ class BlockGrid:
 
 
 def mirrored(positions, size):
-    """Return which voxel stands at positions that may lie outside, as often as needed: ``b a | a b | b a``.
+    """Return the voxels at positions that may lie outside, mirrored as often as needed: ``b a | a b | b a``.
 
     Parameters
     ----------
@@ -255,7 +242,7 @@ def mirrored(positions, size):
 
 
 def block_bytes(grid, *, classes=1, itemsize=1, channels=1):
-    """Return the memory that one block takes at most, beside the network, and the disk that its part takes.
+    """Return the largest memory of one block, without the network, and the disk space of its part.
 
     Parameters
     ----------
@@ -266,7 +253,7 @@ def block_bytes(grid, *, classes=1, itemsize=1, channels=1):
     itemsize : int
         Bytes of a grey value.
     channels : int
-        Of the volume.
+        Channels of the volume.
 
     Returns
     -------
@@ -305,7 +292,7 @@ def _shown(axis, number):
 
 
 def _overlap(corner, size, origin, shape):
-    """Return where a box lies in an array that begins at ``origin``, and which part of the box that is."""
+    """Return the slices of a box in an array that begins at ``origin``, and those of the box that lie in the array."""
     place, cut = [], []
     for start, length, first, available in zip(corner, size[:3], origin, shape[:3], strict=True):
         low, high = max(start - first, 0), min(start - first + length, available)

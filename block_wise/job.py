@@ -1,6 +1,6 @@
-"""What a block-wise run is: addresses and settings that travel to workers, its results on disk, its stages.
+"""A block-wise run: addresses and settings that travel to workers, its results on disk, its stages.
 
-The volume, the weights and the folder of the run must be reached under the same path by every worker.
+Every worker must see the volume, the weights and the folder of the run under the same paths.
 """
 
 import shutil
@@ -32,14 +32,14 @@ UNTIL = {
 
 @dataclass(frozen=True)
 class BlockJob:
-    """Everything that a worker has to know: addresses and settings, no arrays.
+    """All that a worker must know: addresses and settings, no arrays.
 
     Attributes
     ----------
     folder : Path
-        Of the run: gets ``volumes/*.zarr`` and ``blocks/``. Each worker must see it, and the volume, under this path.
+        Folder of the run: gets ``volumes/*.zarr`` and ``blocks/``.
     volume : VolumeAddress
-        What is predicted.
+        The volume to predict.
     grid : BlockGrid
         Its blocks and subvolumes.
     network : Network
@@ -47,7 +47,7 @@ class BlockJob:
     ensemble : bool
         Average the orientations of each subvolume.
     empty_values : tuple of float
-        A subvolume that holds nothing but one of these grey values is not predicted: it is background.
+        A subvolume of nothing but one of these grey values is background and not predicted.
     dtype : str
         Of the probabilities on disk, one of ``OUTPUT_DTYPES``.
     """
@@ -83,11 +83,11 @@ class BlockJob:
         return self.blocks_folder / "parts" / ("_".join(map(str, block)) + ".npy")
 
     def markers(self, stage):
-        """Return which blocks of a stage are done."""
+        """Return the markers of the finished blocks of a stage."""
         return Markers(self.blocks_folder / "done" / stage)
 
     def done(self, stage, also=None):
-        """Return the blocks of a stage that are done, but for those whose chunk, or file ``also(block)``, is empty."""
+        """Return the finished blocks of a stage, but for those whose chunk, or file ``also(block)``, is empty."""
         output = self.output(stage)
 
         def is_whole(block):
@@ -102,7 +102,7 @@ class BlockJob:
 
     @property
     def blocks_folder(self):
-        """Where manifest, markers and parts are."""
+        """Folder of manifest, markers and parts."""
         return self.folder / "blocks"
 
 
@@ -112,19 +112,19 @@ def check_begun(job, settings):
     Parameters
     ----------
     job : BlockJob
-        What is to be done.
+        The job.
     settings : dict of str to object
-        What decides about the results, by the names of the variables; those in ``FREE`` are left out.
+        The variables that determine the results, by name; those in ``FREE`` are ignored.
 
     Returns
     -------
     bool
-        True if the run was begun before.
+        Whether an earlier command started the run.
 
     Raises
     ------
     ValueError
-        If it was begun with other settings, unless nothing that they decide about is done (``UNTIL``).
+        If other settings have determined finished blocks (see ``UNTIL``).
     """
     return check_manifest(job.blocks_folder, _manifest(job, settings), until=UNTIL)
 
@@ -137,23 +137,21 @@ def _manifest(job, settings):
 
 
 def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
-    """Check a job against the manifest of its run and the free disk space, say how large it is, and write the manifest.
+    """Check a job against the manifest of its run and the free disk space, print its size, and write the manifest.
 
     Parameters
     ----------
-    job : BlockJob
-        What is to be done.
-    settings : dict of str to object
+    job, settings
         As `check_begun`. Address, size and dtype of the volume and the hash of the weights are added.
     z_filter_size : int
-        Above 0, filtered probabilities need disk too.
+        Above 0, filtered probabilities need disk space too.
     instances : bool
-        Whether labels need disk too.
+        Whether labels need disk space too.
 
     Raises
     ------
     ValueError
-        As `check_begun`; or if the disk is too small, a dtype is unknown, or its grey values cannot be scaled.
+        As `check_begun`; or if the disk is too small or a dtype is unknown.
     """
     check_choice("OUTPUT_DTYPE", job.dtype, OUTPUT_DTYPES)
     volume, grid = open_volume(job.volume), job.grid
@@ -185,14 +183,12 @@ def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
 
 
 def run_stage(job, workers, stage, function, *arguments, title, also=None):
-    """Let a function work on each block that a stage has not done yet.
+    """Apply a function to each unfinished block of a stage.
 
     Parameters
     ----------
-    job : BlockJob
-        What is done.
-    workers : object
-        From `block_wise.runner.block_workers`.
+    job, workers
+        As `block_wise.prediction.predict_blocks`.
     stage : str
         Name of the markers; the function marks each block.
     function : callable
@@ -212,20 +208,20 @@ def run_stage(job, workers, stage, function, *arguments, title, also=None):
 
 
 def write_block(job, name, block, values, *, content=None):
-    """Write a block of a result, unless the array holds that anyway, and then say that it is done.
+    """Write a block of a result, unless the array holds its values anyway, and mark it as done.
 
     Parameters
     ----------
     job : BlockJob
-        What is done.
+        The job.
     name : str
-        Of the result and of its stage.
+        Name of the result and of its stage.
     block : tuple of int
-        Which block.
+        Its number.
     values : numpy.ndarray
         ``(z, y, x)`` or ``(z, y, x, c)``.
     content : dict, optional
-        Small results that go into the marker.
+        Small results for the marker.
     """
     values = values[..., 0] if values.ndim == 4 and values.shape[-1] == 1 else values
     if values.any() or chunk_file(job.output(name), block).exists():
@@ -234,14 +230,12 @@ def write_block(job, name, block, values, *, content=None):
 
 
 def read_result(job, name, box):
-    """Read a box of a result of this run; blocks of it that are damaged count as not done from then on.
+    """Read a box of a result of this run; damaged blocks in it no longer count as done.
 
     Parameters
     ----------
-    job : BlockJob
-        What is done.
-    name : str
-        Of the result and of its stage.
+    job, name
+        As `write_block`.
     box : tuple of slice
         ``(z, y, x)``.
 

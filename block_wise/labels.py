@@ -1,9 +1,9 @@
 """Instances of a volume of blocks: components are labelled block by block and joined across the borders.
 
-Three passes: the components of each block with numbers of its own and the labels on its six faces; pairs of components
-that touch across a border, also over an edge or a corner; and every block once more with the final labels. Between
-them, pairs are joined to instances, which are numbered by their first voxels in raster order. The result is that of
-`utils.metrics.components.connected_components` on the whole mask, with the small ones removed.
+The first pass labels the components of each block and writes the labels on its six faces. The second finds pairs of
+components that touch across a border, an edge or a corner; joined pairs are instances, numbered by their first voxels
+in raster order. The third writes the final labels. The result is that of
+`utils.metrics.components.connected_components` on the whole mask without the small components.
 """
 
 import itertools
@@ -24,18 +24,16 @@ SIDES = ("low", "high")
 
 
 def label_blocks(job, workers, mask, *, min_voxels=0):
-    """Give each connected foreground object of a mask a label of its own, in whatever blocks it lies.
+    """Give each connected foreground object of a mask a label of its own, across all blocks.
 
-    Diagonal neighbours are connected. Also written is ``instances.csv`` beside the labels: voxels of each.
+    Diagonal neighbours are connected. ``instances.csv`` beside the labels lists the voxels of each.
 
     Parameters
     ----------
-    job : BlockJob
-        What is done.
-    workers : object
-        From `block_wise.runner.block_workers`.
+    job, workers
+        As `block_wise.prediction.predict_blocks`.
     mask : Path
-        From `block_wise.post_processing.mask_blocks`; what is not 0 is foreground.
+        From `block_wise.post_processing.mask_blocks`; foreground is what is not 0.
     min_voxels : int
         Objects with fewer voxels are removed, at least 0.
 
@@ -45,11 +43,6 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
         Zarr ``(z, y, x)``, uint32: 0 background, instances 1, 2, ... by their first voxels in raster order.
     count : int
         Number of instances.
-
-    Raises
-    ------
-    ValueError
-        If there are several foreground classes, or the limit is below 0.
     """
     if job.classes > 2:
         raise ValueError(f"instances need one foreground class, but N_CLASSES is {job.classes}. Set INSTANCES=False.")
@@ -111,7 +104,7 @@ def _touching_pairs(job, block):
 
 
 def _surrounding_faces(job, block, axis):
-    """Return what lies just before a block along an axis, and one voxel more at each side, 0 beyond the volume."""
+    """Return the labels just before a block along an axis and one voxel more on each side, 0 beyond the volume."""
     along_rows, along_columns = (other for other in range(3) if other != axis)
     rows = []
     for row in (-1, 0, 1):
@@ -128,7 +121,7 @@ def _surrounding_faces(job, block, axis):
 
 
 def _face(job, block, side, axis):
-    """Return the labels on a face of a block, numbered through all blocks; zeros where there is no such block."""
+    """Return the labels on a face of a block, numbered through all blocks; zeros if there is no such block."""
     counts = [len(along.edges) - 1 for along in job.grid.axes]
     if any(not 0 <= number < count for number, count in zip(block, counts, strict=True)):
         # As large as the neighbour would be across, so that the pieces fit together.

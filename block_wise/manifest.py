@@ -1,6 +1,6 @@
-"""What a block-wise run has been asked for and what of it is done, so that it can be stopped at any moment.
+"""The settings of a block-wise run and its finished blocks, so that it can be stopped at any moment.
 
-``manifest.json`` holds the settings that decide about results; a marker is written for each block once its result is
+``manifest.json`` holds the settings that determine the results; a marker is written for each block once its result is
 on disk. Markers and manifest appear whole or not at all.
 """
 
@@ -14,28 +14,28 @@ from utils.files import read_json, write_json
 
 
 def check_manifest(folder, settings, *, until=None):
-    """Compare settings with the manifest of the run that is gone on with, if it was begun before.
+    """Compare settings with the manifest of an earlier start of this run.
 
-    A run of which no block and no part of one is there yet was not begun.
+    A run without a single block or part on disk counts as not started.
 
     Parameters
     ----------
     folder : str or Path
         Holds ``manifest.json``, ``done/<stage>/`` and ``parts/``, or nothing.
     settings : dict of str to object
-        Whatever decides about the results; of what JSON holds.
+        All that determines the results, made of what JSON holds.
     until : dict of str to sequence of str, optional
         Names of settings that may change as long as no block of these stages is done.
 
     Returns
     -------
     bool
-        True if the run was begun before.
+        Whether the run was started before.
 
     Raises
     ------
     ValueError
-        If it was begun with other settings, each that differs is named; or if its manifest is damaged.
+        With each setting that differs; or if the manifest is damaged.
 
     Examples
     --------
@@ -77,15 +77,8 @@ def write_manifest(folder, settings):
 
     Parameters
     ----------
-    folder : str or Path
-        Gets ``manifest.json``.
-    settings : dict of str to object
+    folder, settings
         As there.
-
-    Raises
-    ------
-    OSError
-        If the disk is full.
     """
     path = Path(folder) / "manifest.json"
     with explain_write_errors(path):
@@ -93,7 +86,7 @@ def write_manifest(folder, settings):
 
 
 def hash_file(path):
-    """Return the SHA-256 of a file, such as one of weights, as text.
+    """Return the SHA-256 of a file as hexadecimal text.
 
     Parameters
     ----------
@@ -103,49 +96,40 @@ def hash_file(path):
     Returns
     -------
     str
-        64 hexadecimal digits.
     """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Markers:
-    """Which blocks of one stage are done.
+    """The finished blocks of one stage.
 
     Parameters
     ----------
     folder : str or Path
-        Holds one small file for each block that is done.
+        Holds one small file for each finished block.
     """
 
     def __init__(self, folder):
         self.folder = Path(folder)
 
     def done(self):
-        """Return the blocks ``(z, y, x)`` that are done, as a set; a marker without content is none."""
+        """Return the set of finished blocks ``(z, y, x)``; empty files do not count."""
         found = self.folder.glob("[0-9]*.json") if self.folder.exists() else ()
         return {tuple(map(int, path.stem.split("_"))) for path in found if path.stat().st_size}
 
     def mark(self, block, content=None):
-        """Say that a block is done, once its result is written.
-
-        Parameters
-        ----------
-        block : tuple of int
-            ``(z, y, x)``.
-        content : dict, optional
-            Small results that go into the marker.
-        """
+        """Mark a block ``(z, y, x)`` as done, once its result is written; ``content`` is a dict of small results."""
         path = self._path(block)
         with explain_write_errors(path):
             write_json(path, content or {})
 
     def forget(self, block):
-        """Say that a block is not done, after all."""
+        """Mark a block as not done."""
         self._path(block).unlink(missing_ok=True)
 
     def read(self, block):
-        """Return what the marker of a block holds, as a dict."""
+        """Return the content of the marker of a block, a dict."""
         return read_json(self._path(block))
 
     def _path(self, block):
@@ -153,12 +137,12 @@ class Markers:
 
 
 def check_disk(folder, needed):
-    """Check that what will be written fits on the disk, before days are spent.
+    """Check that the results fit on the disk, before days are spent.
 
     Parameters
     ----------
     folder : str or Path
-        Where it will be written; made later.
+        Where they will be written; it need not exist.
     needed : int
         Bytes, before compression.
 

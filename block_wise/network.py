@@ -1,4 +1,4 @@
-"""The network of a finished run, described so that each worker makes its predictor for itself."""
+"""The network of a finished run, described so that each worker loads it for itself."""
 
 from functools import partial
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from utils.runs.record import NETWORK_NAME, RunRecord
 
 
 class Network(NamedTuple):
-    """What must be known of a network before a worker makes it.
+    """What must be known of a network before a worker loads it.
 
     Attributes
     ----------
@@ -18,7 +18,7 @@ class Network(NamedTuple):
     make : callable
         Takes nothing and returns a `utils.prediction.predictor.Predictor`; a worker calls it once.
     crop_shape : tuple of int
-        Subvolume ``(z, y, x, c)`` that it gets.
+        Subvolume ``(z, y, x, c)`` that it takes.
     classes : int
         Channels of its prediction.
     batch_size : int
@@ -36,7 +36,7 @@ class Network(NamedTuple):
 
 
 def network_of_run(run, *, crop_shape=(), batch_size=0, precision="auto", deterministic=False):
-    """Describe the 3D network of a finished run, for workers to make.
+    """Describe the 3D network of a finished run, for workers to load.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def network_of_run(run, *, crop_shape=(), batch_size=0, precision="auto", determ
     Raises
     ------
     ValueError
-        If the run is not finished or lacks a file, its network takes images, or it normalised images one by one, which
-        blocks cannot be.
+        If the run is not finished or lacks a file, or its network takes images or normalises each image by itself,
+        which is impossible for blocks.
     """
     check_prediction_precision(precision)
     record = RunRecord(run)

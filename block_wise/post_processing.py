@@ -1,4 +1,4 @@
-"""Post-processing of a volume block by block, across the borders of blocks: the filter along z, and masks."""
+"""Post-processing of a volume block by block, seamless across blocks: the filter along z, and masks."""
 
 from pathlib import Path
 
@@ -14,14 +14,12 @@ from utils.post_processing.z_filter import z_filter
 
 
 def z_filter_blocks(job, workers, size=5):
-    """Smooth the probability along z across the borders of blocks, as `z_filter` in memory.
+    """Smooth the probability along z across the borders of blocks, as `z_filter` does in memory.
 
     Parameters
     ----------
-    job : BlockJob
-        After `predict_blocks`.
-    workers : object
-        From `block_wise.runner.block_workers`.
+    job, workers
+        As `block_wise.prediction.predict_blocks`, and after it.
     size : int
         Odd number of slices.
 
@@ -50,10 +48,8 @@ def mask_blocks(job, workers, probability, *, threshold=0.5):
 
     Parameters
     ----------
-    job : BlockJob
-        What is done.
-    workers : object
-        From `block_wise.runner.block_workers`.
+    job, workers
+        As `block_wise.prediction.predict_blocks`.
     probability : Path
         From `predict_blocks` or `z_filter_blocks`.
     threshold : float
@@ -84,7 +80,7 @@ def draw_blocks(path, job, mask, *, truth=None):
     path : str or Path
         The png file.
     job : BlockJob
-        What is done.
+        The job.
     mask : Path
         From `mask_blocks`.
     truth : ScoredTruth, optional

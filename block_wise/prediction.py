@@ -1,7 +1,7 @@
 """Predicting a volume block by block: what a worker does with a block, and the order of the blocks.
 
 A prediction has two steps: the *part* of a block, a file with the weighted sum of the predictions of its subvolumes,
-and the block itself, made of the parts that reach it. A part is deleted when no block needs it any more.
+and the block itself, made of the parts that cover it. A part is deleted when all blocks that need it are done.
 """
 
 import shutil
@@ -24,24 +24,24 @@ TRIED_BLOCKS = 20
 
 
 def predict_blocks(job, workers):
-    """Predict the blocks that are not done yet.
+    """Predict the unfinished blocks.
 
     Parameters
     ----------
     job : BlockJob
-        After `begin_blocks`.
+        The job, after `block_wise.job.begin_blocks`.
     workers : object
         From `block_wise.runner.block_workers`.
 
     Returns
     -------
     Path
-        Zarr ``(z, y, x)``, or ``(z, y, x, c)`` of several classes: probabilities, 0 .. 1.
+        Zarr ``(z, y, x)``, or ``(z, y, x, c)`` of several classes: probabilities, 0..1.
 
     Raises
     ------
     ValueError
-        If parts of the volume could not be read, or as the network says.
+        If parts of the volume could not be read.
     OSError
         If the disk is full.
     """
@@ -76,14 +76,14 @@ def predict_part(job, block):
     Parameters
     ----------
     job : BlockJob
-        What is done.
+        The job.
     block : tuple of int
-        Which block.
+        Number of the block.
 
     Raises
     ------
     ValueError
-        If the network has another number of channels than the job says.
+        If the network has another number of channels than the job states.
     UnreadableBlock
         If the volume is damaged there, or holds NaN or grey values out of range.
     """
@@ -120,14 +120,12 @@ def _predictions(job, crops, shown):
 
 
 def merge_parts(job, block):
-    """Add the parts that reach a block, divide by the weights, and write it.
+    """Add the parts that cover a block, divide by the weights, and write it.
 
     Parameters
     ----------
-    job : BlockJob
-        What is done.
-    block : tuple of int
-        Which block.
+    job, block
+        As `predict_part`.
     """
     grid, box = job.grid, job.grid.box(block)
     total = np.zeros((*(part.stop - part.start for part in box), job.classes), np.float32)
@@ -140,7 +138,7 @@ def merge_parts(job, block):
 
 
 def _is_whole(path):
-    """Return whether the file of a part is there and as long as it says; after a power cut some are not."""
+    """Return whether the file of a part is there and complete; a power cut leaves incomplete ones."""
     try:
         np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -190,10 +188,8 @@ def dry_run_blocks(job, workers):
 
     Parameters
     ----------
-    job : BlockJob
-        After `begin_blocks`.
-    workers : object
-        From `block_wise.runner.block_workers`.
+    job, workers
+        As `predict_blocks`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How far the work on blocks is, how fast it goes, and how long it will take, in lines."""
+"""Progress of the work on blocks: lines with its speed and the time that is left."""
 
 import time
 
@@ -6,18 +6,16 @@ SECONDS_BETWEEN_LINES = 20
 
 
 class Progress:
-    """A line every now and then, and one at the end.
+    """A line every 20 seconds, and one at the end.
 
     Parameters
     ----------
     title : str
         What is being done.
-    unit : str
-        Of the amounts.
     amounts : list of float
-        Of all tasks.
+        Voxels of all tasks.
     done : int
-        Tasks that an earlier run did.
+        Tasks that an earlier command finished.
     """
 
     def __init__(self, title, unit, amounts, done):

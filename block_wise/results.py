@@ -1,4 +1,4 @@
-"""Results in zarr arrays of which any box is written and read by itself; a block is a chunk, so writers never meet."""
+"""Results in zarr arrays whose boxes are written and read independently; a block is a chunk, so writers never meet."""
 
 import errno
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from utils.images.datasets import create_zarr, open_zarr
 
 
 class UnreadableBlock(ValueError):
-    """A part of a volume that is there, but cannot be read."""
+    """A part of a volume that exists but cannot be read."""
 
 
 class DamagedResult(UnreadableBlock):
-    """A part of a result of the run itself; whoever raises it sees to it that it counts as not done."""
+    """A damaged part of a result of the run itself; whoever raises this makes it count as not done."""
 
 
 def describe_unreadable(box, error):
@@ -38,7 +38,7 @@ def describe_unreadable(box, error):
 
 
 def describe_box(box):
-    """Say where a box is.
+    """Return the place of a box in words.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def describe_box(box):
 
 
 def create_volume(path, shape, *, chunks, dtype):
-    """Make a zarr array of zeros, or open it if it is there already.
+    """Make a zarr array of zeros unless it exists.
 
     Parameters
     ----------
@@ -70,11 +70,6 @@ def create_volume(path, shape, *, chunks, dtype):
         ``(z, y, x)``: a block, so that no two processes ever write the same chunk.
     dtype : str or numpy.dtype
         Of the values.
-
-    Raises
-    ------
-    ImportError
-        If zarr is not installed.
     """
     path = Path(path)
     if is_empty_file(path / "zarr.json"):
@@ -85,12 +80,12 @@ def create_volume(path, shape, *, chunks, dtype):
 
 
 def read_box(path, box):
-    """Read a box of a zarr array that this project wrote.
+    """Read a box of a zarr array from `create_volume`.
 
     Parameters
     ----------
     path : str or Path
-        From `create_volume`.
+        Its folder.
     box : tuple of slice
         ``(z, y, x)``.
 
@@ -112,28 +107,21 @@ def read_box(path, box):
 
 
 def write_box(path, box, values):
-    """Write a block of a zarr array.
+    """Write a block of a zarr array from `create_volume`.
 
     Parameters
     ----------
-    path : str or Path
-        From `create_volume`.
-    box : tuple of slice
-        ``(z, y, x)``: whole chunks.
+    path, box
+        As `read_box`; whole chunks.
     values : numpy.ndarray
         ``(z, y, x)`` or ``(z, y, x, c)``, as the array.
-
-    Raises
-    ------
-    OSError
-        If the disk is full, or it cannot be written for another reason; the message says which.
     """
     with explain_write_errors(path):
         open_zarr(str(path), "r+")[box] = values
 
 
 def is_empty_file(path):
-    """Return whether a file is there, but without content, as some are after a power cut.
+    """Return whether a file exists without content, as after a power cut.
 
     Parameters
     ----------
@@ -148,7 +136,7 @@ def is_empty_file(path):
 
 
 def chunk_file(path, block):
-    """Return the file of a chunk, which is only there if something in it is not 0.
+    """Return the file of a chunk, which exists only if a value in it is not 0.
 
     Parameters
     ----------
@@ -173,12 +161,7 @@ def save_arrays(path, content):
     path : str or Path
         The file.
     content : numpy.ndarray or dict of str to numpy.ndarray
-        What goes in.
-
-    Raises
-    ------
-    OSError
-        As `write_box`.
+        The array or arrays.
     """
     with explain_write_errors(path), atomic_path(path) as temporary, temporary.open("wb") as file:
         if isinstance(content, dict):
@@ -189,17 +172,12 @@ def save_arrays(path, content):
 
 @contextmanager
 def explain_write_errors(path):
-    """Explain why something cannot be written, and that the same command continues a block-wise run.
+    """Explain in an ``OSError`` why something cannot be written, and that the same command continues a block-wise run.
 
     Parameters
     ----------
     path : str or Path
-        What is written.
-
-    Raises
-    ------
-    OSError
-        In place of one that says less.
+        What the ``with`` block writes.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Who works on blocks: this process, worker processes on this machine, or those of a dask scheduler anywhere.
+"""Workers for blocks: this process, worker processes on this machine, or those of a dask scheduler anywhere.
 
-A task is a function of a module with its arguments; what it returns is small, results go to disk. Tasks run in any
-order that their needs allow. When a worker is killed, its tasks are given to another one.
+A task is a function of a module with its arguments; its return value is small, results are written to disk. Tasks run
+in any order that their needs allow. If a worker is killed, another one gets its tasks.
 """
 
 import os
@@ -34,9 +34,9 @@ class Task(NamedTuple):
     arguments : tuple
         Small: addresses and numbers, no arrays.
     needs : tuple
-        Names of tasks that must be done before; those that are not in the list are done already.
+        Names of tasks that must be done before; names that are not in the list are done already.
     amount : float
-        Its share of the work, for the progress line.
+        Voxels, for the progress line.
     """
 
     function: object
@@ -52,8 +52,8 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
     Parameters
     ----------
     workers : int
-        Processes on this machine, each with its own model; 0: no further process, this one does the work. They share
-        its processor cores, and take turns at the GPUs.
+        Processes on this machine, each with its own model; 0: this process does the work alone. They share its
+        processor cores and take turns at the GPUs.
     scheduler : str, optional
         Address of a dask scheduler, such as ``tcp://node7:8786``, whose workers are used instead.
     gpus : str
@@ -64,14 +64,12 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
     Yields
     ------
     object
-        What `run_tasks` takes.
+        For `run_tasks`.
 
     Raises
     ------
     ValueError
-        If no scheduler answers at the address, or the number of workers makes no sense.
-    ImportError
-        If dask is needed and not installed.
+        If no scheduler answers at the address, or the number of workers is negative.
     """
     if workers < 0:
         raise ValueError(f"--workers {workers}: wanted a number of processes, or 0 for this one alone.")
@@ -97,24 +95,20 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
 
 
 def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
-    """Run tasks until all are done, and say how far they are and how long it will take.
+    """Run tasks until all are done, and print the progress and the time that is left.
 
-    A task that cannot read its part of the input is left out, with those that need it; the others go on. It is said at
-    the end, so that one damaged chunk does not cost a night. Any other error ends the work at once. What is done stays
-    done, if tasks write down that they are.
+    A task that cannot read its input is skipped, with those that need it, and the error is raised at the end, so that
+    one damaged chunk does not cost a night. Any other error ends the work at once. Finished tasks remain done if they
+    record it themselves.
 
     Parameters
     ----------
     workers : object
         From `block_workers`.
     tasks : dict of object to Task
-        By name; earlier ones are begun first.
-    title : str
-        What is being done, for the progress line.
-    unit : str
-        Of ``amount``.
-    done : int
-        Tasks that an earlier run did, for the progress line.
+        By name; earlier ones start first.
+    title, done
+        As `block_wise.progress.Progress`.
 
     Yields
     ------

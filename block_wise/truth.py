@@ -1,6 +1,6 @@
 """The truth of a volume that is predicted block by block: which stored values are which classes, and the scores.
 
-Scores have a stage for each truth: one that is added or replaced later is counted anew, and nothing else.
+Each truth has a stage of its own for its scores: a new or changed truth is counted anew, and nothing else.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from utils.images.image_files import split_address
 
 
 class ScoredTruth(NamedTuple):
-    """A truth and how a mask agrees with it.
+    """A truth and its agreement with a mask.
 
     Attributes
     ----------
@@ -39,12 +39,12 @@ class ScoredTruth(NamedTuple):
 
 
 def check_truth(job, truth, *, ids=False):
-    """Check, before anything is predicted, what can be told of a truth without reading it as a whole.
+    """Check a truth by its header and its middle slice, before anything is predicted.
 
     Parameters
     ----------
     job : BlockJob
-        What is to be done.
+        The job.
     truth : VolumeAddress
         What its mask will be compared with.
     ids : bool
@@ -53,8 +53,8 @@ def check_truth(job, truth, *, ids=False):
     Raises
     ------
     ValueError
-        If it cannot be opened, its size is not that of the volume, it has colours, or its middle slice holds other
-        values than a truth does.
+        If it cannot be opened, its size is not that of the volume, it is in colour, or its middle slice holds values
+        that are no classes.
     """
     try:
         volume = open_volume(truth)
@@ -71,10 +71,8 @@ def score_blocks(job, workers, mask, truth, *, ids=False):
 
     Parameters
     ----------
-    job : BlockJob
-        What is done.
-    workers : object
-        From `block_wise.runner.block_workers`.
+    job, workers
+        As `block_wise.prediction.predict_blocks`.
     mask : Path
         From `block_wise.post_processing.mask_blocks`.
     truth, ids
@@ -87,7 +85,7 @@ def score_blocks(job, workers, mask, truth, *, ids=False):
     Raises
     ------
     ValueError
-        If its stored values do not tell the classes.
+        If its stored values do not fit the classes.
     """
     stage = f"scores_{_signature(truth)}"
     run_stage(job, workers, stage, _count_block, Path(mask).stem, truth, stage, title="Scores")
@@ -104,7 +102,7 @@ def score_blocks(job, workers, mask, truth, *, ids=False):
 
 
 def _mask_values(values, n_classes, truth, ids):
-    """Return which stored values are the classes 0, 1, ..., as in masks of a data folder, or raise what is wrong."""
+    """Return the stored values of the classes 0, 1, ..., as in masks of a data folder, or raise what is wrong."""
     found, problems = class_values({truth.name: values}, n_classes, ids=ids)
     remedy = "ids of objects need --set MASK_IDS=True; all else that is done is kept by the same command"
     raise_problems("the truth", [f"{problem} ({remedy})" for problem in problems])
@@ -112,12 +110,12 @@ def _mask_values(values, n_classes, truth, ids):
 
 
 def _read_grey(truth, box):
-    """Read a box of the truth, ``(z, y, x, 1)``; three equal channels are one, others are refused."""
+    """Read a box of the truth, ``(z, y, x, 1)``; three equal channels count as one, others are refused."""
     return read_volume(truth._replace(channels=1), box)
 
 
 def _stored_values(truth, box):
-    """Return the values in a box of the truth, at most ``MANY_VALUES``, and the number of that of each voxel."""
+    """Return the values in a box of the truth, at most ``MANY_VALUES``, and for each voxel the number of its value."""
     stored = _read_grey(truth, box)
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
         raise ValueError(f"the truth {truth.name} holds NaN or infinite values; give one whole number per class.")

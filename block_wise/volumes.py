@@ -1,4 +1,4 @@
-"""Volumes that stay on disk, of which any box is read by itself: where they are, opening them, reading boxes."""
+"""Volumes on disk whose boxes are read independently: finding and opening them, reading boxes."""
 
 import functools
 from pathlib import Path
@@ -19,9 +19,9 @@ class VolumeAddress(NamedTuple):
     path : str or Path
         A file, a zarr folder or a folder of slices.
     dataset : str, optional
-        Name of the array in an hdf5 or zarr file that holds several.
+        Name of the array in an hdf5 or zarr file with several.
     channels : int, optional
-        1 reads three equal channels as one; None leaves them as they are stored.
+        1 reads three equal channels as one; None keeps them as stored.
     """
 
     path: str
@@ -35,7 +35,7 @@ class VolumeAddress(NamedTuple):
 
 
 def open_volume(address):
-    """Open a volume for reading; within a process the same one is opened once.
+    """Open a volume for reading, once per process.
 
     Parameters
     ----------
@@ -52,9 +52,7 @@ def open_volume(address):
     FileNotFoundError
         If it does not exist.
     ValueError
-        If it is no volume, cannot be opened, or several arrays could be meant.
-    ImportError
-        If a package for its format is not installed.
+        If it is no volume, cannot be opened, or holds several arrays and none is named.
     """
     path, _ = split_address(address.path, address.dataset)
     changed = path.stat().st_mtime_ns if path.exists() else None  # one that was replaced is opened anew
@@ -95,7 +93,7 @@ def read_volume(address, box):
     Raises
     ------
     UnreadableBlock
-        If a part of the file is damaged.
+        If that part of the file is damaged.
     """
     try:
         return open_volume(address)[box]
@@ -104,14 +102,12 @@ def read_volume(address, box):
 
 
 def middle_box(shape, side=1024):
-    """Return the middle of the middle slice of a volume, which stands for the whole where that is too large to look at.
+    """Return the middle of the middle slice, at most 1024 x 1024, which stands for a volume that is too large to look at.
 
     Parameters
     ----------
     shape : tuple of int
         ``(z, y, x)`` or ``(z, y, x, c)``.
-    side : int
-        Longest sides of the box.
 
     Returns
     -------
@@ -129,7 +125,7 @@ def find_volume(folder):
     Parameters
     ----------
     folder : str or Path
-        The volume itself, or a data folder that holds it in ``test/x/``: one file, or slices.
+        The volume itself, or a data folder with one file, or slices, in ``test/x/``.
 
     Returns
     -------
@@ -160,11 +156,6 @@ def find_truth(folder):
     -------
     Path or None
         What ``test/y/`` holds; None if there is no such folder.
-
-    Raises
-    ------
-    ValueError
-        As `find_volume`.
     """
     inner = Path(folder).resolve() / "test" / "y"
     return _only_volume(inner) if inner.is_dir() else None

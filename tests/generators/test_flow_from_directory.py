@@ -416,8 +416,8 @@ def other_size(path):
 @pytest.mark.parametrize(
     ("part", "damage", "expected"),
     [
-        ("x", truncate, "im_006.png cannot be read: image file is truncated .*copy it again or take it"),
-        ("y", truncate, "im_006.png cannot be read: image file is truncated .*copy it again or take it"),
+        ("x", truncate, "im_006.png cannot be read: image file is truncated .*copy it again, or remove it"),
+        ("y", truncate, "im_006.png cannot be read: image file is truncated .*copy it again, or remove it"),
         ("x", colour, "im_006.png has 3 channels, the crop shape 1 .end CROP_SHAPE with 3, or save it in grey"),
         ("y", colour, "mask im_006.png is in colour; wanted one grey value per class"),
         ("y", other_values, "mask im_006.png holds the values 128, expected 0 255 .*Correct the mask"),

@@ -1,4 +1,4 @@
-"""Checks of settings against each other, before reading and training."""
+"""Checks of settings against each other and against the data, before training."""
 
 import math
 
@@ -15,17 +15,12 @@ def pooling_factors(depth, z_down=None):
     depth : int
         Number of poolings, each halving y and x.
     z_down : int or sequence of int, optional
-        Factor along z of all poolings, or of each; None in two dimensions.
+        Factor along z of all poolings, or of each: 1 or 2. None in two dimensions.
 
     Returns
     -------
     tuple of int
         ``(y, x)`` or ``(z, y, x)``.
-
-    Raises
-    ------
-    ValueError
-        If ``z_down`` is not 1 or 2 for all poolings or for each.
 
     Examples
     --------
@@ -41,28 +36,23 @@ def pooling_factors(depth, z_down=None):
 
 
 def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, padding_mode="mirror", name="CROP_SHAPE"):
-    """Check that a crop is ``(y, x, c)`` or ``(z, y, x, c)`` and that the network's poolings divide it.
+    """Check that the crop shape has the right number of axes and that the network's poolings divide it.
 
     Parameters
     ----------
     crop_shape : tuple of int
-        ``(y, x, c)``, or ``(z, y, x, c)`` when ``z_down`` is given.
-    poolings : int
-        Number of halvings along y and x.
-    z_down : int or sequence of int, optional
-        Factor of the poolings along z, for all or each.
-    padding : int or tuple of int
-        Margin of each crop, per axis, whose prediction is to be thrown away.
-    padding_mode : str
-        One of ``PADDING_MODES``.
+        ``(y, x, c)``, or ``(z, y, x, c)`` if ``z_down`` is given.
+    poolings, z_down
+        As ``depth`` and ``z_down`` of `pooling_factors`.
+    padding, padding_mode
+        As `utils.images.crops.iterate_crops`.
     name : str
         The variable, for the message.
 
     Raises
     ------
     ValueError
-        If the padding mode is unknown, the shape has not as many positive entries as it should, the margins leave
-        nothing of it, or a side is not divisible; the message gives the neighbours that are.
+        If any of these is impossible; the message gives the nearest sizes that are divisible.
     """
     check_choice("PADDING_MODE", padding_mode, PADDING_MODES)
     count, axes, example = "three", "y, x", (256, 256, 1)
@@ -87,7 +77,7 @@ def check_crop_shape(crop_shape, *, poolings, z_down=None, padding=0, padding_mo
 
 
 def check_volumes_hold_crop(volumes, crop_shape, *, what):
-    """Check that every volume is at least as large as a subvolume.
+    """Check that every volume is at least as large as a subvolume; the error names all others, and the size that fits.
 
     Parameters
     ----------
@@ -97,11 +87,6 @@ def check_volumes_hold_crop(volumes, crop_shape, *, what):
         ``(z, y, x, c)``.
     what : str
         Which volumes, for the message.
-
-    Raises
-    ------
-    ValueError
-        With all volumes that are smaller along some axis, and the size that fits into all.
     """
     crop = tuple(crop_shape[:3])
     sizes = [volume.shape[:3] for volume in volumes.x]
@@ -123,35 +108,23 @@ def check_z_filter_size(size, name="Z_FILTER_SIZE"):
     Parameters
     ----------
     size : int
-        Slices; 0 is off.
+        An odd number of slices; 0 is off.
     name : str
         The variable, for the message.
-
-    Raises
-    ------
-    ValueError
-        If it is below 0 or even.
     """
     if size and (size < 1 or size % 2 == 0):
         raise ValueError(f"{name} is {size}: such a median has no middle slice. Use an odd number such as 5, or 0.")
 
 
 def check_same_size(images, *, why, remedy):
-    """Check that all images have one size, for what treats them as one volume.
+    """Check that all images have one size; the error names two that differ.
 
     Parameters
     ----------
     images : ImageSet
         The images.
-    why : str
-        What needs one size.
-    remedy : str
-        What to do otherwise.
-
-    Raises
-    ------
-    ValueError
-        If sizes differ; the message names two images.
+    why, remedy : str
+        What needs one size, and what to do otherwise.
     """
     for image, source in zip(images.x, images.names, strict=True):
         if image.shape != images.x[0].shape:
@@ -162,21 +135,15 @@ def check_same_size(images, *, why, remedy):
 
 
 def check_exclusive(rules):
-    """Check options that exclude each other, and name all that are on together.
+    """Check options that exclude each other; the error names all that are on together.
 
-    An option is off when its value is false: None, False, 0 or an empty tuple. Where another value means off, give the
-    text of the message and a comparison: ``{f"{ZOOM_RANGE=}": ZOOM_RANGE != (1.0, 1.0)}``.
+    An option is off if its value is false: None, False, 0 or an empty tuple. If another value means off, give the text
+    of the message and a comparison: ``{f"{ZOOM_RANGE=}": ZOOM_RANGE != (1.0, 1.0)}``.
 
     Parameters
     ----------
     rules : sequence of (dict of str to object, str, str)
-        For each rule the options by name with their values, of which at most one may be on; why; and the remedy. A
-        name may hold its value, as in ``"EPOCHS=3"``.
-
-    Raises
-    ------
-    ValueError
-        With all rules that are broken.
+        For each rule the values of the options by name, of which at most one may be on; why; and the remedy.
 
     Examples
     --------
@@ -193,18 +160,13 @@ def check_exclusive(rules):
 
 
 def check_needs(rules):
-    """Check options that do nothing without another one, and name all that are on alone.
+    """Check options that have no effect without another one; the error names all that are on alone.
 
     Parameters
     ----------
     rules : sequence of (dict of str to object, object, str)
-        For each rule the options by name with their values, as `check_exclusive`; the value of the option that they
-        need; and how to switch that on.
-
-    Raises
-    ------
-    ValueError
-        With all options that are on without what they need.
+        For each rule the options, as `check_exclusive`; the value of the option that they need; and how to switch that
+        on.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Reading a data folder, at once or when needed: files are opened, paired and checked, mask values become classes.
 
-Both ways open the same headers and finish the same pixels, so they give the same arrays and refuse the same files.
+Both ways open the same headers and finish pixels alike, so they give the same arrays and refuse the same files.
 """
 
 from functools import partial
@@ -43,8 +43,8 @@ def load_image_sets(data_dir, parts=TRAIN_AND_TEST, **reading):
     Raises
     ------
     ValueError
-        If a folder is missing, there are no images, names do not pair, files are broken, sizes, channels or dtypes
-        differ from what they must be, or masks hold more values than there are classes. All problems are listed.
+        If a folder is missing or empty, names do not pair, files are broken, sizes, channels or dtypes are wrong, or
+        masks hold more values than there are classes.
     """
     options = ReadingOptions(**reading)
     problems, loaded, found = [], [], {}
@@ -54,7 +54,7 @@ def load_image_sets(data_dir, parts=TRAIN_AND_TEST, **reading):
         loaded.append(_read_pairs(pairs, options, in_part))
         for mask_name, mask in zip(loaded[-1].names, loaded[-1].y or (), strict=False):
             found[f"{name}/: mask of {mask_name}"] = tuple(values_in(mask)[:MANY_VALUES])
-        problems += [f"{name}/: {problem}" for problem in dict.fromkeys(in_part)]  # headers and pixels may say the same
+        problems += [f"{name}/: {problem}" for problem in dict.fromkeys(in_part)]  # both may show the same
     values, wrong = class_values(found, options.n_classes)
     raise_problems(str(data_dir), problems + wrong)
     return [images.with_classes(values) for images in loaded]
@@ -75,11 +75,6 @@ def load_image_set(folder, *, masks_optional=False, **reading):
     Returns
     -------
     ImageSet
-
-    Raises
-    ------
-    ValueError
-        As `load_image_sets`.
     """
     folder = Path(folder)
     return load_image_sets(folder.parent, {folder.name: masks_optional}, **reading)[0]
@@ -90,22 +85,21 @@ def open_image_sets(
 ):
     """Open what `load_image_sets` reads, leaving the pixels on disk until they are indexed.
 
-    Names, sizes, channels and dtypes are checked now, from the headers, and so are the pixels of the first image and
-    mask of each part. What only other pixels tell (a broken file, a mask with more values, colours, NaN) is the same
-    error when they are read.
+    Headers are checked now, and so are the pixels of the first image and mask of each part. Faults of other pixels (a
+    broken file, a mask with more values, colours, NaN) raise the same error when they are read.
 
     Parameters
     ----------
     data_dir, parts
         As `load_image_sets`.
     mask_values : tuple of int, optional
-        The stored values of the classes 0, 1, ..., e.g. ``(0, 255)``. Without it masks of the first part are read in
-        their order until as many different values have been seen as there are classes, as a rule one mask.
+        The stored values of the classes 0, 1, ..., e.g. ``(0, 255)``. Without it masks of the first part are read until
+        they have shown as many values as there are classes, as a rule one mask.
     problems : sequence of str
-        What is wrong besides, to be said with the rest.
+        Further problems for the error.
     cache_bytes : int
-        What was read last is kept in memory, up to so many bytes for all parts together; more if an image with its mask
-        is larger, so that it is not read again for each crop. 0 keeps nothing.
+        Memory for what was read last, for all parts together; it is enlarged to hold an image with its mask, which
+        would otherwise be read again for each crop. 0 keeps nothing.
     **reading
         As `ReadingOptions`.
 
@@ -113,11 +107,6 @@ def open_image_sets(
     -------
     list of ImageSet
         Of `utils.images.lazy_images.LazyImage`.
-
-    Raises
-    ------
-    ValueError
-        As `load_image_sets`.
     """
     options, problems, opened = ReadingOptions(**reading), list(problems), []
     for name, masks_optional in parts.items():
@@ -152,37 +141,27 @@ def open_image_set(folder, **opening):
     Returns
     -------
     ImageSet
-
-    Raises
-    ------
-    ValueError
-        As `open_image_sets`.
     """
     folder = Path(folder)
     return open_image_sets(folder.parent, {folder.name: False}, **opening)[0]
 
 
 def load_new_images(data_dir, predictor, *, dataset=None):
-    """Read images without masks, as many and as large as there are, and list every problem at once.
+    """Read images or volumes of any number and size for a trained network, and list every problem at once.
 
     Parameters
     ----------
     data_dir : str or Path
-        Holds ``x/`` or ``test/x/`` with the images, or the images themselves.
+        Holds the images, or a folder ``x/`` or ``test/x/`` of them.
     predictor : utils.prediction.predictor.Predictor
-        Says what the images must be like.
+        Knows what the images must be like.
     dataset : str, optional
-        Name of the array in hdf5 and zarr files that hold several.
+        Name of the array in hdf5 and zarr files with several.
 
     Returns
     -------
     ImageSet
         Without masks; images in their stored dtype.
-
-    Raises
-    ------
-    ValueError
-        If there are no images, files are broken, or channels, dtypes or sizes are not as they must be.
     """
     places = [Path(data_dir) / part for part in ("x", "test/x")]
     folder = next((path for path in places if path.is_dir()), Path(data_dir))
@@ -227,7 +206,7 @@ def _read_pairs(pairs, options, problems):
         except ValueError as error:
             problems.append(str(error).rstrip("."))
             continue
-        if pair.masks is None or len(images) == len(masks):  # otherwise the headers have told
+        if pair.masks is None or len(images) == len(masks):  # otherwise the headers showed it
             x, y, names = x + images, y + masks, names + names_of(pair.images, options.volumes)
     has_masks = all(pair.masks is not None for pair in pairs)
     return ImageSet(x, y if has_masks else None, names, ())
@@ -254,7 +233,7 @@ def _lazy_images(sources, volumes, finish, channels, dtype, cache):
 
 
 def _find_mask_values(masks, n_classes):
-    """Read masks until they held as many different values as there are classes; return these values, and problems."""
+    """Read masks until they have shown as many values as there are classes; return the values, and problems."""
     found, n_values = {}, max(n_classes, 2)
     for source in masks:
         name = f"mask of {source.name}"
@@ -270,7 +249,7 @@ def _find_mask_values(masks, n_classes):
 
 
 def _problems_of_first(images):
-    """Return what is wrong with the first image or slice of a part and with its mask, which are read."""
+    """Read the first image or slice of a part and its mask, and return what is wrong with them."""
     problems = []
     for array in (images.x[0], *(images.y or ())[:1]):
         try:

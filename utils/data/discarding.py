@@ -1,4 +1,4 @@
-"""Leaving out training crops that hold too little foreground."""
+"""Discarding training crops that hold too little foreground."""
 
 import hashlib
 from pathlib import Path
@@ -9,30 +9,27 @@ from utils.files import read_json, write_json
 
 
 def discard_crops(crops, *, min_foreground, cache_dir=None, what="training crops"):
-    """Keep the crops with at least a given share of foreground, and print how many are left.
-
-    It is for training crops alone.
+    """Keep the training crops with at least a given share of foreground, and print how many remain.
 
     Parameters
     ----------
     crops : ImageSet
         Crops with masks; all but class 0 is foreground.
     min_foreground : float
-        Share of the pixels or voxels of a crop, 0 .. 1; 0 keeps all crops.
+        Share of the pixels or voxels of a crop, 0..1; 0 keeps all crops.
     cache_dir : str or Path, optional
-        Keeps the choice for later runs, in a file whose name is a hash of all masks and ``min_foreground``.
+        Stores the choice for later runs, in a file whose name is a hash of all masks and ``min_foreground``.
     what : str
         What the messages call the crops.
 
     Returns
     -------
     ImageSet
-        In their order.
 
     Raises
     ------
     ValueError
-        If the share is not in 0 .. 1, or no crop is left.
+        If the share is not in 0..1, or no crop remains.
 
     Examples
     --------
@@ -60,17 +57,16 @@ def discard_crops(crops, *, min_foreground, cache_dir=None, what="training crops
 
 
 def foreground_share(mask):
-    """Return which share of a mask is foreground.
+    """Return the share of a mask that is not 0.
 
     Parameters
     ----------
     mask : numpy.ndarray
-        Any shape; all but 0 is foreground.
+        Any shape.
 
     Returns
     -------
     float
-        0 .. 1.
     """
     return np.count_nonzero(mask) / mask.size
 

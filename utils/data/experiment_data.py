@@ -1,4 +1,4 @@
-"""The data of one experiment: read or opened, split before anything is cropped, cropped, and what is known about it."""
+"""The data of one experiment: loaded or opened, split before they are cropped, cropped, and with their facts."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,24 +14,22 @@ from utils.images.normalisation import PERCENTILES, measure_intensity_range, rea
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInput:
-    """What must be known about the images of a training to predict others with its network; ``network.json`` holds it.
+    """What a trained network must know about its images to predict others; ``network.json`` holds it.
 
     Attributes
     ----------
     crop_shape : tuple of int
         ``(y, x, c)`` or ``(z, y, x, c)``.
     intensity_range : tuple of float, ZScore or None
-        As stated, or as measured on the training images; what networks and pictures use.
-    normalisation : str
-        One of `utils.images.normalisation.NORMALISATIONS`.
-    percentiles : tuple of float
-        ``(low, high)`` of the normalisations by percentiles, 0 .. 100.
+        As stated, or as measured on the training images.
+    normalisation, percentiles
+        As `utils.images.normalisation`.
     dtype : str or None
-        Of the training images; None if it is not known.
+        Dtype of the training images; None if it is not known.
     instance_targets : tuple of str
-        What the channels of the network are, if it learns instances instead of classes.
+        The channels of a network that learns instances instead of classes.
     voxel_size_nm : float, tuple of float or None
-        Of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres; None if it is not known.
+        Size of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres; None if it is not known.
     """
 
     crop_shape: tuple
@@ -45,17 +43,17 @@ class NetworkInput:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentData(NetworkInput):
-    """Images or volumes, their crops, and all that belongs to them; crops are views of the images.
+    """Images or volumes, their crops, and all facts about them; crops are views of the images.
 
     Attributes
     ----------
     train, validation, test : ImageSet
         Complete images or volumes.
     train_crops, validation_crops, test_crops : ImageSet
-        Their crops; ``train_crops`` is ``train`` where crops are taken at random later.
+        Their crops; ``train_crops`` is ``train`` if random crops are taken later.
     validation_weights : list of numpy.ndarray or None
-        One for each validation crop where training slices complete crops that are deeper than the validation part: 0
-        in these, so that neither loss nor IoU sees them.
+        One for each validation crop if training slices complete crops that are deeper than the validation part: 0 in
+        these slices, so that neither loss nor IoU sees them.
     overlap : float or tuple of float
         Minimum overlap of neighbouring crops, as a fraction, per axis.
     seed : int
@@ -104,10 +102,6 @@ def load_images(
         Holds ``train/x train/y test/x`` and, if there is ground truth, ``test/y``.
     crop_shape : tuple of int
         ``(y, x, c)``.
-    seed : int
-        Seed of the choice of validation images, and of all that is random later.
-    overlap : float or tuple of float
-        Minimum overlap of neighbouring training and test crops, as a fraction, per axis.
     validation_split : float
         Share of the training images kept for validation.
     random_validation : bool
@@ -116,14 +110,10 @@ def load_images(
         Above 0 leaves the training images whole, for crops drawn anew in every epoch.
     z_filter_size : int
         Slices in the median along z that follows. Above 0 the test images must be slices of one volume, of one size.
-    n_classes : int
-        1: foreground or not; more: number of classes, background included.
     intensity_range : tuple of float or ZScore, optional
-        As `utils.images.intensity.to_unit_range`.
-    normalisation : str
-        By dtype or stated range, or measured on the training images, as `NetworkInput`.
-    percentiles, voxel_size_nm
-        As `NetworkInput`.
+        The stated range, as `utils.images.intensity`.
+    seed, overlap, n_classes, normalisation, percentiles, voxel_size_nm
+        As `ExperimentData` and `NetworkInput`.
 
     Returns
     -------
@@ -163,37 +153,32 @@ def load_volumes(
     percentiles=PERCENTILES,
     voxel_size_nm=None,
 ):
-    """Load the volumes of a data folder, keep the last slices of each for validation, and cut all parts up.
+    """Load the volumes of a data folder, keep the last slices of each for validation, and crop all parts.
 
-    Where the validation part is not as deep as a subvolume, the training slices before it complete its subvolumes as
-    context that does not count: a network that never saw flatter ones predicts them badly, and validation would say
-    little about it.
+    If the validation part is not as deep as a subvolume, the training slices before it complete its subvolumes as
+    context that does not count. A network that never saw flatter ones would predict them badly, and validation would
+    say little.
 
     Parameters
     ----------
     data_dir : str or Path
-        Holds ``train/x train/y test/x`` and, if there is ground truth, ``test/y``: slices or files of volumes.
+        As `load_images`; each part holds slices or files of volumes.
     crop_shape : tuple of int
         ``(z, y, x, c)``.
     validation_split : float
         Share of the slices of each volume, the last ones, kept for validation.
     random_subvolumes : int
         As ``random_crops`` of `load_images`.
-    image_dataset, mask_dataset : str, optional
-        As `ExperimentData`.
     test_grid : tuple, optional
-        ``(crop_shape, overlap)`` of the test subvolumes, if they are others.
+        ``(crop_shape, overlap)`` of the test subvolumes if they differ.
     seed, overlap, z_filter_size, n_classes, intensity_range, normalisation, percentiles, voxel_size_nm
         As `load_images`.
+    image_dataset, mask_dataset
+        As `ExperimentData`.
 
     Returns
     -------
     ExperimentData
-
-    Raises
-    ------
-    ValueError
-        As `load_images`.
     """
     check_z_filter_size(z_filter_size)
     if random_subvolumes < 0:
@@ -227,15 +212,15 @@ def open_images(
 ):
     """Open what `load_images` would load, leaving the images on disk.
 
-    Names, sizes and headers of all files are checked now, as well as the pixels of the first image and mask of each
-    folder. What only pixels tell is an error of the same kind when they are read.
+    Headers are checked now, and so are the pixels of the first image and mask of each folder. Faults of other pixels
+    raise the same error when they are read.
 
     Parameters
     ----------
     data_dir : str or Path
-        Holds ``train/x train/y test/x`` and, if there are any, ``val/x val/y`` and ``test/y``, also doubled (``x/x``).
+        As `load_images`; ``val/x val/y`` too, if validation images are not to be taken from ``train/``.
     validation_split : float
-        Share of the training images kept for validation where there is no ``val/``.
+        Share of the training images kept for validation if there is no ``val/``.
     cache_bytes : int
         As `utils.data.data_folder.open_image_sets`.
     crop_shape, seed, overlap, random_validation, z_filter_size, n_classes, intensity_range
@@ -244,12 +229,7 @@ def open_images(
     Returns
     -------
     ExperimentData
-        Of `utils.images.lazy_images.LazyImage` and `LazyImage`; ``train_crops`` is ``train``, for random crops.
-
-    Raises
-    ------
-    ValueError
-        If there is neither ``val/`` nor a validation split, or as `load_images`.
+        Of `utils.images.lazy_images.LazyImage`; ``train_crops`` is ``train``, for random crops.
     """
     check_z_filter_size(z_filter_size)
     has_validation = (Path(data_dir) / "val").is_dir()
@@ -317,7 +297,7 @@ def _cropped(
     test_grid=None,
     **known,
 ):
-    """Crop the three parts, training images only if they are not left ``whole``, and measure their grey values."""
+    """Crop the three parts, training images unless they stay ``whole``, and measure their grey values."""
     train, validation, test = parts
     measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
     test_shape, test_overlap = test_grid or (crop_shape, overlap)

@@ -1,4 +1,4 @@
-"""Further data sets to train on, joined with the crops of the main one."""
+"""Further data sets to train on, added to the crops of the main one."""
 
 import itertools
 from dataclasses import replace
@@ -17,20 +17,20 @@ from utils.images.normalisation import ANY_GREY_VALUES, stretch_each
 
 
 class ExtraSet(NamedTuple):
-    """One more data set: where it is and what of it is trained on.
+    """One more data set, and what of it is used for training.
 
     Attributes
     ----------
     folder : str or Path
-        Holds ``x/`` and ``y/``, or is a data folder, of which ``train/`` is read.
+        Holds ``x/`` and ``y/``, or is a data folder whose ``train/`` is read.
     min_foreground : float
-        Crops with a smaller share of foreground are discarded (see `utils.data.discarding.discard_crops`).
+        Crops with a smaller share of foreground are discarded, as `utils.data.discarding.discard_crops`.
     n_crops : int
-        How many crops are drawn at random from those; 0 or None takes all.
+        Number of crops drawn at random from the others; 0 or None takes all.
     overlap : float or tuple of float
         Minimum overlap of neighbouring crops, as a fraction of the crop, per axis.
     intensity_range : tuple of float or None
-        ``(low, high)``: its black and white, where they are not those of the main set or of its dtype.
+        ``(low, high)``: its black and white if they are not those of the main set or of its dtype.
     """
 
     folder: str
@@ -41,28 +41,27 @@ class ExtraSet(NamedTuple):
 
 
 def join_extra_data(data, extra_sets, *, random_crops=0, cache_dir=None, weigh=None):
-    """Add crops of further data sets to the training crops of an experiment; for training alone.
+    """Add crops of further data sets to the training crops of an experiment.
 
-    Images or volumes of the extra sets may have any size (what is smaller than a crop is mirrored) and dtype: those of
-    another dtype than the main set, or with an ``intensity_range`` of their own, are converted so that their black and
-    white become those of the main set. Ranges measured on the training images are those of the main set; with the
-    normalisation ``percentile_per_image`` the extra images are stretched by their own. Mask values become classes set
-    by set. Names begin with that of the folder. Which crops of a set are drawn depends on the seed and on its number in
-    the list, not on the other sets.
+    Extra images or volumes may have any size (smaller ones than a crop are mirrored) and dtype. With another dtype than
+    the main set, or an ``intensity_range`` of their own, they are converted to the black and white of the main set.
+    They share ranges that were measured on its training images; the normalisation ``percentile_per_image`` stretches
+    each by its own. Mask values become classes set by set. Names begin with that of the folder. Which crops of a set
+    are drawn depends on the seed and on its number in the list, not on the other sets.
 
     Parameters
     ----------
     data : ExperimentData
-        The main set; its ``train_crops`` are crops, or whole images where crops are drawn in every epoch.
+        The main set.
     extra_sets : sequence of dict, str or Path
         Folders, or dictionaries with the attributes of ``ExtraSet``:
         ``({"folder": "data/other", "min_foreground": 0.05, "n_crops": 200},)``.
     random_crops : int
-        Above 0 the extra images or volumes are left whole too.
+        Above 0 leaves the extra images or volumes whole too.
     cache_dir : str or Path, optional
         As `utils.data.discarding.discard_crops`.
     weigh : callable, optional
-        Makes weights of a list of masks, of whole images; needed where ``train_crops`` have weights.
+        Makes weights of a list of masks of whole images; needed if ``train_crops`` have weights.
 
     Returns
     -------
@@ -72,8 +71,8 @@ def join_extra_data(data, extra_sets, *, random_crops=0, cache_dir=None, weigh=N
     Raises
     ------
     ValueError
-        If an option is unknown, a folder cannot be read (with the problems of all sets), a set has fewer crops than
-        asked for, or its grey values cannot be compared with those of the main set.
+        If an option is unknown, a folder cannot be read (with the problems of all sets), a set has too few crops, or
+        its grey values cannot be compared with those of the main set.
     """
     extra_sets = _checked(extra_sets, random_crops)
     train, crop_shape = data.train_crops, data.crop_shape

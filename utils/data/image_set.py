@@ -1,4 +1,4 @@
-"""Images with their masks and names, kept together while they are split and cropped."""
+"""Images with their masks and names, which stay together while they are split and cropped."""
 
 import math
 import os
@@ -13,20 +13,20 @@ from utils.images.image_files import ImageName
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images, masks and where they came from, in one order.
+    """Images, masks and their names, in one order.
 
     Attributes
     ----------
-    x : list of numpy.ndarray
-        Images ``(y, x, c)``, or volumes ``(z, y, x, c)``, in the dtype they were stored in; sizes may differ.
-    y : list of numpy.ndarray or None
+    x : list of numpy.ndarray or LazyImage
+        Images ``(y, x, c)``, or volumes ``(z, y, x, c)``, in their stored dtype; sizes may differ.
+    y : list of numpy.ndarray or LazyImage, or None
         Masks ``(y, x, 1)`` or ``(z, y, x, 1)``, uint8, 0 .. classes - 1; None without ground truth.
     names : list of ImageName
-        What each image or volume is called.
+        Name of each image or volume.
     mask_values : tuple of int or float
         The stored values that became the classes 0, 1, ...
     weights : list of numpy.ndarray or LazyImage, or None
-        How much each pixel counts in training, shapes of the masks; None where all count the same.
+        How much each pixel counts in training, shapes of the masks; None if all count the same.
     """
 
     x: list
@@ -39,34 +39,14 @@ class ImageSet:
         return len(self.x)
 
     def subset(self, indices):
-        """Return the images with the given indices.
-
-        Parameters
-        ----------
-        indices : iterable of int
-            Which images.
-
-        Returns
-        -------
-        ImageSet
-        """
+        """Return the images with the given indices, in that order."""
         indices = list(indices)
         masks, weights = (None if arrays is None else [arrays[i] for i in indices] for arrays in (self.y, self.weights))
         names = [self.names[i] for i in indices]
         return ImageSet([self.x[i] for i in indices], masks, names, self.mask_values, weights)
 
     def joined_with(self, other):
-        """Return these images and then those of another set.
-
-        Parameters
-        ----------
-        other : ImageSet
-            With masks, and with weights, if this set has some.
-
-        Returns
-        -------
-        ImageSet
-        """
+        """Return these images and then those of another set, which has masks and weights if this one has."""
         masks = None if self.y is None else self.y + other.y
         weights = None if self.weights is None else self.weights + other.weights
         return ImageSet(self.x + other.x, masks, self.names + other.names, self.mask_values, weights)
@@ -74,14 +54,7 @@ class ImageSet:
     def renamed(self, prefix):
         """Return the same images with ``prefix/`` before their names and those of their slices.
 
-        Parameters
-        ----------
-        prefix : str
-            Something that tells where they came from; no file name holds a ``/``, so that none is as another.
-
-        Returns
-        -------
-        ImageSet
+        File names hold no ``/``, so a new name never equals one of another folder.
         """
 
         def new_name(name):
@@ -91,18 +64,9 @@ class ImageSet:
         return replace(self, names=[new_name(name) for name in self.names])
 
     def pieces(self, index):
-        """List what of an image or volume is scored and written as one.
+        """List what of an image or volume is scored and written as one: ``(ImageName, index into the array)``.
 
-        Parameters
-        ----------
-        index : int
-            Which image or volume.
-
-        Returns
-        -------
-        list of (ImageName, object)
-            The name, and what to index the array with: the whole image or volume, or each slice of a volume that
-            came as slices.
+        That is each slice of a volume that came as slices, otherwise the whole.
         """
         name = self.names[index]
         return [(part, number) for number, part in enumerate(name.slices or ())] or [(name, ...)]
@@ -110,14 +74,7 @@ class ImageSet:
     def with_classes(self, mask_values):
         """Return the same images with classes in place of the stored values of their masks.
 
-        Parameters
-        ----------
-        mask_values : tuple
-            The stored values of the classes 0, 1, ..., from `utils.data.mask_classes.class_values`.
-
-        Returns
-        -------
-        ImageSet
+        ``mask_values`` are from `utils.data.mask_classes.class_values`.
         """
         pairs = zip(self.y or (), self.names, strict=False)
         masks = None if self.y is None else [to_classes(mask, mask_values, str(name)) for mask, name in pairs]
@@ -125,19 +82,19 @@ class ImageSet:
 
 
 def split_validation(images, fraction, *, seed, shuffle=True):
-    """Split whole images into training and validation, before anything is cropped.
+    """Split whole images into training and validation, before they are cropped.
 
     Parameters
     ----------
     images : ImageSet
         All training images.
     fraction : float
-        Share for validation, above 0 and below 1, rounded up.
+        Share for validation, above 0 and below 1, rounded up to whole images.
     seed : int
         Seed of the random choice.
     shuffle : bool
-        True draws the validation images at random (as published); False takes the last ones, which keeps neighbouring
-        slices of a volume from standing on both sides.
+        True draws the validation images at random (as published). False takes the last ones, so that neighbouring
+        slices of a volume are not on both sides.
 
     Returns
     -------
@@ -146,7 +103,7 @@ def split_validation(images, fraction, *, seed, shuffle=True):
     Raises
     ------
     ValueError
-        If there are fewer than two images or the fraction leaves one side empty.
+        If one side would be empty.
     """
     n_validation = math.ceil(len(images) * fraction)
     if not 0 < fraction < 1 or n_validation >= len(images):
@@ -199,7 +156,7 @@ def split_validation_z(volumes, fraction):
 
 
 def with_context(volumes, part, *, depth):
-    """Complete the last slices of volumes to a depth with those before them, and weigh these with 0.
+    """Extend the last slices of volumes to a depth with the slices before them, which get the weight 0.
 
     Parameters
     ----------
@@ -208,15 +165,15 @@ def with_context(volumes, part, *, depth):
     part : ImageSet
         Their last slices, from `split_validation_z`.
     depth : int
-        Slices that there must be at least.
+        Smallest number of slices.
 
     Returns
     -------
     completed : ImageSet
-        The last slices, as many as in ``part`` or ``depth``, whichever is more; views of the volumes.
+        At least ``depth`` slices of each volume; views.
     weights : list of numpy.ndarray or None
-        Of the shape of the masks, float32: 0 in slices that are not of ``part``, and in those of it so much that the
-        mean is 1. None if there is nothing to complete.
+        Shapes of the masks, float32: 0 in slices that are not of ``part``, in the others equal with a mean of 1 over
+        all. None if all were deep enough.
     """
     if all(len(volume) >= depth for volume in part.x):
         return part, None
@@ -234,16 +191,14 @@ def with_context(volumes, part, *, depth):
 
 
 def crop_image_set(images, crop_shape, *, overlap=0.0):
-    """Cut images, masks and weights into crops that cover every pixel; crops are views, so this costs no memory.
+    """Cut images, masks and weights into crops that cover every pixel; crops are views and take no memory.
 
     Parameters
     ----------
     images : ImageSet
         Images of any size.
-    crop_shape : tuple of int
-        Size of a crop, with or without channels.
-    overlap : float or tuple of float
-        Minimum overlap of neighbouring crops, as a fraction of the crop, per axis.
+    crop_shape, overlap
+        As `utils.images.crops.crop_grid`.
 
     Returns
     -------
@@ -265,30 +220,25 @@ def crop_image_set(images, crop_shape, *, overlap=0.0):
 
 
 def replicate(images, factor, *, seed):
-    """Take training images or crops several times, or a part of them; no memory is used, arrays are shared.
+    """Repeat training images or crops, or take a part of them; arrays are shared, so this takes no memory.
 
-    Each repetition is augmented in its own way. For a whole number, ``samples_per_array`` of the generators does the
+    Each repetition is augmented in its own way. For whole numbers, ``samples_per_array`` of the generators does the
     same and draws new random crops each time.
 
     Parameters
     ----------
     images : ImageSet
-        What is trained on.
+        The training data.
     factor : float
-        Above 0: how often each image is taken. Of a fraction, so large a share of the images is drawn at random once:
-        1.5 takes all of them and half of them again.
+        Above 0: how often each image is taken. The fraction is a share of the images, drawn at random once: 1.5 takes
+        all images and half of them again.
     seed : int
         Seed of that choice.
 
     Returns
     -------
     ImageSet
-        In order; to be shuffled in training.
-
-    Raises
-    ------
-    ValueError
-        If the factor is not a number above 0, or nothing is left.
+        In order; shuffle it in training.
 
     Examples
     --------

@@ -1,39 +1,38 @@
-"""Which stored value of a mask is which class: decided once for all masks of a data set."""
+"""The stored value of each class in masks, decided once for all masks of a data set."""
 
 from collections import Counter
 
 import numpy as np
 
-# More different values than any mask has classes: enough to tell that a file is a picture and not a mask.
+# More values than any mask has classes: a file with so many is a picture and not a mask.
 MANY_VALUES = 256
-# In the place of the value of class 1: every value but 0, such as the ids of objects.
+# In place of the value of class 1: every value but 0, such as the ids of objects.
 OTHERS = "others"
 
 
 def values_in(mask):
-    """List the different values of a mask.
+    """List the different values of a mask, sorted.
 
     Parameters
     ----------
     mask : numpy.ndarray
-        Of any shape.
+        Any shape.
 
     Returns
     -------
     list of int or float
-        Sorted.
     """
-    is_byte = mask.dtype == np.uint8  # for which counting takes a tenth of the time of sorting
+    is_byte = mask.dtype == np.uint8  # counting takes a tenth of the time of sorting
     return (np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if is_byte else np.unique(mask)).tolist()
 
 
 def class_values(found, n_classes, *, ids=False):
-    """Decide which stored value is which class, and say which masks do not fit.
+    """Decide which stored value is which class, and find the masks that do not fit.
 
     Parameters
     ----------
     found : dict of str to iterable
-        The values in each mask, by what it is called in messages.
+        The values in each mask, by its name in messages.
     n_classes : int
         Classes; 1 and 2 both mean background and foreground.
     ids : bool
@@ -42,10 +41,10 @@ def class_values(found, n_classes, *, ids=False):
     Returns
     -------
     values : tuple
-        The stored values of the classes 0, 1, ...: these numbers themselves if no other value occurs, otherwise as many
-        values as there are classes, the smallest first. With ``ids`` it is ``(0, OTHERS)``.
+        The stored values of the classes 0, 1, ...: these numbers themselves if no other value occurs, otherwise the
+        most common values, the smallest first. With ``ids`` it is ``(0, OTHERS)``.
     problems : list of str
-        A clause for each mask with other values than most.
+        A clause for each mask with other values.
 
     Examples
     --------
@@ -66,7 +65,7 @@ def class_values(found, n_classes, *, ids=False):
     counts = Counter(value for values in found.values() for value in values)
     expected = {value for value, _ in counts.most_common(n_values)}
     problems = [
-        f"{name} holds the values {shown_values(values)}, expected {n_values} in all"
+        f"{name} holds the values {_shown(values)}, expected {n_values} in all"
         for name, values in found.items()
         if not set(values) <= expected
     ]
@@ -79,7 +78,7 @@ def to_classes(mask, values, name):
     Parameters
     ----------
     mask : numpy.ndarray
-        Of any shape.
+        Any shape.
     values : tuple
         From `class_values`. A single value that is not 0 is foreground everywhere.
     name : str
@@ -103,7 +102,7 @@ def to_classes(mask, values, name):
         known += np.count_nonzero(here)
         classes |= here.view(np.uint8) * np.uint8(1 if len(values) == 1 else number)
     if known < mask.size:
-        found, expected = shown_values(values_in(mask)), shown_values(values)
+        found, expected = _shown(values_in(mask)), _shown(values)
         raise ValueError(
             f"mask {name} holds the values {found}, expected {expected} as in the masks before it. "
             "Correct the mask, or give N_CLASSES or mask_values that fit all masks."
@@ -111,16 +110,5 @@ def to_classes(mask, values, name):
     return classes
 
 
-def shown_values(values):
-    """Return the first values of a mask as text.
-
-    Parameters
-    ----------
-    values : sequence of int or float
-        All of them.
-
-    Returns
-    -------
-    str
-    """
+def _shown(values):
     return " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)

@@ -1,4 +1,4 @@
-"""Opening the files of a data folder: headers of images and masks are read, paired, and checked against each other."""
+"""Opening the files of a data folder: the headers of images and masks are read, paired, and compared."""
 
 from typing import NamedTuple
 
@@ -11,21 +11,21 @@ from utils.images.sources import open_sources
 
 
 class ReadingOptions(NamedTuple):
-    """What images and masks must be like, and where in a file they are.
+    """What images and masks must be like, and their names in a file.
 
     Attributes
     ----------
     channels : int
-        Channels that every image must have; three equal ones count as one.
+        Channels of every image; three equal ones count as one.
     n_classes : int
         Classes; 1 and 2 both mean background and foreground.
     intensity_range : tuple of float or ZScore, optional
-        Stated grey value range, checked against the dtype (see `utils.images.intensity.to_unit_range`).
+        Stated grey value range, as `utils.images.intensity`.
     volumes : bool
         Read volumes: a folder of slices (one image a file) is one, in the natural order of the names, and so is each
         file of several slices (multi-page tif, npy, hdf5, zarr).
     image_dataset, mask_dataset : str, optional
-        Names of the arrays in hdf5 and zarr files that hold several.
+        Names of the arrays in hdf5 and zarr files with several.
     """
 
     channels: int = 1
@@ -37,14 +37,14 @@ class ReadingOptions(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The sources (`utils.images.sources.Source`) of an image file, or of all slices of a volume, and of its mask.
+    """An image file, or all slices of a volume, and its mask.
 
     Attributes
     ----------
-    images : list of Source
+    images : list of utils.images.sources.Source
         One, unless the pages of a file differ in size or a volume consists of several files.
-    masks : list of Source or None
-        The same of the mask; None without ground truth.
+    masks : list of utils.images.sources.Source or None
+        Likewise; None without ground truth.
     """
 
     images: list
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 
 
 def open_pairs(folder, options, masks_optional, problems):
-    """Open the headers of ``folder/x`` and ``folder/y``, pair them by name and check them against each other.
+    """Open the headers of ``folder/x`` and ``folder/y``, pair them by name and compare them.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def open_pairs(folder, options, masks_optional, problems):
 
 
 def open_files(paths, options, problems):
-    """Open the headers of image files and of their masks.
+    """Open the headers of image files and of their masks, leaving out what cannot be read.
 
     Parameters
     ----------
@@ -103,7 +103,6 @@ def open_files(paths, options, problems):
     Returns
     -------
     list of Pair
-        Without what cannot be read.
     """
     pairs, datasets = [], (options.image_dataset, options.mask_dataset)
     for paths_of_pair in paths:
@@ -120,7 +119,7 @@ def open_files(paths, options, problems):
 
 
 def _header_problems(pair, options):
-    """Say what the headers of an image file and of its mask, if there is one, tell."""
+    """Return what is wrong with the headers of an image file and of its mask, if there is one."""
     image, stored = pair.images[0].name, pair.images[0].shape[3]
     problems = []
     if stored < options.channels or stored not in CHANNELS:
@@ -150,7 +149,7 @@ def channel_problem(name, found, wanted):
     Parameters
     ----------
     name : str
-        Of the image.
+        Name of the image.
     found, wanted : int
         Numbers of channels.
 
@@ -165,7 +164,7 @@ def channel_problem(name, found, wanted):
 
 
 def as_volumes(pairs, options, problems):
-    """Return the sources of each volume: all files together if each holds a single slice.
+    """Combine pairs of single slices into one volume, if volumes are wanted; other pairs stay as they are.
 
     Parameters
     ----------
@@ -177,7 +176,6 @@ def as_volumes(pairs, options, problems):
     Returns
     -------
     list of Pair
-        The same without ``options.volumes``.
     """
     if not options.volumes or not pairs or any(sum(s.shape[0] for s in pair.images) > 1 for pair in pairs):
         return pairs
@@ -192,7 +190,7 @@ def as_volumes(pairs, options, problems):
 
 
 def names_of(sources, volumes):
-    """Return the names of the images, or of the volume, that sources hold.
+    """Return the names of the images, or of the volume, in sources.
 
     Parameters
     ----------
@@ -222,12 +220,12 @@ def open_volume_sources(path, *, dataset=None):
     path : str or Path
         A file of several slices, or a folder of slices; ``file.h5:dataset`` too.
     dataset : str, optional
-        Name of the array in an hdf5 or zarr file that holds several.
+        Name of the array in an hdf5 or zarr file with several.
 
     Returns
     -------
     list of Source
-        What holds the slices, in the order of z.
+        In the order of z.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from collections import Counter
 
 
 def pair_by_name(image_paths, mask_paths):
-    """Pair images with masks by what their names do not share with the other names of their folder.
+    """Pair images with masks by what distinguishes their names within their folder.
 
     ``testing-0007.png`` pairs with ``testing_groundtruth-0007.png``, ``a.png`` with ``a_mask.png``, ``7.tif`` with
     ``007.tif``.
@@ -47,7 +47,7 @@ def _distinct_parts(paths):
 
 
 def equal_name_problems(paths):
-    """Say which images would share the file of their results.
+    """Return a clause for each name that several images have: their results would share a file.
 
     Parameters
     ----------
@@ -57,7 +57,6 @@ def equal_name_problems(paths):
     Returns
     -------
     list of str
-        A clause for each name that several have.
     """
     counts = Counter(path.stem for path in paths)
     return [

@@ -19,11 +19,11 @@ from utils.images.lazy_images import BlockCache, LazyImage
 from utils.images.sources import Source
 from utils.metrics.components import boxes_of, check_labels, connected_components
 
-# Beyond this many sigma the second term is left out: w0 exp(-6^2 / 2) = 1.5e-8 w0.
+# Beyond this many sigma the second term is omitted: w0 exp(-6^2 / 2) = 1.5e-8 w0.
 REACH = 6
-# Part of the key of cached maps; count up when the same masks and settings give other maps.
+# Part of the key of cached maps; increase it when the same masks and settings give other maps.
 FORMULA = 1
-# The part of a map that is read at once: (n, y, x) of an image and of a volume.
+# The part (n, y, x) of a map that is read at once, for images and for volumes.
 BLOCK_SHAPES = {3: (1, 1024, 1024), 4: (128, 128, 128)}
 
 
@@ -32,17 +32,17 @@ def unet_weight_map(mask, *, w0=10.0, sigma=5.0, class_weights=(0.5, 1.0), insta
 
     Equation 2 of Ronneberger et al. (2015): w = w_c + w0 exp(-(d1 + d2)^2 / (2 sigma^2)), where w_c is the weight of
     the class, and d1 and d2 are the distances to the nearest and the second nearest object. As published with the
-    study, the second term is given to the background only, between at least two objects; and distances go from
-    the centre of a pixel to that of the nearest pixel of the object.
+    study, only the background gets the second term, where there are at least two objects, and distances are measured
+    from the centre of a pixel to that of the nearest pixel of the object.
 
-    Objects that touch have no background between them, so that nothing there gets a higher weight; the paper takes a
-    line of background out of the masks first. Terms below 2e-8 w0 are left out, and computed in float32.
+    Objects that touch have no background between them, so that nothing there counts more; the paper first removes a
+    line of background from the masks. Terms below 2e-8 w0 are omitted; the others are computed in float32.
 
     Parameters
     ----------
     mask : numpy.ndarray
-        ``(y, x, 1)``, integers or bool: classes, 0 for background, or instance labels. Of volumes ``(z, y, x, 1)``
-        each slice has its own map.
+        ``(y, x, 1)``, integers or bool: classes, 0 for background, or instance labels. Each slice of a volume
+        ``(z, y, x, 1)`` has its own map.
     w0 : float
         At least 0.
     sigma : float
@@ -99,7 +99,7 @@ def _check(w0, sigma, class_weights):
 
 
 def _between_objects(labels, w0, sigma):
-    """Return the second term of the equation for labels ``(y, x)``; in memory are two distances, not one an object."""
+    """Return the second term of the equation for labels ``(y, x)``, keeping two distances, not one per object."""
     first, second = (np.full(labels.shape, np.inf, np.float32) for _ in range(2))
     for number, window in boxes_of(labels, margin=int(np.ceil(REACH * sigma))):
         outside = (labels[window] != number).view(np.uint8)
@@ -124,7 +124,7 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
     masks : iterable of numpy.ndarray or LazyImage
         As `unet_weight_map`; sizes may differ. One at a time is in memory.
     folder : str or Path
-        Where the maps are kept. You may delete it when no training uses the maps.
+        Where the maps are stored. You may delete it when no training uses the maps.
     w0, sigma, class_weights, instances
         As `unet_weight_map`.
 
@@ -132,13 +132,6 @@ def cached_weight_maps(masks, folder, *, w0=10.0, sigma=5.0, class_weights=(0.5,
     -------
     list of LazyImage
         float32, one for each mask; pixels are read when they are used.
-
-    Raises
-    ------
-    ValueError
-        As `unet_weight_map`; later, if a file that is read is broken.
-    OSError
-        If a map cannot be written.
 
     Examples
     --------

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from utils.data.instance_targets import contours_of, distances_within, instance_targets
+from utils.data.instance_targets import instance_targets
+
+
+def contours_of(labels):
+    return instance_targets(labels, targets=("contour",))
+
+
+def distances_within(labels, **options):
+    return instance_targets(labels, targets=("distance",), **options)
 
 
 def random_labels(shape, seed, n_labels=12):
@@ -62,48 +70,35 @@ def test_instance_as_large_as_the_image():
 def test_contours_part_touching_instances_and_lie_inside():
     contour = contours_of(TWO_SQUARES)[..., 0]
     assert contour[4].tolist() == [0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0]
-    assert not contour[TWO_SQUARES[..., 0] == 0].any() and contour.dtype == np.uint8
+    assert not contour[TWO_SQUARES[..., 0] == 0].any()
     assert contour.sum() == 2 * (49 - 25)
 
 
-def test_thick_contours_lie_on_both_sides():
-    contour = contours_of(TWO_SQUARES, mode="thick")[..., 0]
-    assert contour[4].tolist() == [1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 1]
-    assert contour.sum() == 2 * (49 - 25) + (9 * 16 - 7 * 14)
-
-
-def test_thickness_in_voxels_and_for_each_axis():
-    assert contours_of(TWO_SQUARES, thickness=2)[4, :, 0].tolist() == [0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0]
-    assert contours_of(TWO_SQUARES, thickness=(0, 1))[..., 0].any(axis=0).tolist() == [0, 1] + [0] * 5 + [1, 1] + [
-        0
-    ] * 5 + [1, 0]
+def test_contours_of_volumes_lie_inside_along_z_too():
     volume = np.zeros((7, 9, 16, 1), np.uint8)
     volume[2:5] = TWO_SQUARES
-    by_slice = contours_of(volume, thickness=(0, 1, 1))
-    assert np.array_equal(by_slice[3], contours_of(TWO_SQUARES)) and np.array_equal(by_slice[2], by_slice[3])
     assert contours_of(volume)[2, 4, 4, 0] == 1 and contours_of(volume)[3, 4, 4, 0] == 0
 
 
-@pytest.mark.parametrize("mode", ["inner", "thick"])
 @pytest.mark.parametrize("shape", [(20, 25), (5, 12, 14)])
-def test_contours_equal_the_definition_voxel_by_voxel(mode, shape):
+def test_contours_equal_the_definition_voxel_by_voxel(shape):
     labels = random_labels(shape, 1)
-    found = contours_of(labels, mode=mode, thickness=2)[..., 0]
+    found = contours_of(labels)[..., 0]
     for place in np.ndindex(shape):
-        around = labels[tuple(slice(max(0, p - 2), p + 3) for p in place)]
-        near_another = (around != labels[place]).any() and (mode == "thick" or labels[place][0] > 0)
+        around = labels[tuple(slice(max(0, p - 1), p + 2) for p in place)]
+        near_another = (around != labels[place]).any() and labels[place][0] > 0
         assert found[place] == near_another
 
 
 def test_no_contour_along_the_border_of_the_image():
-    assert not contours_of(np.ones((6, 6, 1), int), mode="thick").any()
+    assert not contours_of(np.ones((6, 6, 1), int)).any()
 
 
 def test_channels_in_the_order_asked_for():
-    all_three = instance_targets(TWO_SQUARES, contour_mode="thick", normalised=True)
+    all_three = instance_targets(TWO_SQUARES, normalised=True)
     assert all_three.shape == (9, 16, 3) and all_three.dtype == np.float32
     np.testing.assert_array_equal(all_three[..., :1], TWO_SQUARES > 0)
-    np.testing.assert_array_equal(all_three[..., 1:2], contours_of(TWO_SQUARES, mode="thick"))
+    np.testing.assert_array_equal(all_three[..., 1:2], contours_of(TWO_SQUARES))
     np.testing.assert_array_equal(all_three[..., 2:], distances_within(TWO_SQUARES, normalised=True))
     two = instance_targets(TWO_SQUARES, targets=("distance", "binary"), normalised=True)
     np.testing.assert_array_equal(two, all_three[..., [2, 0]])
@@ -122,15 +117,7 @@ def test_volumes_and_empty_labels():
     assert not instance_targets(np.zeros((8, 9, 1), np.uint8)).any()
 
 
-@pytest.mark.parametrize("thickness", [0, -1, 1.5, (0, 0)])
-def test_impossible_thicknesses_are_refused(thickness):
-    with pytest.raises(ValueError, match=r"thickness is .* Use 1, or \(0, 1, 1\)"):
-        contours_of(TWO_SQUARES, thickness=thickness)
-
-
 def test_unknown_words_are_refused():
-    with pytest.raises(ValueError, match="contour mode 'outer' is not known.*inner"):
-        contours_of(TWO_SQUARES, mode="outer")
     with pytest.raises(ValueError, match="target 'countour' is not known; did you mean 'contour'"):
         instance_targets(TWO_SQUARES, targets=("countour",))
     with pytest.raises(ValueError, match="choose at least one of"):
