@@ -20,7 +20,7 @@ from utils.images.intensity import network_scale
 
 OUTPUT_DTYPES = ("float32", "float16")
 # Variables that decide about no result, or of which each value has a stage of its own.
-FREE = ("RUN", "MASK_DATASET")
+FREE = ("RUN", "MASK_DATASET", "MASK_IDS")
 # Variables that may change until a block of one of these stages is done.
 UNTIL = {
     "Z_FILTER_SIZE": ("z_filter", "mask"),

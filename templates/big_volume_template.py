@@ -36,6 +36,8 @@ BLOCK_SHAPE = (160, 320, 320)
 # Names of the arrays in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
 MASK_DATASET = None
+# True: every value above 0 in the truth is foreground, such as the ids of objects
+MASK_IDS = False
 # A subvolume of nothing but one of these grey values is background and not predicted; (): all are predicted
 EMPTY_VALUES = (0,)
 
@@ -87,7 +89,7 @@ check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))
 # Flags that decide about results, as the variables do
 machine = {"precision": args.precision, "deterministic": args.deterministic}
 network = network_of_run(RUN, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE, **machine)
-volume = VolumeAddress(find_volume(args.data_dir), IMAGE_DATASET)
+volume = VolumeAddress(find_volume(args.data_dir), IMAGE_DATASET, channels=network.crop_shape[-1])
 truth = find_truth(args.data_dir) and VolumeAddress(find_truth(args.data_dir), MASK_DATASET)
 
 # %% Data augmentation: none, nothing is trained
@@ -116,6 +118,7 @@ check_stages(
     instances=INSTANCES,
     min_object_size=MIN_OBJECT_SIZE,
     truth=truth,
+    ids=MASK_IDS,
 )
 datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
 begun = check_begun(job, settings | machine)
@@ -139,7 +142,7 @@ with block_workers(args.workers, **share) as workers:
     if INSTANCES:
         labels, n_instances = label_blocks(job, workers, mask, min_voxels=MIN_OBJECT_SIZE)
         print(f"{n_instances} instances: {labels}")
-    scored = truth and score_blocks(job, workers, mask, truth)
+    scored = truth and score_blocks(job, workers, mask, truth, ids=MASK_IDS)
 
 # %% Results
 if scored:
