@@ -1,4 +1,4 @@
-"""AdaBound (Luo et al. 2019), an optimizer that begins like Adam and ends like SGD."""
+"""AdaBound (Luo et al. 2019), an optimizer that starts like Adam and ends like SGD."""
 
 import keras
 from keras import ops
@@ -15,9 +15,8 @@ class AdaBound(keras.optimizers.Optimizer):
     - final = final_learning_rate learning_rate / base_learning_rate
     - w = w - clip(rate, final (1 - 1 / (gamma t + 1)), final (1 + 1 / (gamma t))) m
 
-    Against the algorithm in the paper (arXiv 1902.09843), and as in the code that its authors published, the moments
-    are corrected for their start at zero, the rate does not fall with sqrt(t), and the bounds follow the schedule of
-    the learning rate.
+    The paper (arXiv 1902.09843) and the code of its authors differ. As in the code, the moments are corrected for their
+    start at zero, the rate does not fall with sqrt(t), and the bounds follow the schedule of the learning rate.
 
     Parameters
     ----------
@@ -27,26 +26,15 @@ class AdaBound(keras.optimizers.Optimizer):
         Rate of the SGD with momentum that it becomes.
     base_learning_rate : float, optional
         Learning rate for which ``final_learning_rate`` holds. None: ``learning_rate``; a schedule needs it.
-    beta_1, beta_2 : float
-        Decay of the two moments.
-    gamma : float
-        Speed with which the bounds close in.
-    epsilon : float
-        Added to the denominator.
-    name : str
-        Name of the optimizer.
-    **kwargs
-        As `keras.optimizers.Optimizer`, e.g. ``weight_decay``.
+    beta_1, beta_2, gamma, epsilon : float
+        As in the formula.
+    name, **kwargs
+        As `keras.optimizers.Optimizer`.
 
     Raises
     ------
     ValueError
         If the learning rate is a schedule and ``base_learning_rate`` is missing.
-
-    Examples
-    --------
-    >>> AdaBound(0.001).base_learning_rate
-    0.001
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What happens around an epoch: best weights, stopping, resuming, history, lower rates, progress and charts."""
+"""What happens around an epoch: best weights, early stop, resuming, history, lower rates, progress and charts."""
 
 import importlib.util
 import math
@@ -13,8 +13,10 @@ from utils.files import atomic_path, read_json, write_csv, write_json
 from utils.pictures.charts import draw_history
 from utils.runs.record import STATE_NAME, WEIGHTS_NAME
 
-# Bytes of structure in a weights file beside the numbers.
+# Bytes that a weights file needs beside its numbers.
 HDF5_OVERHEAD = 500_000
+# What a plateau multiplies the learning rate by, and what the rate never falls below.
+PLATEAU_FACTOR, LOWEST_RATE = 0.1, 1e-7
 MONITORS = {"val_loss": min, "val_foreground_iou": max}
 
 
@@ -24,7 +26,7 @@ def load_weights(model, path):
     Parameters
     ----------
     model : keras.Model
-        Built as in that run.
+        The same network as in that run.
     path : str or Path
         A ``.weights.h5`` file.
 
@@ -49,26 +51,21 @@ def load_weights(model, path):
 class Checkpoints(keras.callbacks.Callback):
     """Keep the best weights, stop early, write the history, and resume an interrupted training exactly.
 
-    After every epoch the weights with the optimizer's state are written under a new name, and then ``state.json``,
-    which names them, replaces its predecessor. A kill at any moment leaves one consistent state: that of the last
-    finished epoch. Keras' own ``BackupAndRestore``, ``ModelCheckpoint`` and ``EarlyStopping`` forget the best value
-    and the patience in a restart.
+    After every epoch we write weights and optimizer under a new name. Then ``state.json``, which holds that name,
+    replaces the one before. So a kill at any moment leaves one consistent state, that of the last finished epoch.
+    Keras' own ``BackupAndRestore``, ``ModelCheckpoint`` and ``EarlyStopping`` forget the best value and the patience at
+    a restart.
 
     Parameters
     ----------
-    folder : str or Path
-        Where ``best.weights.h5``, ``epoch_*.weights.h5`` and ``state.json`` go.
-    history_file : str or Path
-        CSV with one row an epoch, rewritten every epoch.
+    folder : Path
+        Folder of ``best.weights.h5``, ``epoch_*.weights.h5`` and ``state.json``.
+    history_file : Path
+        CSV with one row per epoch, rewritten after every epoch.
     monitor : str
-        ``val_loss`` or ``val_foreground_iou``: what best means.
+        Which value decides what is best: ``val_loss`` or ``val_foreground_iou``.
     patience : int
-        Epochs without improvement after which training stops.
-
-    Raises
-    ------
-    ValueError
-        If the monitor is unknown.
+        Training stops after this many epochs without improvement.
     """
 
     def __init__(self, folder, history_file, *, monitor="val_loss", patience=200):
@@ -83,7 +80,7 @@ class Checkpoints(keras.callbacks.Callback):
         return self.folder / WEIGHTS_NAME
 
     def restore(self, model, batches, epochs, *, folder=None):
-        """Put model, optimizer and data where an earlier, unfinished training stood.
+        """Put model, optimizer and data where an unfinished training stopped.
 
         Parameters
         ----------
@@ -93,14 +90,14 @@ class Checkpoints(keras.callbacks.Callback):
             Training data; its epoch is set.
         epochs : int
             Epochs of the whole training.
-        folder : str or Path, optional
-            Where the earlier training was saved, if not where this one will be.
+        folder : Path, optional
+            Folder of the earlier training, if it is not that of this one.
 
         Returns
         -------
         int
-            For ``fit(initial_epoch=...)``: 0 when there is nothing to resume, ``epochs`` when the training had
-            ended.
+            For ``fit(initial_epoch=...)``: 0 if there is nothing to resume, ``epochs`` if the training had stopped
+            early.
         """
         folder = self.folder if folder is None else folder
         if not (folder / STATE_NAME).exists():
@@ -119,13 +116,7 @@ class Checkpoints(keras.callbacks.Callback):
         return epochs if self.stopped else len(self.history)
 
     def load_best(self, model):
-        """Load the weights of the best epoch.
-
-        Parameters
-        ----------
-        model : keras.Model
-            The trained model.
-        """
+        """Load the weights of the best epoch."""
         model.load_weights(self._best_file)
         print(f"Weights of epoch {self.best_epoch} ({self.monitor} {self.best}) are used from here on.")
 
@@ -155,7 +146,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._write_what_follows(is_best)
 
     def _write_what_follows(self, is_best):
-        """Write what the committed state promises; `restore` repeats it in case the process was killed in between."""
+        """Write what the committed state promises; `restore` repeats it, because the process may be killed before."""
         if is_best:
             self._save(self._best_file)
         write_csv(self.history_file, self.history)
@@ -186,37 +177,25 @@ def _dropout_seeds(model):
 
 
 class ReduceOnPlateau(keras.callbacks.Callback):
-    """Lower the learning rate when the monitored value has not become better for some epochs.
+    """Divide the learning rate by ten when the monitored value has not improved for some epochs.
 
-    What it needs to know, which epoch was the best and since when the present rate holds, it reads at the beginning
-    of an epoch from the history that `Checkpoints` keeps: a training that was killed and resumed lowers the rate at
-    the same epochs as one that was not. Keras' own ``ReduceLROnPlateau`` forgets both.
+    At the beginning of an epoch it reads from the history of `Checkpoints` which epoch was the best and since when the
+    present rate holds. So a resumed training lowers the rate at the same epochs as one that was never interrupted.
+    Keras' own ``ReduceLROnPlateau`` forgets both.
 
     Parameters
     ----------
     checkpoints : Checkpoints
         Holds the history and the best epoch.
     patience : int
-        Epochs without improvement, at the present rate, after which it is lowered.
-    factor : float
-        By which it is multiplied; above 0, below 1.
-    lowest : float
-        The rate does not fall below.
-
-    Raises
-    ------
-    ValueError
-        If the patience or the factor makes no sense.
+        Epochs without improvement, at the present rate, before the rate falls.
     """
 
-    def __init__(self, checkpoints, *, patience=20, factor=0.1, lowest=1e-7):
+    def __init__(self, checkpoints, *, patience=20):
         super().__init__()
-        if patience < 1 or not 0 < factor < 1:
-            raise ValueError(
-                f"PLATEAU_PATIENCE is {patience}, the factor {factor}; wanted at least 1 epoch and a factor between 0 "
-                "and 1, e.g. 20 and 0.1."
-            )
-        self.checkpoints, self.patience, self.factor, self.lowest = checkpoints, patience, factor, lowest
+        if patience < 1:
+            raise ValueError(f"PLATEAU_PATIENCE is {patience}; wanted at least 1 epoch, e.g. 20.")
+        self.checkpoints, self.patience = checkpoints, patience
 
     def on_epoch_begin(self, epoch, logs=None):
         """Lower the rate if it is time."""
@@ -225,27 +204,21 @@ class ReduceOnPlateau(keras.callbacks.Callback):
             return
         changed = [number for number, rate in enumerate(rates, start=1) if rate != rates[-1]]
         waited = len(rates) - max(self.checkpoints.best_epoch, *changed[-1:], 0)
-        reduced = max(rates[-1] * self.factor, self.lowest)
+        reduced = max(rates[-1] * PLATEAU_FACTOR, LOWEST_RATE)
         if waited >= self.patience and reduced < rates[-1]:
             self.model.optimizer.learning_rate = reduced
             print(f"No better {self.checkpoints.monitor} in {waited} epochs: the learning rate becomes {reduced:.3g}.")
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar over the whole training with the time left; one line an epoch where the output is a file.
-
-    Parameters
-    ----------
-    epochs : int
-        Epochs of the whole training.
-    """
+    """Show one bar over the whole training with the time left, and print one line per epoch."""
 
     def __init__(self, epochs):
         super().__init__()
         self.epochs = epochs
 
     def on_train_begin(self, logs=None):
-        """Open the bar when the first epoch tells where it starts."""
+        """Leave the bar to the first epoch, which tells where it starts."""
         self._bar = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -283,10 +256,10 @@ class ProgressChart(keras.callbacks.Callback):
 
     Parameters
     ----------
-    path : str or Path
+    path : Path
         The png file.
     checkpoints : Checkpoints
-        Holds the history, also that from before a restart; must come before this callback.
+        Holds the whole history; must come before this callback.
     """
 
     def __init__(self, path, checkpoints):
@@ -299,14 +272,12 @@ class ProgressChart(keras.callbacks.Callback):
 
 
 def tensorboard(folder):
-    """Return a callback that writes losses, metrics and learning rate for TensorBoard.
-
-    Look at them with ``tensorboard --logdir FOLDER``, which may also be a folder with many runs.
+    """Return a callback that writes losses, metrics and learning rate for ``tensorboard --logdir FOLDER``.
 
     Parameters
     ----------
     folder : str or Path
-        Of the run; ``tensorboard/`` in it gets the logs, an interrupted training adds to them.
+        Folder of the run. Logs go to ``tensorboard/`` in it; a resumed training adds to them.
 
     Returns
     -------

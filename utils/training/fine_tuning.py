@@ -1,4 +1,4 @@
-"""Fine-tuning: the weights of another run wherever they fit, and layers that keep them."""
+"""Fine-tuning: take over the weights of another run wherever they fit, and freeze layers."""
 
 import tempfile
 from pathlib import Path
@@ -9,14 +9,14 @@ from utils.errors import check_choice
 
 
 def load_matching_weights(model, path):
-    """Load the weights of another run into the layers where they fit; the others stay as they are.
+    """Load the weights of another run into the layers where they fit; the others keep theirs.
 
-    A layer of the file belongs to the layer of the same kind at the same place among those of its kind (as Keras stores
-    it: ``conv2d``, ``conv2d_1``, ...), and fits if all its shapes agree. So a network with another number of classes
-    takes all but its last layer, one with other input channels all but its first. Call it before the network is
-    compiled; the state of the optimizer is not loaded.
+    Keras stores layers by kind and number (``conv2d``, ``conv2d_1``, ...). A layer takes the weights stored under its
+    kind and number if all shapes agree. So a network with another number of classes takes over all but its last layer,
+    one with other input channels all but its first. Call it before the network is compiled. It does not load the
+    optimizer.
 
-    Prints how many layers fit, and each that does not with its shapes.
+    Prints how many layers fit, and the shapes of each that does not.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def load_matching_weights(model, path):
     Raises
     ------
     ValueError
-        If the file is missing or not a weights file, or less than half of the layers fit.
+        If the file is missing or holds no weights, or less than half of the layers fit.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def load_matching_weights(model, path):
 
 
 def _copy_fitting(path, merged):
-    """Overwrite what fits in a weights file; return the number of layers, and the misfits with their shapes."""
+    """Overwrite in ``merged`` what fits; return the number of layers, and the misfits with their shapes."""
     n_layers, misfits = 0, {}
     try:
         source = h5py.File(path)
@@ -86,7 +86,7 @@ def _copy_fitting(path, merged):
 
 
 def _layers_with_weights(file):
-    """Return the groups of a weights file that hold the numbers of a layer; seeds of dropout are none."""
+    """Return the groups of a weights file that hold the weights of a layer; the seeds of dropout do not count."""
     places = []
 
     def collect(place, entry):
@@ -115,8 +115,8 @@ def _check_share(path, n_layers, misfits):
         )
 
 
-def freeze_layers(model, *, until=None, prefix=None):
-    """Keep layers as they are in training; normalisation in them uses its stored statistics.
+def freeze_layers(model, *, until):
+    """Freeze the first layers of a network; normalisation in them uses its stored statistics.
 
     Call it before the network is compiled.
 
@@ -124,11 +124,9 @@ def freeze_layers(model, *, until=None, prefix=None):
     ----------
     model : keras.Model
         The network.
-    until : str, optional
-        Name of the last frozen layer, in the order of the summary: ``max_pooling2d_3`` is the encoder of a 2D U-Net
-        with four poolings.
-    prefix : str, optional
-        Layers whose name begins so are frozen too.
+    until : str
+        Name of the last frozen layer, in the order of the summary: ``max_pooling2d_3`` is the end of the encoder of a
+        2D U-Net with four poolings.
 
     Returns
     -------
@@ -149,19 +147,12 @@ def freeze_layers(model, *, until=None, prefix=None):
     ['first']
     """
     names = [layer.name for layer in model.layers]
-    frozen = []
-    if until is not None:
-        check_choice("FREEZE_UNTIL", until, tuple(names))
-        frozen = names[: names.index(until) + 1]
-    if prefix is not None:
-        begun = [name for name in names if name.startswith(prefix)]
-        if not begun:
-            raise ValueError(f"FREEZE_PREFIX {prefix!r}: no layer begins so. The layers are {', '.join(names)}.")
-        frozen += begun
-    for layer in model.layers:
-        layer.trainable = layer.trainable and layer.name not in frozen
+    check_choice("FREEZE_UNTIL", until, tuple(names))
+    frozen = model.layers[: names.index(until) + 1]
+    for layer in frozen:
+        layer.trainable = False
     if not model.trainable_variables:
-        raise ValueError(f"FREEZE_UNTIL {until!r} and FREEZE_PREFIX {prefix!r} leave nothing to be trained.")
-    with_weights = [layer.name for layer in model.layers if layer.name in frozen and layer.weights]
+        raise ValueError(f"FREEZE_UNTIL {until!r} leaves nothing to be trained. Name an earlier layer.")
+    with_weights = [layer.name for layer in frozen if layer.weights]
     print(f"Frozen: {', '.join(with_weights) or 'nothing'}.")
     return with_weights

@@ -10,23 +10,25 @@ import numpy as np
 from utils.files import write_csv
 from utils.pictures.figures import new_figure, save_figure
 
-# Of the lowest smoothed loss: where the sweep ends.
+# Weight of the past in the exponential mean of the losses.
+SMOOTHING = 0.9
+# The sweep ends when the smoothed loss exceeds so many times its lowest value.
 DIVERGENCE = 4.0
 # Share of the steps, at the beginning, that the suggestion leaves out: their mean is over too few losses.
 SETTLING = 0.1
-# Of the rate with the lowest loss: the highest that is suggested, because beyond training is close to diverging.
+# The suggestion is at most this share of the rate with the lowest loss: above it training nearly diverges.
 SAFETY = 0.1
-# Share of the loss by which it must fall for a rate to be suggested.
+# Without a fall of the loss by this share no rate is suggested.
 LEAST_FALL = 1e-3
 
 
-def find_learning_rate(folder, model, batches, *, lowest=1e-6, highest=1.0, steps=100, smoothing=0.9):
+def find_learning_rate(folder, model, batches, *, lowest=1e-6, highest=1.0, steps=100):
     """Train a copy of a model with a rising learning rate and suggest the rate at which its loss fell fastest.
 
-    In step i of N the rate is lowest (highest / lowest)^(i / (N - 1)). The loss is smoothed by an exponential mean; the
-    sweep ends early when that is no number or four times its lowest value. The suggestion is where the smoothed loss
-    falls steepest over the logarithm of the rate, among the rates up to a tenth of that with the lowest loss. After
-    Smith 2017 (arXiv 1506.01186, section 3.3).
+    In step i of N the rate is lowest (highest / lowest)^(i / (N - 1)). The loss is smoothed by an exponential mean. The
+    sweep ends early when the mean is no number or exceeds four times its lowest value. The suggestion is where the
+    smoothed loss falls steepest over the logarithm of the rate, among the rates up to a tenth of that with the lowest
+    loss. After Smith 2017 (arXiv 1506.01186, section 3.3).
 
     Writes ``learning_rate_finder.csv`` and ``learning_rate_finder.png`` and prints the suggestion. The model, its
     optimizer and the batches stay as they are.
@@ -34,17 +36,15 @@ def find_learning_rate(folder, model, batches, *, lowest=1e-6, highest=1.0, step
     Parameters
     ----------
     folder : str or Path
-        Where the table and the chart go.
+        Gets the table and the chart.
     model : keras.Model
-        Functional and compiled, e.g. by `utils.training.training.compile_network`; its schedule is not used.
+        Functional and compiled; the schedule of its optimizer is not used.
     batches : keras.utils.PyDataset
-        Training data; starts again when it ends.
+        Training data; starts again at its end.
     lowest, highest : float
         Range of the rates.
     steps : int
         Training steps, at least 10.
-    smoothing : float
-        Weight of the past in the mean, 0 .. 1, 1 excluded.
 
     Returns
     -------
@@ -54,16 +54,16 @@ def find_learning_rate(folder, model, batches, *, lowest=1e-6, highest=1.0, step
     Raises
     ------
     ValueError
-        If the range, the steps or the smoothing make no sense, or the loss did not fall at any rate.
+        If the range or the steps make no sense, or the loss did not fall at any rate.
     """
-    if not 0 < lowest < highest or steps < 10 or not 0 <= smoothing < 1:
+    if not 0 < lowest < highest or steps < 10:
         raise ValueError(
-            f"the learning-rate finder got rates {lowest} to {highest}, {steps} steps and smoothing {smoothing}; "
-            "wanted rates above 0 in rising order, at least 10 steps, and 0 <= smoothing < 1."
+            f"the learning-rate finder got rates {lowest} to {highest} and {steps} steps; wanted rates above 0 in "
+            "rising order and at least 10 steps."
         )
     rates = lowest * (highest / lowest) ** (np.arange(steps) / (steps - 1))
-    losses = _sweep(model, batches, rates, smoothing)
-    smoothed, rates = smooth_losses(losses, smoothing), rates[: len(losses)]
+    losses = _sweep(model, batches, rates)
+    smoothed, rates = smooth_losses(losses), rates[: len(losses)]
     suggestion = suggest_learning_rate(rates, smoothed)
     columns = zip(rates.tolist(), losses, smoothed.tolist(), strict=True)
     rows = [{"learning_rate": rate, "loss": loss, "smoothed_loss": mean} for rate, loss, mean in columns]
@@ -78,7 +78,7 @@ def find_learning_rate(folder, model, batches, *, lowest=1e-6, highest=1.0, step
     return suggestion
 
 
-def _sweep(model, batches, rates, smoothing):
+def _sweep(model, batches, rates):
     """Return the loss of each step of a copy of the model, until it diverges."""
     random_state = random.getstate()  # Keras seeds the layers of the copy from it
     copy = _copy(model, rates)
@@ -86,14 +86,14 @@ def _sweep(model, batches, rates, smoothing):
     losses = []
     for step in range(len(rates)):
         losses.append(float(copy.train_on_batch(*batches[step % len(batches)], return_dict=True)["loss"]))
-        smoothed = smooth_losses(losses, smoothing)
+        smoothed = smooth_losses(losses)
         if not math.isfinite(smoothed[-1]) or smoothed[-1] > DIVERGENCE * smoothed.min():
             break
     return losses
 
 
 def _copy(model, rates):
-    """Return a compiled copy with the same weights, in whose optimizer the rates follow each other."""
+    """Return a compiled copy with the same weights, whose optimizer takes one rate after the other."""
     config = model.get_compile_config()
     schedule = keras.optimizers.schedules.ExponentialDecay(rates[0], len(rates) - 1, rates[-1] / rates[0])
     config["optimizer"]["config"]["learning_rate"] = keras.saving.serialize_keras_object(schedule)
@@ -103,17 +103,17 @@ def _copy(model, rates):
     return copy
 
 
-def smooth_losses(losses, smoothing):
-    """Smooth losses by an exponential mean, corrected for its start at zero.
+def smooth_losses(losses, smoothing=SMOOTHING):
+    """Smooth the loss of each step by an exponential mean, corrected for its start at zero.
 
     mean_k = (1 - s) sum_i s^(k - i) loss_i / (1 - s^k), k = 1 ...
 
     Parameters
     ----------
     losses : sequence of float
-        One a step.
+        One per step.
     smoothing : float
-        s, 0 .. 1, 1 excluded.
+        s, at least 0 and below 1.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The losses of the study, cross-entropy, Dice, Jaccard and weighted sums of them; and the focal and Tversky loss."""
+"""The losses of the study (cross-entropy, Dice, Jaccard and weighted sums of them), and the focal and Tversky loss."""
 
 import keras
 import numpy as np
@@ -32,7 +32,7 @@ def get_loss(
     focal_gamma=2.0,
     tversky_weights=(0.3, 0.7),
 ):
-    """Return a loss by name: those of the study, ``focal`` or ``tversky``.
+    """Return a loss by name.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def get_loss(
     n_classes : int, optional
         Channels of the network's output, 1 for a sigmoid; needed with ``class_weights``.
     foreground_weight : float, optional
-        For the two ``w_`` losses, refused by the others: how many times a foreground pixel counts. None:
-        ``balancing_weight(masks)``.
+        For the two ``w_`` losses, refused by the others: how many times a foreground pixel counts. None: background
+        pixels divided by foreground pixels of ``masks``, so that both count the same.
     class_weights : sequence of float, optional
         How many times a pixel of each class counts, background first, in ``focal`` and the cross-entropies; the
         others refuse it. A ``foreground_weight`` multiplies those of the foreground. The alpha of the focal loss is
@@ -114,7 +114,7 @@ def _check_class_weights(name, class_weights, n_classes):
 
 
 def balancing_weight(masks):
-    """Return the foreground weight that makes foreground and background count the same.
+    """Return background pixels divided by foreground pixels of masks.
 
     Parameters
     ----------
@@ -124,7 +124,6 @@ def balancing_weight(masks):
     Returns
     -------
     float
-        Background pixels divided by foreground pixels.
 
     Raises
     ------
@@ -144,7 +143,7 @@ def balancing_weight(masks):
 class SegmentationLoss(keras.losses.Loss):
     """Weighted sum of cross-entropy, focal, Dice, Jaccard and Tversky loss over the pixels of a batch.
 
-    Where several devices share a batch, sums and means run over all of it, so that they compute what one would.
+    Where several devices share a batch, sums and means run over all of it, as on one device.
 
     With truth t, probability p and pixel weights w, S being the sum over the batch:
 
@@ -155,27 +154,17 @@ class SegmentationLoss(keras.losses.Loss):
     - Tversky = 1 - (S(w t p) + 1) / (S(w t p) + alpha S(w (1 - t) p) + beta S(w t (1 - p)) + 1) (Salehi et al. 2017,
       arXiv 1706.05721, eq. 2).
 
-    With several classes (softmax) the truth is turned into one channel each, cross-entropy and focal loss run over
-    the channel of the true class, and the sums over all classes but the background. w is the product of the batch's
-    ``sample_weight`` and, for cross-entropy and focal loss, of the weight of the pixel's true class and, unless that
-    is the background, of ``foreground_weight``. A truth of several channels, each 0 .. 1, belongs to a network with
-    independent channels: the loss is the mean of theirs.
+    With several classes (softmax), cross-entropy and focal loss run over the channel of the true class, the sums over
+    all classes but the background. w is the product of the batch's ``sample_weight`` and, for cross-entropy and focal
+    loss, of the weight of the pixel's true class and, unless that is the background, of ``foreground_weight``. A truth
+    of several channels, each 0 .. 1, belongs to a network with independent channels: the loss is the mean of theirs.
 
     Parameters
     ----------
     cross_entropy, dice, jaccard, focal, tversky : float
         Weights of the terms.
-    foreground_weight : float
-        How many times a foreground pixel counts in the cross-entropy and the focal loss.
-    class_weights : sequence of float, optional
-        How many times a pixel of each class counts there, background first: two numbers for one channel, else one a
-        channel.
-    focal_gamma : float
-        Exponent of the focal loss.
-    tversky_weights : tuple of float
-        alpha and beta of the Tversky loss: costs of false and of missed foreground.
-    name : str
-        Name of the loss.
+    foreground_weight, class_weights, focal_gamma, tversky_weights
+        As `get_loss`.
     """
 
     def __init__(

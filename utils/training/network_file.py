@@ -1,4 +1,4 @@
-"""The file beside the weights of a run that tells what a prediction with them needs, the network itself included."""
+"""The file beside the weights of a run that holds what a prediction with them needs, the network itself included."""
 
 import importlib
 import json
@@ -8,37 +8,36 @@ import keras
 
 from utils.command_line import check_prediction_precision
 from utils.files import read_json, write_json
-from utils.runs.record import NETWORK_NAME
+from utils.runs.record import NETWORK_NAME, RunRecord
 
 MIXED = ("mixed_bfloat16", "mixed_float16")
-# Where layers may come from: modules of this repository, which register them when they are imported.
+# Packages of this repository that register their layers when they are imported.
 OWN_PACKAGES = ("networks", "sota_implementations")
 DROPOUTS = ("Dropout", "SpatialDropout2D", "SpatialDropout3D")
-# What the description of a layer holds that changes no prediction with given weights.
+# Options of a layer that change no prediction with given weights.
 WITHOUT_EFFECT = ("name", "dtype", "trainable", "batch_shape", "momentum", "seed")
 TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+# Sides of the images that `total_strides` builds a network for: a power of two above any product of strides.
+LARGE_SIDE = 1024
 
 
 def write_network(run, model, data, *, batch_size):
     """Write ``checkpoints/network.json``: the network, how it was fed, and the settings of the run.
 
-    A network with a layer that cannot be described gets no file, and a line says so.
+    A network with a layer that cannot be described gets no file, and a printed line says so.
 
     Parameters
     ----------
     run : Run
-        Settings, template and versions are copied from its ``settings.json`` and ``environment.json``, if they exist.
+        Its folder tells settings, template and versions.
     model : keras.Model
         What is trained.
     data : NetworkInput
-        What is known about the images that it is trained on.
+        What is known about the training images.
     batch_size : int
         Crops per step.
     """
-    settings_file, environment_file = run.folder / "settings.json", run.folder / "environment.json"
-    written = read_json(settings_file) if settings_file.exists() else {}
-    environment = read_json(environment_file) if environment_file.exists() else {}
-    grey = data.intensity_range
+    record, grey = RunRecord(run.folder), data.intensity_range
     try:
         network = network_config(model)
     except NotImplementedError as error:  # what Keras raises for a layer without get_config
@@ -56,16 +55,16 @@ def write_network(run, model, data, *, batch_size):
         "dtype": data.dtype,
         "instance_targets": data.instance_targets,
         "voxel_size_nm": data.voxel_size_nm,
-        "template": written.get("command", [None])[0],
-        "versions": environment.get("versions", {}),
-        "settings": written.get("settings", {}),
+        "template": record.command[0] if record.command else None,
+        "versions": record.environment.get("versions", {}),
+        "settings": record.settings,
         "network": network,
     }
     write_json(run.checkpoints / NETWORK_NAME, content)
 
 
 def network_config(model):
-    """Return what a network can be built from again, on any backend; neither weights nor loss and optimizer.
+    """Return a description from which a network can be built again on any backend, without weights, loss and optimizer.
 
     Parameters
     ----------
@@ -75,7 +74,7 @@ def network_config(model):
     Returns
     -------
     dict
-        Made of what JSON knows.
+        Can be written as JSON.
     """
     config = json.loads(model.to_json())
     config.pop("compile_config", None)
@@ -90,7 +89,7 @@ def build_network(config, *, precision="auto", sides=None):
     config : dict
         From `network_config`.
     precision : str
-        ``auto``: the number format of the training; ``float32``: in place of 16-bit formats, for processors that are
+        ``auto``: the number format of the training. ``float32``: instead of 16-bit formats, for processors that are
         slow with these.
     sides : tuple of int, optional
         Build it for images of this size instead of any.
@@ -103,7 +102,7 @@ def build_network(config, *, precision="auto", sides=None):
     Raises
     ------
     ValueError
-        If the precision is another one, or a layer is none of Keras or this repository and was not registered before.
+        If the precision is unknown, or a layer is neither of Keras nor of this repository nor registered before.
 
     Examples
     --------
@@ -121,15 +120,15 @@ def build_network(config, *, precision="auto", sides=None):
     return keras.saving.deserialize_keras_object(config)
 
 
-def total_strides(config, *, side=1024):
-    """Return by how much a network reduces each axis from top to bottom; it divides the sides of images.
+def total_strides(config):
+    """Return by how much a network reduces each axis from top to bottom; the sides of images must be divisible by it.
+
+    The network is built for one size to find out, without computing anything.
 
     Parameters
     ----------
     config : dict
         From `network_config`; a functional model.
-    side : int
-        A power of two, more than the answer: the network is built for images of this size, without computing anything.
 
     Returns
     -------
@@ -144,34 +143,35 @@ def total_strides(config, *, side=1024):
     (2, 8)
     """
     n_axes = len(_input_layer(config)["config"]["batch_shape"]) - 2
-    model = build_network(config, sides=(side,) * n_axes)
-    # Inputs too: what leaves a network in the network is known where it goes in.
+    model = build_network(config, sides=(LARGE_SIDE,) * n_axes)
+    # Inputs too: the size of what leaves a network within the network is known only at the next layer.
     tensors = keras.tree.flatten([[layer.input, layer.output] for layer in model.layers])
     sizes = [tensor.shape[1:-1] for tensor in tensors if len(tensor.shape) == n_axes + 2]
-    # Means over the whole image have the size 1 and reduce nothing that comes back.
+    # Means over the whole image have the size 1; they need no divisible sides.
     sizes = [size for size in sizes if None not in size and min(size) > 1]
-    return tuple(max(side // size for size in along) for along in zip(*sizes, strict=True))
+    return tuple(max(LARGE_SIDE // size for size in along) for along in zip(*sizes, strict=True))
 
 
 def check_same_network(model, weights, settings):
-    """Check that weights of another run mean the same in a network: that the network of that run computes the same.
+    """Check that the network of another run computes the same as this one, before its weights are loaded.
 
     Weights can fit and mean something else, as those of another gate or of an encoder that wants its images scaled.
-    Number formats, dropout and initial values may differ. Nothing is checked without ``network.json`` beside the file.
+    Number formats, dropout and initial values may differ. Without ``network.json`` beside the weights nothing is
+    checked.
 
     Parameters
     ----------
     model : keras.Model
-        What the weights are to be loaded into.
+        Will get the weights.
     weights : str or Path
         A ``.weights.h5`` file.
     settings : dict
-        Variables of the template; those that differ are named.
+        Variables of the template; the message names those that differ.
 
     Raises
     ------
     ValueError
-        If that network has other layers, joined in another way or with other options.
+        If that network has other layers, other connections or other options.
     """
     path = Path(weights).with_name(NETWORK_NAME)
     content = read_json(path) if path.is_file() else {}
@@ -189,7 +189,7 @@ def check_same_network(model, weights, settings):
 def _computation(config):
     """Return kind, options and inputs of each layer but dropout, in the order of their weights, and the outputs.
 
-    A tensor is told by the place of its layer in this order.
+    A tensor is named by the place of its layer in this order.
     """
     layers = config["config"]["layers"]
     names = [layer["config"].get("name", layer.get("name")) for layer in layers]
@@ -241,7 +241,7 @@ def _tensors(part):
 
 
 def _same(old, new):
-    """Tell whether descriptions agree; an option that only one version of Keras writes down does not count."""
+    """Tell whether descriptions agree; an option that only one of two versions of Keras writes does not count."""
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(_same, old, new))
     if isinstance(old, dict) and isinstance(new, dict):
@@ -262,7 +262,7 @@ def _register_layers(config):
 
 
 def _foreign_classes(part):
-    """Return module, class and registered name of everything in a description that is not of Keras."""
+    """Return module, class and registered name of everything in a description that does not come from Keras."""
     if isinstance(part, list):
         return set().union(*map(_foreign_classes, part))
     if not isinstance(part, dict):

@@ -8,9 +8,11 @@ from keras import ops
 from utils.errors import check_choice
 from utils.training.adabound import AdaBound
 
+# Share of the steps in which the rate of the one-cycle policy rises.
+ONE_CYCLE_RISE = 0.3
 OPTIMIZERS = ("sgd", "adam", "adamw", "adabound")
 SCHEDULES = (None, "one_cycle", "cosine", "step", "plateau")
-# Of the training, after which the step schedule divides the rate by ten (Cheng et al. 2017).
+# Shares of the training after which the step schedule divides the rate by ten (Cheng et al. 2017).
 STEPS_AT = (0.5, 0.75)
 
 
@@ -39,11 +41,11 @@ def get_optimizer(
         1608.03983, eq. 5), ``step`` (a tenth after half of the steps, a hundredth after three quarters), ``plateau``
         (constant here; `utils.training.callbacks.ReduceOnPlateau` lowers it) or None.
     total_steps : int, optional
-        Steps of the whole training; needed by all schedules but ``plateau``.
+        Steps of the whole training; all schedules but ``plateau`` need it.
     momentum : float
         Of ``sgd``; 0.99 as published with the study.
     warm_up : float
-        Of ``cosine``: fraction of the steps in which the rate first rises, linearly from a 25th; 0 .. 1, 1 excluded.
+        Of ``cosine``: fraction of the steps, below 1, in which the rate first rises linearly from a 25th.
     final_learning_rate : float
         Of ``adabound``: rate of the SGD that it becomes.
     epsilon : float
@@ -110,26 +112,17 @@ def _scheduled(schedule, learning_rate, total_steps, warm_up):
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     """One-cycle policy with cosine arcs (Smith and Topin 2018, arXiv 1708.07120).
 
-    The rate rises from ``peak / 25`` to ``peak`` over the first 30 % of the steps and falls to ``peak / 10,000`` over
-    the rest.
-
-    Parameters
-    ----------
-    peak : float
-        Highest learning rate.
-    total_steps : int
-        Steps of the whole training.
-    warm_up : float
-        Fraction of the steps in which the rate rises.
+    The rate rises from ``peak / 25`` to ``peak`` over the first 30 % of ``total_steps`` and falls to ``peak / 10,000``
+    over the rest.
     """
 
-    def __init__(self, peak, total_steps, warm_up=0.3):
-        self.peak, self.total_steps, self.warm_up = peak, total_steps, warm_up
+    def __init__(self, peak, total_steps):
+        self.peak, self.total_steps = peak, total_steps
 
     def __call__(self, step):
         """Return the learning rate of a step."""
         step = ops.cast(step, "float32")
-        rise = max(1.0, self.warm_up * self.total_steps)
+        rise = max(1.0, ONE_CYCLE_RISE * self.total_steps)
         fall = max(1.0, self.total_steps - rise)
         up = self._cosine(self.peak / 25, self.peak, step / rise)
         down = self._cosine(self.peak, self.peak / 1e4, (step - rise) / fall)
@@ -141,4 +134,4 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         """Return what the constructor needs."""
-        return {"peak": self.peak, "total_steps": self.total_steps, "warm_up": self.warm_up}
+        return {"peak": self.peak, "total_steps": self.total_steps}

@@ -1,4 +1,4 @@
-"""Several devices, on one machine or several, that train one network: each takes its part of every batch."""
+"""Training on several devices, of one machine or several: each takes its part of every batch."""
 
 import keras
 
@@ -7,7 +7,7 @@ from utils.devices import is_one_of_several
 
 
 def share_training(model, batches, *, devices):
-    """Make of a training on one device one that several share; call it in the scope of the strategy.
+    """Have several devices share a training; call it in the scope of the strategy.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def share_training(model, batches, *, devices):
     Returns
     -------
     model : keras.Model
-        A copy that every device holds, with the same weights and compiled alike.
+        A copy for every device, with the same weights and compiled alike.
     batches : list of SharedBatches
 
     Raises
@@ -40,8 +40,8 @@ def _copy_for_all(model):
     copy.compile_from_config(config)
     copy.set_weights(model.get_weights())
     copy.optimizer.build(copy.trainable_variables)
-    # Keras 3.15 averages the first batch over the devices to learn its shape, which fails with several machines. It
-    # does not where it finds no strategy here, and takes the one in force; what it would have built is built above.
+    # Keras 3.15 averages the first batch over the devices to learn its shape, which fails with several machines.
+    # Without a strategy on the model it does not, and uses the one in force; we built above what it would build.
     copy._distribute_strategy = None
     if this_machine().count > 1:
         _give_logs_an_axis(copy)
@@ -49,7 +49,7 @@ def _copy_for_all(model):
 
 
 def _give_logs_an_axis(model):
-    """Have a step of training return vectors of one number, since Keras 3.15 averages over the first axis of each."""
+    """Have a training step return vectors of one number, because Keras 3.15 averages over the first axis of each."""
     scalars = model.get_metrics_result
 
     def get_metrics_result():
@@ -62,8 +62,8 @@ def _give_logs_an_axis(model):
 class SharedBatches(keras.utils.PyDataset):
     """Batches that several devices can share evenly.
 
-    What the last batch has beyond a multiple of the devices is left out, in each epoch other samples: an empty part has
-    no gradient.
+    An empty part of a batch has no gradient. So each epoch leaves out what the samples have beyond a multiple of the
+    devices, every time others.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class SharedBatches(keras.utils.PyDataset):
             )
         if batches.n_samples < devices:
             raise ValueError(
-                f"there are {batches.n_samples} samples for {devices} devices: each needs one. Take more data to train "
+                f"there are {batches.n_samples} samples for {devices} devices: each needs one. Use more data to train "
                 "and to validate with, or fewer devices, such as --gpu 0."
             )
         self._batches = batches
@@ -103,5 +103,5 @@ class SharedBatches(keras.utils.PyDataset):
         return tuple(part[:size] for part in self._batches[index])
 
     def on_epoch_end(self):
-        """Go on to the next epoch."""
+        """Start the next epoch."""
         self._batches.on_epoch_end()

@@ -1,4 +1,4 @@
-"""Compiling and training: checkpoints, a chart, a progress line; an interrupted training is resumed."""
+"""Compile and train a network: checkpoints, a chart, a progress line. An interrupted training is resumed."""
 
 import shutil
 import sys
@@ -24,14 +24,12 @@ def prepare_keras(*, seed, precision, deterministic, volumes=False, trains=True)
     ----------
     seed : int
         Seed of Python, NumPy and the backend.
-    precision : str
-        ``auto``, ``float32``, ``mixed_bfloat16`` or ``mixed_float16`` (see ``utils.devices.set_precision``).
+    precision, volumes
+        As `utils.devices.set_precision`.
     deterministic : bool
         Make the backend compute exactly the same numbers every time, somewhat slower.
-    volumes : bool
-        Whether the network has 3D convolutions, which not every precision suits.
     trains : bool
-        False for a process that only predicts, on one device: it joins no others.
+        False for a process that only predicts: it uses one device and joins no other machines.
 
     Raises
     ------
@@ -53,19 +51,12 @@ def compile_network(model, *, loss, optimizer, output_weights=None, **options):
     ----------
     model : keras.Model
         From a builder.
-    loss : str
-        As `utils.training.losses.get_loss`.
+    loss, **options
+        As `utils.training.losses.get_loss`: ``masks``, ``foreground_weight``, ``class_weights`` ...
     optimizer : keras.optimizers.Optimizer
-        As `utils.training.optimizers.get_optimizer` makes it.
+        From `utils.training.optimizers.get_optimizer`.
     output_weights : sequence of float, optional
         For deeply supervised networks: how much each output counts in the loss, the main one first.
-    **options
-        Of the loss, as `utils.training.losses.get_loss`: ``masks``, ``foreground_weight``, ``class_weights`` ...
-
-    Raises
-    ------
-    ValueError
-        As `utils.training.losses.get_loss`.
     """
     several = {} if output_weights is None else {"loss_weights": output_weights}
     model.compile(
@@ -93,32 +84,30 @@ def train_network(
     weights_file=None,
     callbacks=(),
 ):
-    """Train a compiled model, from where an earlier call in the same run folder stopped, and load the best weights.
+    """Train a compiled model, from where an earlier start of the same run stopped, and load the best weights.
 
-    Several GPUs, or machines (``TF_CONFIG``), share each batch and train a copy of the model; the model gets the
-    weights. This call then ends the processes of all machines but the first.
+    Several GPUs, or machines (``TF_CONFIG``), share each batch and train a copy of the model, which then gets the
+    weights. At the end, this call stops the processes of all machines but the first.
 
     Parameters
     ----------
     run : Run
         Its folder gets ``checkpoints/``, ``history.csv`` and ``charts/history.png``, rewritten after every epoch, and
-        ``checkpoints/network.json``, from which `utils.prediction.predictor.load_predictor` makes the network again.
+        ``checkpoints/network.json``, from which `utils.prediction.predictor.load_predictor` builds the network again.
     model : keras.Model
         From `compile_network`.
     data : ExperimentData
         What is known about the images, for ``network.json``.
     train_batches, validation_batches : keras.utils.PyDataset
-        From ``flow()``; their order is their own and does not depend on the number of workers.
+        From ``flow()``, which owns their order.
     epochs : int
         Epochs in all, those before an interruption included.
     schedule : str, optional
-        As `utils.training.optimizers.get_optimizer` got it: ``plateau`` is carried out here.
-    monitor : str
-        ``val_loss`` or ``val_foreground_iou``: what decides which weights are the best.
-    patience : int
-        Training ends after this many epochs without a better value.
+        As `utils.training.optimizers.get_optimizer`; only ``plateau`` matters here.
+    monitor, patience
+        As `utils.training.callbacks.Checkpoints`.
     plateau_patience : int
-        Of the schedule ``plateau``: it divides the rate by ten after this many epochs without a better value.
+        Of the schedule ``plateau``, as `utils.training.callbacks.ReduceOnPlateau`.
     weights_file : str or Path, optional
         Weights of an earlier run to use instead of training; they are saved as those of this run.
     callbacks : sequence of keras.callbacks.Callback
@@ -127,8 +116,8 @@ def train_network(
     Raises
     ------
     ValueError
-        If the monitor is unknown, a patience makes no sense, the weights are of another network, or the devices cannot
-        share the batches.
+        If the monitor is unknown, a patience makes no sense, the weights belong to another network, or the devices
+        cannot share the batches.
     """
     run.section("Training")
     is_first = this_machine().is_first
@@ -165,7 +154,7 @@ def train_network(
 
 
 def _end_unless(is_first, run):
-    """End this process if another machine evaluates; its checkpoints are those of the first one."""
+    """End this process if it is not the first machine, which evaluates and has the same checkpoints."""
     if not is_first:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
         print("This machine has done its part; the first one evaluates.", flush=True)

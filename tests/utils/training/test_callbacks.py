@@ -9,6 +9,7 @@ from generators.image_data_generator import ImageDataGenerator
 from networks.unet import U_Net_2D
 from utils.files import read_json
 from utils.metrics.pixels import ForegroundIoU
+from utils.training import callbacks
 from utils.training.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights, tensorboard
 from utils.training.losses import get_loss
 from utils.training.optimizers import get_optimizer
@@ -195,41 +196,44 @@ def test_weights_of_an_earlier_run_are_loaded(tmp_path, new_model):
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
 
 
-def rates_of_epochs(folder, values, *, start=1.0, **options):
+def rates_of_epochs(folder, values, *, patience, start=1.0):
     """Return the learning rate of each epoch, with the validation losses given."""
     checkpoints, model = Checkpoints(folder, folder / "history.csv"), FakeModel()
     model.optimizer = keras.optimizers.SGD(start)
-    callbacks = [checkpoints, ReduceOnPlateau(checkpoints, **options)]
+    ours = [checkpoints, ReduceOnPlateau(checkpoints, patience=patience)]
     for epoch, value in enumerate(values):
-        for callback in callbacks:
+        for callback in ours:
             callback.set_model(model)
             callback.on_epoch_begin(epoch)
         checkpoints.on_epoch_end(epoch, {"loss": 1.0, "val_loss": value})
     return [row["learning_rate"] for row in checkpoints.history]
 
 
-def test_the_rate_falls_after_epochs_without_a_better_value_and_then_waits_again(tmp_path, capsys):
+def test_the_rate_falls_after_epochs_without_a_better_value_and_then_waits_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(callbacks, "PLATEAU_FACTOR", 0.5)
     # Best in epoch 2; epochs 3 and 4 are not better, nor 5 and 6 at the second rate; epoch 7 is.
-    rates = rates_of_epochs(tmp_path, [3, 1, 2, 2, 2, 2, 0.5, 0.6, 0.6, 0.6], patience=2, factor=0.5)
+    rates = rates_of_epochs(tmp_path, [3, 1, 2, 2, 2, 2, 0.5, 0.6, 0.6, 0.6], patience=2)
     assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
     said = [line for line in capsys.readouterr().out.splitlines() if "the learning rate becomes" in line]
     assert len(said) == 3 and said[0] == "No better val_loss in 2 epochs: the learning rate becomes 0.5."
 
 
-def test_the_rate_stays_while_the_value_improves_and_does_not_fall_below_the_lowest(tmp_path):
+def test_the_rate_stays_while_the_value_improves_and_does_not_fall_below_the_lowest(tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "LOWEST_RATE", 0.05)
     assert rates_of_epochs(tmp_path / "a", [5, 4, 3, 2, 1], patience=1) == [1] * 5
-    rates = rates_of_epochs(tmp_path / "b", [1] * 6, patience=1, factor=0.1, lowest=0.05)
+    rates = rates_of_epochs(tmp_path / "b", [1] * 6, patience=1)
     assert rates == pytest.approx([1, 1, 0.1, 0.05, 0.05, 0.05])
-    assert rates_of_epochs(tmp_path / "c", [1] * 3, patience=1, start=0.001, lowest=0.05) == pytest.approx([0.001] * 3)
+    assert rates_of_epochs(tmp_path / "c", [1] * 3, patience=1, start=0.001) == pytest.approx([0.001] * 3)
 
 
-@pytest.mark.parametrize("options", [{"patience": 0}, {"factor": 1.0}, {"factor": 0}])
-def test_a_plateau_that_makes_no_sense_is_refused(tmp_path, options):
-    with pytest.raises(ValueError, match="PLATEAU_PATIENCE is .*wanted at least 1 epoch and a factor between 0 and 1"):
-        ReduceOnPlateau(Checkpoints(tmp_path, tmp_path / "history.csv"), **options)
+def test_a_plateau_that_makes_no_sense_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="PLATEAU_PATIENCE is 0; wanted at least 1 epoch"):
+        ReduceOnPlateau(Checkpoints(tmp_path, tmp_path / "history.csv"), patience=0)
 
 
-def test_a_killed_training_lowers_the_rate_as_one_never_interrupted(tmp_path, pairs):
+def test_a_killed_training_lowers_the_rate_as_one_never_interrupted(tmp_path, pairs, monkeypatch):
+    monkeypatch.setattr(callbacks, "PLATEAU_FACTOR", 0.5)
+
     def train(folder, last):
         keras.utils.set_random_seed(7)
         model = U_Net_2D((None, None, 1), feature_maps=(2, 4), depth=1, drop_values=(0.3, 0.3))
@@ -239,8 +243,8 @@ def test_a_killed_training_lowers_the_rate_as_one_never_interrupted(tmp_path, pa
         validation = ImageDataGenerator().flow(*pairs, batch_size=4, shuffle=False)
         checkpoints = Checkpoints(folder, folder / "history.csv")
         first = checkpoints.restore(model, batches, 9)
-        callbacks = [checkpoints, ReduceOnPlateau(checkpoints, patience=1, factor=0.5)]
-        options = {"validation_data": validation, "shuffle": False, "callbacks": callbacks, "verbose": 0}
+        ours = [checkpoints, ReduceOnPlateau(checkpoints, patience=1)]
+        options = {"validation_data": validation, "shuffle": False, "callbacks": ours, "verbose": 0}
         model.fit(batches, epochs=last, initial_epoch=first, **options)
         return checkpoints, model
 
