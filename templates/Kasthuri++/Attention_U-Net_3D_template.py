@@ -1,18 +1,18 @@
 """3D Attention U-Net on Kasthuri++, mouse cortex.
 
 Segments mitochondria with the Attention U-Net (Oktay et al. 2018, arXiv 1804.03999) at the settings of "Stable deep
-neural network architectures for mitochondria segmentation on electron microscopy volumes" (Franco-Barranco et al.
-2021, arXiv 2104.03577) for this data set (Kasthuri et al. 2015, masks of Casser et al. 2018): 85 training slices of
-1613 x 1463 pixels and 75 test slices of 1553 x 1334; slices are about ten times as thick as pixels are wide, so z is
-not pooled; subvolumes cover every voxel of any size.
+neural network architectures for mitochondria segmentation on electron microscopy volumes" (Franco-Barranco et al. 2021,
+arXiv 2104.03577) for Kasthuri++, mouse cortex (Kasthuri et al. 2015, masks of Casser et al. 2018): 85 training slices
+of 1613 x 1463 pixels and 75 test slices of 1553 x 1334. Slices are about ten times as thick as pixels are wide, so z is
+not pooled. Subvolumes cover every voxel, whatever the size.
 
     python -u templates/Kasthuri++/Attention_U-Net_3D_template.py $code_dir $data_dir $job_dir --id 552 --rid 0 --gpu 0
 
 data_dir holds train/x train/y test/x test/y: the slices of one volume (png, tif), or one file for each volume (tif,
 hdf5, zarr); test/y may be missing. Results go to job_dir/results/<id>_<rid>/.
 
-Differs from U-Net_3D_template.py in: the network, Z_DOWN, VALIDATION_SPLIT (leaves the depth of a
-subvolume, 80 of 85 slices, for training), the evaluation in one call.
+Differs from U-Net_3D_template.py in: the network, Z_DOWN, VALIDATION_SPLIT (leaves 80 of 85 slices for training, the
+depth of a subvolume), the evaluation in one call.
 """
 
 # %% Command line
@@ -31,22 +31,18 @@ args = parse_command_line(__file__)
 CROP_SHAPE = (80, 80, 80, 1)
 # Minimum overlap of neighbouring subvolumes, as a fraction, for all axes or one each
 OVERLAP = 0.0
-# Margin (z, y, x) of a subvolume whose prediction is thrown away
-PADDING = (0, 0, 0)
-# What lies outside the volume when predicting: mirror, median
-PADDING_MODE = "mirror"
-# 0: all subvolumes of a grid; more: so many random subvolumes of each volume in an epoch
+# Random subvolumes per volume and epoch; 0 uses a regular grid
 RANDOM_SUBVOLUMES = 0
-# (foreground, background) weights of the voxel about which a random subvolume lies, or None
+# (foreground, background) weights of the voxel in the middle of a random subvolume, or None
 PROBABILITY_MAP = None
-# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None
 # Names of the arrays in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
 MASK_DATASET = None
 # Share of the slices of each volume, the last ones, kept for validation
 VALIDATION_SPLIT = 0.05
-# Seed of everything random
+# Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
 
 # --- Data augmentation
@@ -54,39 +50,27 @@ SEED = 42
 HORIZONTAL_FLIP = True
 VERTICAL_FLIP = True
 Z_FLIP = True
-# Turn by a multiple of 90 degrees in the plane (no resampling)
+# True: turn by a multiple of 90 degrees in the plane, without resampling
 ROTATION90 = True
-# Degrees; the angle is uniform in +-ROTATION_RANGE
-ROTATION_RANGE = 0.0
-# (low, high) of the amplitude of elastic displacements in pixels, and their smoothness in pixels
+# (low, high) of the size of elastic displacements, and their smoothness, in pixels
 ELASTIC_ALPHA = (1.0, 2.0)
 ELASTIC_SIGMA = 25.0
-# (low, high) of the zoom factor; below 1 magnifies
-ZOOM_RANGE = (1.0, 1.0)
-# (low, high) of the factor on grey values, and of the exponent, or None
+# (low, high) of a factor on the grey values, or None
 BRIGHTNESS_RANGE = None
-GAMMA_RANGE = None
-# (low, high) of the width of a gaussian blur in pixels, or None
-BLUR_SIGMA = None
-# What comes from outside the volume: reflect, nearest, constant, wrap
-FILL_MODE = "reflect"
-# Share of the samples that are resampled and changed in their grey values
+# Share of the samples that are displaced and brightened
 AUGMENTATION_PROBABILITY = 0.5
-# True only where voxels are cubes: z then turns and zooms together with y and x
-ISOTROPIC = False
 
 # --- Network
 FEATURE_MAPS = (28, 36, 48, 64)
 DEPTH = 3
 # Dropout of each level, the bottleneck last
 DROP_VALUES = (0.0, 0.0, 0.0, 0.0)
-SPATIAL_DROPOUT = False
 BATCH_NORM = False
 ACTIVATION = "elu"
 K_INIT = "he_normal"
 # Factor of the poolings along z, for all or one each; 1 where slices are thick
 Z_DOWN = 1
-# What the attention multiplies: skip (as in the paper of the network), decoder (as the published code had it)
+# What the attention multiplies: skip (as in the paper of the network) or decoder (as in the published code)
 GATE = "skip"
 # 1: foreground or not; more: number of classes, background included
 N_CLASSES = 1
@@ -94,36 +78,29 @@ N_CLASSES = 1
 # --- Training
 # bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
 LOSS = "bce"
-# How many times a foreground voxel counts in w_bce and w_bce_dice; None: so often that both classes count the same
-FOREGROUND_WEIGHT = None
 # sgd (momentum 0.99), adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.0001
-# None, one_cycle or step (LEARNING_RATE is then its highest)
+# None, one_cycle or step; LEARNING_RATE is the highest rate of a schedule
 SCHEDULE = None
 BATCH_SIZE = 1
 EPOCHS = 360
-# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+# Training ends after this many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 200
 MONITOR = "val_loss"
-# auto (bfloat16 on GPUs that have it, else float32), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
-WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
-# Predict as an ensemble of 16 orientations too, in 16 times the time
+# True: predict as an ensemble of 16 orientations too, in 16 times the time
 ENSEMBLE = True
-# Predict whole volumes at once too: True, False, or None if they fit into memory
+# True: predict whole volumes at once too; None: if they fit into memory
 FULL_VOLUME = None
 
 settings = apply_overrides(globals(), args.set)
+seed = SEED if args.keep_seed else SEED + args.rid
 
 # %% Imports
 from generators.batches import train_and_validation_batches
@@ -134,25 +111,19 @@ from utils.data.experiment_data import load_volumes
 from utils.pictures.charts import draw_checks
 from utils.prediction.dry_run import dry_run
 from utils.prediction.evaluation import evaluate_volumes
+from utils.prediction.predictor import Predictor
 from utils.runs.run import Run
+from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
-check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN, padding=PADDING, padding_mode=PADDING_MODE)
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=True)
-data = load_volumes(
-    args.data_dir,
-    CROP_SHAPE,
-    overlap=OVERLAP,
-    validation_split=VALIDATION_SPLIT,
-    random_subvolumes=RANDOM_SUBVOLUMES,
-    n_classes=N_CLASSES,
-    intensity_range=INTENSITY_RANGE,
-    image_dataset=IMAGE_DATASET,
-    mask_dataset=MASK_DATASET,
-    z_filter_size=Z_FILTER_SIZE,
-)
-run = Run(args, settings)
+check_crop_shape(CROP_SHAPE, poolings=DEPTH, z_down=Z_DOWN)
+prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic, volumes=True)
+datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
+reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE, **datasets}
+parts = {"validation_split": VALIDATION_SPLIT, "overlap": OVERLAP, "random_subvolumes": RANDOM_SUBVOLUMES}
+data = load_volumes(args.data_dir, CROP_SHAPE, seed=seed, **reading, **parts)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, **datasets)
 
 # %% Data augmentation
 augmentation = VoxelDataGenerator(
@@ -160,28 +131,13 @@ augmentation = VoxelDataGenerator(
     vertical_flip=VERTICAL_FLIP,
     z_flip=Z_FLIP,
     rotation90=ROTATION90,
-    rotation_range=ROTATION_RANGE,
     elastic_alpha=ELASTIC_ALPHA,
     elastic_sigma=ELASTIC_SIGMA,
-    zoom_range=ZOOM_RANGE,
     brightness_range=BRIGHTNESS_RANGE,
-    gamma=GAMMA_RANGE,
-    blur_sigma=BLUR_SIGMA,
-    fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
-    isotropic=ISOTROPIC,
 )
-train_batches, validation_batches = train_and_validation_batches(
-    augmentation,
-    data,
-    crop_shape=CROP_SHAPE,
-    batch_size=BATCH_SIZE,
-    seed=SEED,
-    intensity_range=INTENSITY_RANGE,
-    workers=WORKERS,
-    samples_per_array=max(1, RANDOM_SUBVOLUMES),
-    probability_map=PROBABILITY_MAP,
-)
+sampling = {"samples_per_array": RANDOM_SUBVOLUMES, "probability_map": PROBABILITY_MAP, "workers": args.workers}
+train_batches, validation_batches = train_and_validation_batches(augmentation, data, batch_size=BATCH_SIZE, **sampling)
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
@@ -191,54 +147,26 @@ model = Attention_U_Net_3D(
     feature_maps=FEATURE_MAPS,
     depth=DEPTH,
     drop_values=DROP_VALUES,
-    spatial_dropout=SPATIAL_DROPOUT,
     batch_norm=BATCH_NORM,
     k_init=K_INIT,
     z_down=Z_DOWN,
     gate=GATE,
     n_classes=N_CLASSES,
 )
-compile_network(
-    model,
-    loss=LOSS,
-    optimizer=OPTIMIZER,
-    learning_rate=LEARNING_RATE,
-    steps=EPOCHS * len(train_batches),
-    schedule=SCHEDULE,
-    foreground_weight=FOREGROUND_WEIGHT,
-    masks=data.train_crops.y,
-)
+steps = EPOCHS * len(train_batches)
+optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, schedule=SCHEDULE, total_steps=steps)
+compile_network(model, loss=LOSS, optimizer=optimizer, masks=data.train_crops.y)
+predictor = Predictor(model, data, batch_size=BATCH_SIZE, divisor=pooling_factors(DEPTH, Z_DOWN))
 
 # %% Training
 if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
-train_network(
-    run,
-    model,
-    train_batches,
-    validation_batches,
-    epochs=EPOCHS,
-    monitor=MONITOR,
-    patience=PATIENCE,
-    weights_file=LOAD_WEIGHTS,
-)
+    merged = predictor.crops(data.test, overlap=OVERLAP)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test, predictions=merged)
+training = {"epochs": EPOCHS, "schedule": SCHEDULE, "monitor": MONITOR, "patience": PATIENCE}
+train_network(run, model, data, train_batches, validation_batches, weights_file=LOAD_WEIGHTS, **training)
 
 # %% Evaluation: the protocols of U-Net_3D_template.py
-evaluate_volumes(
-    run,
-    model,
-    data,
-    CROP_SHAPE,
-    divisor=pooling_factors(DEPTH, Z_DOWN),
-    overlap=OVERLAP,
-    padding=PADDING,
-    padding_mode=PADDING_MODE,
-    z_filter_size=Z_FILTER_SIZE,
-    ensemble=ENSEMBLE,
-    full_volume=FULL_VOLUME,
-    batch_size=BATCH_SIZE,
-    intensity_range=INTENSITY_RANGE,
-)
+evaluate_volumes(run, predictor, data, z_filter_size=Z_FILTER_SIZE, ensemble=ENSEMBLE, full_volume=FULL_VOLUME)
 
 # %% Results
 run.finish()
