@@ -1,15 +1,15 @@
-"""A check that the builders of the published methods share."""
+"""A check of arguments that all builders of the published methods need."""
 
 from numbers import Integral
 
 
 def check_dropout_and_filters(*, dropout, filters):
-    """Check the arguments of a builder before Keras complains in its own words.
+    """Check dropout rates and numbers of feature maps.
 
     Parameters
     ----------
     dropout : dict of str to float
-        Fractions dropped in training, by the names of the template's variables.
+        Fractions dropped in training, by the names of their template variables.
     filters : dict of str to int
         Numbers of feature maps, likewise.
 

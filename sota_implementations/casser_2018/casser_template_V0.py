@@ -1,7 +1,7 @@
 """Casser et al. 2018: a light 2D U-Net for fast segmentation, with the settings of the paper.
 
 Segments mitochondria with the network of "Fast mitochondria segmentation for connectomics" (arXiv 1812.06024): a
-small U-Net trained on random crops, and a median along z behind it.
+small U-Net, trained on random crops and followed by a median along z.
 
     python -u sota_implementations/casser_2018/casser_template_V0.py $code_dir $data_dir $job_dir --id 600 --gpu 0
 
@@ -28,43 +28,32 @@ args = parse_command_line(__file__)
 CROP_SHAPE = (512, 512, 1)
 # Minimum overlap of neighbouring crops, as a fraction of the crop
 OVERLAP = 0.0
-# 0: all crops of a grid; more: so many random crops of each image in an epoch
+# Random crops per image and epoch; 0 uses a regular grid
 RANDOM_CROPS = 1
-# (foreground, background) weights of the pixel about which a random crop lies, or None
+# (foreground, background) weights of the pixel in the middle of a random crop, or None
 PROBABILITY_MAP = None
-# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None
 # Share of the training images kept for validation
 VALIDATION_SPLIT = 0.1
-# True: drawn at random, as published; False: the last ones, so that neighbouring slices are not on both sides
+# True: drawn at random, as published; False: the last ones, so that no neighbouring slices are in both parts
 RANDOM_VALIDATION = False
-# Seed of everything random
+# Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
 
 # --- Data augmentation
-# Degrees; the angle is uniform in +-ROTATION_RANGE
+# Degrees; the angle is uniform between -ROTATION_RANGE and ROTATION_RANGE
 ROTATION_RANGE = 180.0
-# Turn by a multiple of 90 degrees (no resampling)
+# True: turn by a multiple of 90 degrees, without resampling
 ROTATION90 = False
 # Mirror, each with probability 0.5
 HORIZONTAL_FLIP = True
 VERTICAL_FLIP = True
-# Fractions of width and height, uniform in +-range
-WIDTH_SHIFT_RANGE = 0.0
-HEIGHT_SHIFT_RANGE = 0.0
-# Degrees
-SHEAR_RANGE = 0.0
-# (low, high) of the zoom factor; below 1 magnifies
-ZOOM_RANGE = (1.0, 1.0)
-# (low, high) of the factor on grey values, or None
-BRIGHTNESS_RANGE = None
-# What comes from outside the image: reflect, nearest, constant, wrap
-FILL_MODE = "reflect"
-# Share of the samples that are rotated, shifted, sheared, zoomed and brightened
+# Share of the samples that are rotated
 AUGMENTATION_PROBABILITY = 1.0
 
 # --- Network
-# Feature maps of the first level, doubled from level to level
+# Feature maps of the first level; each deeper level has twice as many
 START_FILTERS = 16
 DROP_VALUE = 0.2
 ACTIVATION = "relu"
@@ -75,34 +64,27 @@ N_CLASSES = 1
 # --- Training
 # bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
 LOSS = "bce"
-# How many times a foreground pixel counts in w_bce and w_bce_dice; None: so often that both classes count the same
-FOREGROUND_WEIGHT = None
 # sgd (momentum 0.99), adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.0005
-# None, one_cycle or step (LEARNING_RATE is then its highest)
+# None, one_cycle or step; LEARNING_RATE is the highest rate of a schedule
 SCHEDULE = None
 BATCH_SIZE = 4
 EPOCHS = 360
-# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+# Training ends after this many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 200
 MONITOR = "val_loss"
-# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
-WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
 Z_FILTER_SIZE = 9
-# Predict as an ensemble of orientations too
+# True: predict with 50 % overlap and full images as an ensemble of 8 orientations too
 ENSEMBLE = True
 
 settings = apply_overrides(globals(), args.set)
+seed = SEED if args.keep_seed else SEED + args.rid
 
 # %% Imports
 from generators.batches import train_and_validation_batches
@@ -113,25 +95,18 @@ from utils.data.experiment_data import load_images
 from utils.pictures.charts import draw_checks
 from utils.prediction.dry_run import dry_run
 from utils.prediction.evaluation import evaluate_images
+from utils.prediction.predictor import Predictor
 from utils.runs.run import Run
+from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=4)
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
-data = load_images(
-    args.data_dir,
-    CROP_SHAPE,
-    seed=SEED,
-    overlap=OVERLAP,
-    validation_split=VALIDATION_SPLIT,
-    random_validation=RANDOM_VALIDATION,
-    random_crops=RANDOM_CROPS,
-    z_filter_size=Z_FILTER_SIZE,
-    n_classes=N_CLASSES,
-    intensity_range=INTENSITY_RANGE,
-)
-run = Run(args, settings)
+prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic)
+reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE}
+parts = {"validation_split": VALIDATION_SPLIT, "random_validation": RANDOM_VALIDATION, "overlap": OVERLAP}
+data = load_images(args.data_dir, CROP_SHAPE, seed=seed, random_crops=RANDOM_CROPS, **reading, **parts)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range)
 
 # %% Data augmentation
 augmentation = ImageDataGenerator(
@@ -139,25 +114,10 @@ augmentation = ImageDataGenerator(
     rotation90=ROTATION90,
     horizontal_flip=HORIZONTAL_FLIP,
     vertical_flip=VERTICAL_FLIP,
-    width_shift_range=WIDTH_SHIFT_RANGE,
-    height_shift_range=HEIGHT_SHIFT_RANGE,
-    shear_range=SHEAR_RANGE,
-    zoom_range=ZOOM_RANGE,
-    brightness_range=BRIGHTNESS_RANGE,
-    fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
 )
-train_batches, validation_batches = train_and_validation_batches(
-    augmentation,
-    data,
-    crop_shape=CROP_SHAPE,
-    batch_size=BATCH_SIZE,
-    seed=SEED,
-    intensity_range=INTENSITY_RANGE,
-    workers=WORKERS,
-    samples_per_array=max(1, RANDOM_CROPS),
-    probability_map=PROBABILITY_MAP,
-)
+sampling = {"samples_per_array": RANDOM_CROPS, "probability_map": PROBABILITY_MAP, "workers": args.workers}
+train_batches, validation_batches = train_and_validation_batches(augmentation, data, batch_size=BATCH_SIZE, **sampling)
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
@@ -169,44 +129,20 @@ model = Casser_U_Net_2D(
     k_init=K_INIT,
     n_classes=N_CLASSES,
 )
-compile_network(
-    model,
-    loss=LOSS,
-    optimizer=OPTIMIZER,
-    learning_rate=LEARNING_RATE,
-    steps=EPOCHS * len(train_batches),
-    schedule=SCHEDULE,
-    foreground_weight=FOREGROUND_WEIGHT,
-    masks=data.train_crops.y,
-)
+steps = EPOCHS * len(train_batches)
+optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, schedule=SCHEDULE, total_steps=steps)
+compile_network(model, loss=LOSS, optimizer=optimizer, masks=data.train_crops.y)
+predictor = Predictor(model, data, batch_size=BATCH_SIZE, divisor=16)
 
 # %% Training
 if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
-train_network(
-    run,
-    model,
-    train_batches,
-    validation_batches,
-    epochs=EPOCHS,
-    monitor=MONITOR,
-    patience=PATIENCE,
-    weights_file=LOAD_WEIGHTS,
-)
+    merged = predictor.crops(data.test, overlap=OVERLAP)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test, predictions=merged)
+training = {"epochs": EPOCHS, "schedule": SCHEDULE, "monitor": MONITOR, "patience": PATIENCE}
+train_network(run, model, data, train_batches, validation_batches, weights_file=LOAD_WEIGHTS, **training)
 
-# %% Evaluation: the protocols of U-Net_2D_template.py
-evaluate_images(
-    run,
-    model,
-    data,
-    CROP_SHAPE,
-    divisor=16,
-    overlap=OVERLAP,
-    z_filter_size=Z_FILTER_SIZE,
-    ensemble=ENSEMBLE,
-    batch_size=BATCH_SIZE,
-    intensity_range=INTENSITY_RANGE,
-)
+# %% Evaluation: all protocols of the study, as U-Net_2D_template.py spells them out
+evaluate_images(run, predictor, data, z_filter_size=Z_FILTER_SIZE, ensemble=ENSEMBLE)
 
 # %% Results
 run.finish()

@@ -18,9 +18,9 @@ def Casser_U_Net_2D(  # noqa: N802 - published name
     A U-Net with a quarter of the usual feature maps, dropout only at the two deepest levels, and enlargements by
     nearest neighbour followed by a 2x2 convolution.
 
-    As in the authors' code, and unexpected: the third of these 2x2 convolutions has four times ``start_filters``
+    Two surprises come from the authors' code: the third of these 2x2 convolutions has four times ``start_filters``
     feature maps, not twice, and a 3x3 convolution to two feature maps precedes the last 1x1 convolution. Deviation:
-    several classes are an option. The published code called the builder ``U_Net_2D``.
+    any number of classes. The published code called the builder ``U_Net_2D``.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def Casser_U_Net_2D(  # noqa: N802 - published name
     start_filters : int
         Feature maps of the first level; each deeper level has twice as many.
     dr_rate : float
-        Dropout behind the fourth level, before its skip branches off, and behind the bottleneck.
+        Dropout after the fourth level, before its skip branches off, and after the bottleneck.
     activation, k_init, n_classes
         As `networks.unet.U_Net_2D`.
 

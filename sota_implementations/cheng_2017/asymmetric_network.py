@@ -9,9 +9,9 @@ from networks.blocks import CropTo, convolution, dropout, max_pooling, n_spatial
 from sota_implementations.builder_checks import check_dropout_and_filters
 from sota_implementations.cheng_2017.stochastic_downsampling import StochasticDownsampling2D, StochasticDownsampling3D
 
-# Blocks at each size, beside those that halve.
+# Blocks at each size, without those that halve.
 ENCODER_BLOCKS = (2, 3, 6)
-# Feature maps and number of the blocks behind each enlargement.
+# Feature maps and number of the blocks after each enlargement.
 DECODER_BLOCKS = ((64, 4), (32, 2))
 # Feature maps that each block of the encoder adds.
 GROWTH = 8
@@ -28,14 +28,13 @@ def asymmetric_network(
 ):
     """Build the 2D network of Cheng and Varshney (2017): 595,447 parameters at the defaults.
 
-    A deep encoder of residual blocks with factorised convolutions (1x3 and 3x1 side by side, each giving half of the
-    feature maps), 8 more feature maps in each, and a light decoder without skips. Where the encoder halves, the
-    shortcut is a `StochasticDownsampling2D`. L2 of 0.01 on all kernels. Train it with the loss ``jaccard``.
+    A deep encoder of residual blocks, a light decoder, no skips. The encoder's convolutions are factorised: 1x3 and 3x1
+    side by side, each giving half of the feature maps. Each block adds 8 feature maps. Where the encoder halves, the
+    shortcut is a `StochasticDownsampling2D`. All kernels have L2 of 0.01. Train it with the loss ``jaccard``.
 
-    As in the published code, the decoder has neither normalisation nor activation. Deviations from it: the stochastic
-    downsampling, which it replaced by max pooling in 2D (with the same number of parameters) and which was wrong in 3D
-    (see `StochasticDownsampling2D`); dropout of 0 adds no layer; any size works: what a downsampling rounds up is cut
-    off again.
+    As in the published code, the decoder has neither normalisation nor activation. Deviations: stochastic downsampling
+    works; the published code used max pooling in 2D, with as many parameters, and a wrong layer in 3D (see
+    `StochasticDownsampling2D`). Any size works.
 
     Parameters
     ----------

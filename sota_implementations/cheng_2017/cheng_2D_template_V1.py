@@ -1,15 +1,15 @@
-"""Cheng and Varshney 2017 in 2D, with improved settings.
+"""Cheng and Varshney 2017 in 2D, with the improved settings of the study.
 
 Segments mitochondria with the network of "Volume segmentation using convolutional neural networks with limited
-training data" (ICIP 2017): factorised convolutions, stochastic downsampling, no skips, Jaccard loss, at the improved
-settings of the study.
+training data" (ICIP 2017): factorised convolutions, stochastic downsampling, no skips, Jaccard loss.
 
     python -u sota_implementations/cheng_2017/cheng_2D_template_V1.py $code_dir $data_dir $job_dir --id 611 --gpu 0
 
 data_dir holds train/x train/y test/x test/y (png or tif; test/y may be missing). Results go to
 job_dir/results/<id>_<rid>/.
 
-Differs from cheng_2D_template_V0.py in: rotations, twelve crops of each image in an epoch, Adam, no dropout, epochs.
+Differs from cheng_2D_template_V0.py in values: ROTATION_RANGE, RANDOM_CROPS (12 instead of 1), Adam with a constant
+rate, DROP_VALUE (0), EPOCHS.
 """
 
 # %% Command line
@@ -28,46 +28,35 @@ args = parse_command_line(__file__)
 CROP_SHAPE = (256, 256, 1)
 # Minimum overlap of neighbouring crops, as a fraction of the crop
 OVERLAP = 0.0
-# 0: all crops of a grid; more: so many random crops of each image in an epoch
+# Random crops per image and epoch; 0 uses a regular grid
 RANDOM_CROPS = 12
-# (foreground, background) weights of the pixel about which a random crop lies, or None
+# (foreground, background) weights of the pixel in the middle of a random crop, or None
 PROBABILITY_MAP = (0.94, 0.06)
-# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None
 # Share of the training images kept for validation
 VALIDATION_SPLIT = 0.1
-# True: drawn at random, as published; False: the last ones, so that neighbouring slices are not on both sides
+# True: drawn at random, as published; False: the last ones, so that no neighbouring slices are in both parts
 RANDOM_VALIDATION = True
-# Seed of everything random
+# Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
 
 # --- Data augmentation
-# Degrees; the angle is uniform in +-ROTATION_RANGE
+# Degrees; the angle is uniform between -ROTATION_RANGE and ROTATION_RANGE
 ROTATION_RANGE = 180.0
-# Turn by a multiple of 90 degrees (no resampling)
+# True: turn by a multiple of 90 degrees, without resampling
 ROTATION90 = False
 # Mirror, each with probability 0.5
 HORIZONTAL_FLIP = True
 VERTICAL_FLIP = True
-# Fractions of width and height, uniform in +-range
-WIDTH_SHIFT_RANGE = 0.0
-HEIGHT_SHIFT_RANGE = 0.0
-# Degrees
-SHEAR_RANGE = 0.0
-# (low, high) of the zoom factor; below 1 magnifies
-ZOOM_RANGE = (1.0, 1.0)
-# (low, high) of the factor on grey values, or None
-BRIGHTNESS_RANGE = None
-# What comes from outside the image: reflect, nearest, constant, wrap
-FILL_MODE = "reflect"
-# Share of the samples that are rotated, shifted, sheared, zoomed and brightened
+# Share of the samples that are rotated
 AUGMENTATION_PROBABILITY = 1.0
 
 # --- Network
 # Feature maps of the first convolution
 NUM_INIT_CHANNELS = 16
 DROP_VALUE = 0.0
-# Stochastic downsampling keeps half of each group of so many pixels
+# Stochastic downsampling keeps half of each group of this many pixels along each axis
 DOWNSAMPLING_GROUP = 4
 K_INIT = "he_normal"
 # 1: foreground or not; more: number of classes, background included
@@ -76,36 +65,29 @@ N_CLASSES = 2
 # --- Training
 # bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
 LOSS = "jaccard"
-# How many times a foreground pixel counts in w_bce and w_bce_dice; None: so often that both classes count the same
-FOREGROUND_WEIGHT = None
 # sgd, adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.0001
-# Of sgd
+# Momentum of sgd
 MOMENTUM = 0.9
 # None, one_cycle, or step: a tenth after half of the training, a hundredth after three quarters
 SCHEDULE = None
 BATCH_SIZE = 24
 EPOCHS = 400
-# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+# Training ends after this many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 200
 MONITOR = "val_loss"
-# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
-WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 
 # --- Evaluation
 # Slices in the median along z; 0 when the test images are not consecutive slices of one volume
 Z_FILTER_SIZE = 5
-# Predict as an ensemble of orientations too
+# True: predict with 50 % overlap and full images as an ensemble of 8 orientations too
 ENSEMBLE = True
 
 settings = apply_overrides(globals(), args.set)
+seed = SEED if args.keep_seed else SEED + args.rid
 
 # %% Imports
 from generators.batches import train_and_validation_batches
@@ -116,25 +98,18 @@ from utils.data.experiment_data import load_images
 from utils.pictures.charts import draw_checks
 from utils.prediction.dry_run import dry_run
 from utils.prediction.evaluation import evaluate_images
+from utils.prediction.predictor import Predictor
 from utils.runs.run import Run
+from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
 check_crop_shape(CROP_SHAPE, poolings=3)
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
-data = load_images(
-    args.data_dir,
-    CROP_SHAPE,
-    seed=SEED,
-    overlap=OVERLAP,
-    validation_split=VALIDATION_SPLIT,
-    random_validation=RANDOM_VALIDATION,
-    random_crops=RANDOM_CROPS,
-    z_filter_size=Z_FILTER_SIZE,
-    n_classes=N_CLASSES,
-    intensity_range=INTENSITY_RANGE,
-)
-run = Run(args, settings)
+prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic)
+reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE}
+parts = {"validation_split": VALIDATION_SPLIT, "random_validation": RANDOM_VALIDATION, "overlap": OVERLAP}
+data = load_images(args.data_dir, CROP_SHAPE, seed=seed, random_crops=RANDOM_CROPS, **reading, **parts)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range)
 
 # %% Data augmentation
 augmentation = ImageDataGenerator(
@@ -142,25 +117,10 @@ augmentation = ImageDataGenerator(
     rotation90=ROTATION90,
     horizontal_flip=HORIZONTAL_FLIP,
     vertical_flip=VERTICAL_FLIP,
-    width_shift_range=WIDTH_SHIFT_RANGE,
-    height_shift_range=HEIGHT_SHIFT_RANGE,
-    shear_range=SHEAR_RANGE,
-    zoom_range=ZOOM_RANGE,
-    brightness_range=BRIGHTNESS_RANGE,
-    fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
 )
-train_batches, validation_batches = train_and_validation_batches(
-    augmentation,
-    data,
-    crop_shape=CROP_SHAPE,
-    batch_size=BATCH_SIZE,
-    seed=SEED,
-    intensity_range=INTENSITY_RANGE,
-    workers=WORKERS,
-    samples_per_array=max(1, RANDOM_CROPS),
-    probability_map=PROBABILITY_MAP,
-)
+sampling = {"samples_per_array": RANDOM_CROPS, "probability_map": PROBABILITY_MAP, "workers": args.workers}
+train_batches, validation_batches = train_and_validation_batches(augmentation, data, batch_size=BATCH_SIZE, **sampling)
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
@@ -172,45 +132,20 @@ model = asymmetric_network(
     k_init=K_INIT,
     n_classes=N_CLASSES,
 )
-compile_network(
-    model,
-    loss=LOSS,
-    optimizer=OPTIMIZER,
-    learning_rate=LEARNING_RATE,
-    steps=EPOCHS * len(train_batches),
-    schedule=SCHEDULE,
-    foreground_weight=FOREGROUND_WEIGHT,
-    masks=data.train_crops.y,
-    momentum=MOMENTUM,
-)
+rates = {"schedule": SCHEDULE, "total_steps": EPOCHS * len(train_batches)}
+optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, momentum=MOMENTUM, **rates)
+compile_network(model, loss=LOSS, optimizer=optimizer, masks=data.train_crops.y)
+predictor = Predictor(model, data, batch_size=BATCH_SIZE, divisor=8)
 
 # %% Training
 if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
-train_network(
-    run,
-    model,
-    train_batches,
-    validation_batches,
-    epochs=EPOCHS,
-    monitor=MONITOR,
-    patience=PATIENCE,
-    weights_file=LOAD_WEIGHTS,
-)
+    merged = predictor.crops(data.test, overlap=OVERLAP)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test, predictions=merged)
+training = {"epochs": EPOCHS, "schedule": SCHEDULE, "monitor": MONITOR, "patience": PATIENCE}
+train_network(run, model, data, train_batches, validation_batches, weights_file=LOAD_WEIGHTS, **training)
 
-# %% Evaluation: the protocols of U-Net_2D_template.py
-evaluate_images(
-    run,
-    model,
-    data,
-    CROP_SHAPE,
-    divisor=8,
-    overlap=OVERLAP,
-    z_filter_size=Z_FILTER_SIZE,
-    ensemble=ENSEMBLE,
-    batch_size=BATCH_SIZE,
-    intensity_range=INTENSITY_RANGE,
-)
+# %% Evaluation: all protocols of the study, as U-Net_2D_template.py spells them out
+evaluate_images(run, predictor, data, z_filter_size=Z_FILTER_SIZE, ensemble=ENSEMBLE)
 
 # %% Results
 run.finish()

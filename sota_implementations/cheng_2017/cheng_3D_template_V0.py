@@ -28,22 +28,18 @@ args = parse_command_line(__file__)
 CROP_SHAPE = (96, 128, 128, 1)
 # Minimum overlap of neighbouring subvolumes, as a fraction, for all axes or one each
 OVERLAP = 0.0
-# Margin (z, y, x) of a subvolume whose prediction is thrown away
-PADDING = (0, 0, 0)
-# What lies outside the volume when predicting: mirror, median
-PADDING_MODE = "mirror"
-# 0: all subvolumes of a grid; more: so many random subvolumes of each volume in an epoch
+# Random subvolumes per volume and epoch; 0 uses a regular grid
 RANDOM_SUBVOLUMES = 0
-# (foreground, background) weights of the voxel about which a random subvolume lies, or None
+# (foreground, background) weights of the voxel in the middle of a random subvolume, or None
 PROBABILITY_MAP = None
-# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None
 # Names of the arrays in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
 MASK_DATASET = None
 # Share of the slices of each volume, the last ones, kept for validation
 VALIDATION_SPLIT = 0.1
-# Seed of everything random
+# Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
 
 # --- Data augmentation
@@ -51,32 +47,19 @@ SEED = 42
 HORIZONTAL_FLIP = False
 VERTICAL_FLIP = False
 Z_FLIP = False
-# Turn by a multiple of 90 degrees in the plane (no resampling)
+# True: turn by a multiple of 90 degrees in the plane, without resampling
 ROTATION90 = True
-# Degrees; the angle is uniform in +-ROTATION_RANGE
-ROTATION_RANGE = 0.0
-# (low, high) of the amplitude of elastic displacements in pixels, and their smoothness in pixels
+# (low, high) of the size of elastic displacements, and their smoothness, in pixels
 ELASTIC_ALPHA = (0.0, 0.0)
 ELASTIC_SIGMA = 25.0
-# (low, high) of the zoom factor; below 1 magnifies
-ZOOM_RANGE = (1.0, 1.0)
-# (low, high) of the factor on grey values, and of the exponent, or None
-BRIGHTNESS_RANGE = None
-GAMMA_RANGE = None
-# (low, high) of the width of a gaussian blur in pixels, or None
-BLUR_SIGMA = None
-# What comes from outside the volume: reflect, nearest, constant, wrap
-FILL_MODE = "reflect"
-# Share of the samples that are resampled and changed in their grey values
+# Share of the samples that are displaced
 AUGMENTATION_PROBABILITY = 0.5
-# True only where voxels are cubes: z then turns and zooms together with y and x
-ISOTROPIC = False
 
 # --- Network
 # Feature maps of the first convolution
 NUM_INIT_CHANNELS = 16
 DROP_VALUE = 0.1
-# Stochastic downsampling keeps half of each group of so many voxels
+# Stochastic downsampling keeps half of each group of this many voxels along each axis
 DOWNSAMPLING_GROUP = 4
 K_INIT = "he_normal"
 # 1: foreground or not; more: number of classes, background included
@@ -85,39 +68,33 @@ N_CLASSES = 2
 # --- Training
 # bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
 LOSS = "jaccard"
-# How many times a foreground voxel counts in w_bce and w_bce_dice; None: so often that both classes count the same
-FOREGROUND_WEIGHT = None
 # sgd, adam, adamw
 OPTIMIZER = "sgd"
 LEARNING_RATE = 0.1
-# Of sgd
+# Momentum of sgd
 MOMENTUM = 0.9
 # None, one_cycle, or step: a tenth after half of the training, a hundredth after three quarters
 SCHEDULE = "step"
 BATCH_SIZE = 3
 EPOCHS = 545
-# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+# Training ends after this many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 200
 MONITOR = "val_loss"
-# auto (bfloat16 on GPUs that have it, else float32), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
-WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 
 # --- Evaluation
 # Slices in the median along z; 0 for none
 Z_FILTER_SIZE = 5
-# Predict with 50 % overlap too, and each as an ensemble of 16 orientations too; both can take hours on a CPU
+# True: predict with 50 % overlap too, which can take hours on a CPU
 HALF_OVERLAP = True
+# True: predict as an ensemble of 16 orientations too, in 16 times the time
 ENSEMBLE = True
-# Predict whole volumes at once too: True, False, or None if they fit into memory
+# True: predict whole volumes at once too; None: if they fit into memory
 FULL_VOLUME = None
 
 settings = apply_overrides(globals(), args.set)
+seed = SEED if args.keep_seed else SEED + args.rid
 
 # %% Imports
 from generators.batches import train_and_validation_batches
@@ -128,25 +105,19 @@ from utils.data.experiment_data import load_volumes
 from utils.pictures.charts import draw_checks
 from utils.prediction.dry_run import dry_run
 from utils.prediction.evaluation import evaluate_volumes
+from utils.prediction.predictor import Predictor
 from utils.runs.run import Run
+from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
-check_crop_shape(CROP_SHAPE, poolings=3, z_down=2, padding=PADDING, padding_mode=PADDING_MODE)
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=True)
-data = load_volumes(
-    args.data_dir,
-    CROP_SHAPE,
-    overlap=OVERLAP,
-    validation_split=VALIDATION_SPLIT,
-    random_subvolumes=RANDOM_SUBVOLUMES,
-    n_classes=N_CLASSES,
-    intensity_range=INTENSITY_RANGE,
-    image_dataset=IMAGE_DATASET,
-    mask_dataset=MASK_DATASET,
-    z_filter_size=Z_FILTER_SIZE,
-)
-run = Run(args, settings)
+check_crop_shape(CROP_SHAPE, poolings=3, z_down=2)
+prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic, volumes=True)
+datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
+reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE, **datasets}
+parts = {"validation_split": VALIDATION_SPLIT, "overlap": OVERLAP, "random_subvolumes": RANDOM_SUBVOLUMES}
+data = load_volumes(args.data_dir, CROP_SHAPE, seed=seed, **reading, **parts)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, **datasets)
 
 # %% Data augmentation
 augmentation = VoxelDataGenerator(
@@ -154,28 +125,12 @@ augmentation = VoxelDataGenerator(
     vertical_flip=VERTICAL_FLIP,
     z_flip=Z_FLIP,
     rotation90=ROTATION90,
-    rotation_range=ROTATION_RANGE,
     elastic_alpha=ELASTIC_ALPHA,
     elastic_sigma=ELASTIC_SIGMA,
-    zoom_range=ZOOM_RANGE,
-    brightness_range=BRIGHTNESS_RANGE,
-    gamma=GAMMA_RANGE,
-    blur_sigma=BLUR_SIGMA,
-    fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
-    isotropic=ISOTROPIC,
 )
-train_batches, validation_batches = train_and_validation_batches(
-    augmentation,
-    data,
-    crop_shape=CROP_SHAPE,
-    batch_size=BATCH_SIZE,
-    seed=SEED,
-    intensity_range=INTENSITY_RANGE,
-    workers=WORKERS,
-    samples_per_array=max(1, RANDOM_SUBVOLUMES),
-    probability_map=PROBABILITY_MAP,
-)
+sampling = {"samples_per_array": RANDOM_SUBVOLUMES, "probability_map": PROBABILITY_MAP, "workers": args.workers}
+train_batches, validation_batches = train_and_validation_batches(augmentation, data, batch_size=BATCH_SIZE, **sampling)
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
@@ -187,49 +142,21 @@ model = asymmetric_3D_network(
     k_init=K_INIT,
     n_classes=N_CLASSES,
 )
-compile_network(
-    model,
-    loss=LOSS,
-    optimizer=OPTIMIZER,
-    learning_rate=LEARNING_RATE,
-    steps=EPOCHS * len(train_batches),
-    schedule=SCHEDULE,
-    foreground_weight=FOREGROUND_WEIGHT,
-    masks=data.train_crops.y,
-    momentum=MOMENTUM,
-)
+rates = {"schedule": SCHEDULE, "total_steps": EPOCHS * len(train_batches)}
+optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, momentum=MOMENTUM, **rates)
+compile_network(model, loss=LOSS, optimizer=optimizer, masks=data.train_crops.y)
+predictor = Predictor(model, data, batch_size=BATCH_SIZE, divisor=8)
 
 # %% Training
 if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
-train_network(
-    run,
-    model,
-    train_batches,
-    validation_batches,
-    epochs=EPOCHS,
-    monitor=MONITOR,
-    patience=PATIENCE,
-    weights_file=LOAD_WEIGHTS,
-)
+    merged = predictor.crops(data.test, overlap=OVERLAP)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test, predictions=merged)
+training = {"epochs": EPOCHS, "schedule": SCHEDULE, "monitor": MONITOR, "patience": PATIENCE}
+train_network(run, model, data, train_batches, validation_batches, weights_file=LOAD_WEIGHTS, **training)
 
-# %% Evaluation: the protocols of U-Net_3D_template.py
-evaluate_volumes(
-    run,
-    model,
-    data,
-    CROP_SHAPE,
-    divisor=(8, 8, 8),
-    overlap=OVERLAP,
-    padding=PADDING,
-    padding_mode=PADDING_MODE,
-    z_filter_size=Z_FILTER_SIZE,
-    half_overlap=HALF_OVERLAP,
-    ensemble=ENSEMBLE,
-    full_volume=FULL_VOLUME,
-    batch_size=BATCH_SIZE,
-    intensity_range=INTENSITY_RANGE,
-)
+# %% Evaluation: all protocols of the study, as U-Net_3D_template.py spells them out
+protocols = {"half_overlap": HALF_OVERLAP, "ensemble": ENSEMBLE, "full_volume": FULL_VOLUME}
+evaluate_volumes(run, predictor, data, z_filter_size=Z_FILTER_SIZE, **protocols)
 
 # %% Results
 run.finish()

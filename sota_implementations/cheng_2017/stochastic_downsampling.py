@@ -22,7 +22,7 @@ class _StochasticDownsampling(layers.Layer):
         if not training:
             return ops.average_pool(inputs, 2, 2, padding="same", data_format="channels_last")
         n, *sizes, channels = ops.shape(inputs)
-        # One gather from all pixels of the batch is faster than one along each axis, especially its gradient.
+        # One gather from all pixels of the batch is faster than one along each axis, above all its gradient.
         kept = ops.arange(n)
         for size in sizes:
             kept = ops.expand_dims(kept * size, axis=-1) + self._draw(size)
@@ -36,7 +36,7 @@ class _StochasticDownsampling(layers.Layer):
         noise = keras.random.uniform((ops.shape(starts)[0], self.t), seed=self.seed_generator)
         noise = ops.where(ops.arange(self.t) < available, noise, 2.0)
         drawn = ops.argsort(noise, axis=-1)[:, :half]
-        # The last group keeps half of its pixels, rounded up; the rest of its row is sorted to the end and cut off.
+        # The last group keeps half of its pixels, rounded up; sorting moves the rest of its row to the end.
         drawn = ops.sort(ops.where(ops.arange(half) < (available + 1) // 2, drawn, self.t), axis=-1)
         return ops.reshape(starts + drawn, (-1,))[: (size + 1) // 2]
 
@@ -54,14 +54,14 @@ class _StochasticDownsampling(layers.Layer):
 class StochasticDownsampling2D(_StochasticDownsampling):
     """Halve images by keeping random rows and columns in training, and by averages otherwise.
 
-    In training, each axis is split into groups of ``t``, and ``t / 2`` different rows or columns of each are kept, in
-    order. This distorts the structures in a feature map a little, as an augmentation of features. Each call draws a new
-    pattern for the whole batch; a value of the output always comes from its own sample and channel. A last group of r <
-    t keeps r / 2, rounded up, so that any size n, even an unknown one, becomes n / 2, rounded up.
+    Training splits each axis into groups of ``t`` and keeps ``t / 2`` different rows or columns of each, in order. This
+    distorts the structures in a feature map a little, as an augmentation of features. Each call draws a new pattern for
+    the whole batch; samples and channels do not mix. A last group of r < t keeps r / 2, rounded up, so any size n
+    becomes n / 2, rounded up.
 
-    In inference each value is the mean of its 2 x 2 pixels (of those that exist, at an odd border), as in S3Pool:
-    deterministic, and at the mean place of the drawn ones. A strided slice would be off by half a pixel, always to the
-    same side, and these shifts would add up over the downsamplings of a network.
+    Inference takes the mean of 2 x 2 pixels (at an odd border, of those that exist), as S3Pool does. It is
+    deterministic, and lies where the drawn pixels lie on average. A strided slice would be off by half a pixel, always
+    to the same side, and these shifts would add up.
 
     The published layer returned channel 0 of the first sample for all samples and channels, drew in inference too,
     and was not used in 2D, where sizes were unknown.
@@ -71,7 +71,7 @@ class StochasticDownsampling2D(_StochasticDownsampling):
     t : int
         Pixels of a group, even; the larger, the stronger the distortion. 2 keeps one of each pair.
     seed : int, optional
-        Of the patterns; the same sequence of calls draws the same.
+        Of the patterns; the same sequence of calls draws the same patterns.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Oztel et al. 2017: a classifier of 32x32 patches that sees whole slices, with the settings of the paper.
 
 Segments mitochondria as "Mitochondria segmentation in electron microscopy volumes using deep convolutional neural
-network" (IEEE BIBM 2017): patches of one class train a network that then classifies the surroundings of every eighth
-pixel; doubtful objects go, a watershed moves outlines to edges, and a median along z smooths the volume.
+network" (IEEE BIBM 2017). Patches of one class train a network, which then classifies the surroundings of every eighth
+pixel. Doubtful objects are removed, a watershed moves outlines to edges, and a median along z smooths the volume.
 
     python -u sota_implementations/oztel_2017/oztel_template_V0.py $code_dir $data_dir $job_dir --id 602 --gpu 0
 
@@ -27,41 +27,35 @@ args = parse_command_line(__file__)
 # --- Data
 # Patch (y, x, channels) that the network classifies: 32x32
 CROP_SHAPE = (32, 32, 1)
-# A patch with at least this share of foreground is foreground
+# Patches with at least this share of foreground are foreground
 FOREGROUND_ABOVE = 0.8
-# ... with at most this share it is background; all between are not used
+# Patches with at most this share are background; all between are left out
 BACKGROUND_BELOW = 0.2
-# How often each foreground patch is taken in an epoch; None: until there are as many as of background
+# How often each foreground patch occurs in an epoch; None: until both classes count the same
 FOREGROUND_REPEATS = 20
-# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None
 # Share of the training images kept for validation
 VALIDATION_SPLIT = 0.2
-# True: drawn at random, as published; False: the last ones, so that neighbouring slices are not on both sides
+# True: drawn at random, as published; False: the last ones, so that no neighbouring slices are in both parts
 RANDOM_VALIDATION = True
-# Seed of everything random
+# Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
 
 # --- Data augmentation
-# Degrees; the angle is uniform in +-ROTATION_RANGE
+# Degrees; the angle is uniform between -ROTATION_RANGE and ROTATION_RANGE
 ROTATION_RANGE = 180.0
-# Turn by a multiple of 90 degrees (no resampling)
+# True: turn by a multiple of 90 degrees, without resampling
 ROTATION90 = False
 # Mirror, each with probability 0.5
 HORIZONTAL_FLIP = True
 VERTICAL_FLIP = True
-# Fractions of width and height, uniform in +-range
+# Largest shifts, as fractions of width and height
 WIDTH_SHIFT_RANGE = 0.2
 HEIGHT_SHIFT_RANGE = 0.2
-# Degrees
+# Largest shear, in degrees
 SHEAR_RANGE = 0.2
-# (low, high) of the zoom factor; below 1 magnifies
-ZOOM_RANGE = (1.0, 1.0)
-# (low, high) of the factor on grey values, or None
-BRIGHTNESS_RANGE = None
-# What comes from outside the patch: reflect, nearest, constant, wrap
-FILL_MODE = "reflect"
-# Share of the samples that are rotated, shifted, sheared, zoomed and brightened
+# Share of the samples that are rotated, shifted and sheared
 AUGMENTATION_PROBABILITY = 1.0
 
 # --- Network
@@ -74,51 +68,42 @@ LOSS = "bce"
 # sgd (momentum 0.99), adam, adamw
 OPTIMIZER = "adam"
 LEARNING_RATE = 0.001
-# None, one_cycle or step (LEARNING_RATE is then its highest)
+# None, one_cycle or step; LEARNING_RATE is the highest rate of a schedule
 SCHEDULE = None
 BATCH_SIZE = 128
 EPOCHS = 45
-# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou (of labels)
+# Training ends after this many epochs without a better MONITOR: val_loss or val_foreground_iou (of labels)
 PATIENCE = 25
 MONITOR = "val_loss"
-# auto (bfloat16 where the hardware has it), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
-WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 
 # --- Evaluation
-# Slices in the median along z behind the ensemble; 0 when the test images are not slices of one volume
+# Slices in the median along z that follows the ensemble; 0 when the test images are not slices of one volume
 Z_FILTER_SIZE = 5
-# Objects of a lower mean probability go
+# Objects with a lower mean probability are removed
 SPURIOUS_BELOW = 0.8
 # Pixels by which the watershed opens the mask, and may move its outline outward and inward
 WATERSHED_OPEN = 3
 WATERSHED_DILATE = 11
 WATERSHED_ERODE = 11
-# Standard deviation in pixels of the Gaussian of the edges that outlines move to
+# Standard deviation, in pixels, of the Gaussian before edges are detected
 WATERSHED_EDGE_SIGMA = 2.0
-# Part objects that meet by a line of background
+# True: separate objects that touch, by a line of background
 WATERSHED_PART_TOUCHING = False
 # Slices in the last median along z; 0 when the test images are not slices of one volume
 LAST_Z_FILTER_SIZE = 9
 
 settings = apply_overrides(globals(), args.set)
+seed = SEED if args.keep_seed else SEED + args.rid
 
 # %% Imports
+from dataclasses import replace
+
 from generators.batches import train_and_validation_batches
 from generators.image_data_generator import ImageDataGenerator
+from sota_implementations.oztel_2017 import patches
 from sota_implementations.oztel_2017.patch_classifier import create_oztel_model
-from sota_implementations.oztel_2017.patches import (
-    PatchBatches,
-    check_patch_shape,
-    dense_probability,
-    keep_clear_patches,
-    repeat_foreground,
-)
 from sota_implementations.oztel_2017.validation_report import report_validation
 from utils.data.checks import check_same_size, check_z_filter_size
 from utils.data.experiment_data import load_images
@@ -128,35 +113,27 @@ from utils.post_processing.within_slices import check_min_probability, spurious_
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.dry_run import dry_run
 from utils.runs.run import Run
+from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
-check_patch_shape(CROP_SHAPE)
+patches.check_patch_shape(CROP_SHAPE)
 check_min_probability(SPURIOUS_BELOW, name="SPURIOUS_BELOW")
-check_watershed(
-    {"WATERSHED_OPEN": WATERSHED_OPEN, "WATERSHED_DILATE": WATERSHED_DILATE, "WATERSHED_ERODE": WATERSHED_ERODE},
-    {"WATERSHED_EDGE_SIGMA": WATERSHED_EDGE_SIGMA},
-)
+steps = {"WATERSHED_OPEN": WATERSHED_OPEN, "WATERSHED_DILATE": WATERSHED_DILATE, "WATERSHED_ERODE": WATERSHED_ERODE}
+check_watershed(steps, {"WATERSHED_EDGE_SIGMA": WATERSHED_EDGE_SIGMA})
 check_z_filter_size(LAST_Z_FILTER_SIZE, name="LAST_Z_FILTER_SIZE")
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC)
-data = load_images(
-    args.data_dir,
-    CROP_SHAPE,
-    seed=SEED,
-    validation_split=VALIDATION_SPLIT,
-    random_validation=RANDOM_VALIDATION,
-    z_filter_size=Z_FILTER_SIZE,
-    intensity_range=INTENSITY_RANGE,
-)
+prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic)
+reading = {"intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE}
+parts = {"validation_split": VALIDATION_SPLIT, "random_validation": RANDOM_VALIDATION}
+data = load_images(args.data_dir, CROP_SHAPE, seed=seed, **reading, **parts)
 if LAST_Z_FILTER_SIZE:
     why = "the last z-filter needs slices of one volume"
     check_same_size(data.test, why=why, remedy="Use --set LAST_Z_FILTER_SIZE=0.")
 clear = {"foreground_above": FOREGROUND_ABOVE, "background_below": BACKGROUND_BELOW}
-data = data._replace(
-    train_crops=repeat_foreground(keep_clear_patches(data.train_crops, **clear), FOREGROUND_REPEATS),
-    validation_crops=keep_clear_patches(data.validation_crops, **clear),
-)
-run = Run(args, settings)
+train = patches.repeat_foreground(patches.keep_clear_patches(data.train_crops, **clear), FOREGROUND_REPEATS)
+validation = patches.keep_clear_patches(data.validation_crops, **clear)
+data = replace(data, train_crops=train, validation_crops=validation)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range)
 
 # %% Data augmentation
 augmentation = ImageDataGenerator(
@@ -167,72 +144,43 @@ augmentation = ImageDataGenerator(
     width_shift_range=WIDTH_SHIFT_RANGE,
     height_shift_range=HEIGHT_SHIFT_RANGE,
     shear_range=SHEAR_RANGE,
-    zoom_range=ZOOM_RANGE,
-    brightness_range=BRIGHTNESS_RANGE,
-    fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
 )
-train_pairs, validation_pairs = train_and_validation_batches(
-    augmentation,
-    data,
-    crop_shape=CROP_SHAPE,
-    batch_size=BATCH_SIZE,
-    seed=SEED,
-    intensity_range=INTENSITY_RANGE,
-    workers=WORKERS,
-)
+sampling = {"batch_size": BATCH_SIZE, "workers": args.workers}
+train_pairs, validation_pairs = train_and_validation_batches(augmentation, data, **sampling)
 draw_checks(run.checks, data, train_pairs)
-train_batches, validation_batches = PatchBatches(train_pairs), PatchBatches(validation_pairs)
+train_batches, validation_batches = patches.PatchBatches(train_pairs), patches.PatchBatches(validation_pairs)
 
 # %% Network
 model = create_oztel_model(2, (None, None, CROP_SHAPE[-1]), DROP_VALUE, k_init=K_INIT)
-compile_network(
-    model,
-    loss=LOSS,
-    optimizer=OPTIMIZER,
-    learning_rate=LEARNING_RATE,
-    steps=EPOCHS * len(train_batches),
-    schedule=SCHEDULE,
-    masks=data.train_crops.y,
-)
+rates = {"schedule": SCHEDULE, "total_steps": EPOCHS * len(train_batches)}
+optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, **rates)
+compile_network(model, loss=LOSS, optimizer=optimizer, masks=data.train_crops.y)
 
 # %% Training
+test, grey = data.test, {"intensity_range": data.intensity_range}
 if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x, predict=dense_probability)
-train_network(
-    run,
-    model,
-    train_batches,
-    validation_batches,
-    epochs=EPOCHS,
-    monitor=MONITOR,
-    patience=PATIENCE,
-    weights_file=LOAD_WEIGHTS,
-)
+    full = patches.dense_probability(model, test.x, **grey)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=test, predictions=full)
+training = {"epochs": EPOCHS, "schedule": SCHEDULE, "monitor": MONITOR, "patience": PATIENCE}
+train_network(run, model, data, train_batches, validation_batches, weights_file=LOAD_WEIGHTS, **training)
 
 # %% Evaluation: validation patches
 run.section("Evaluation")
 report_validation(run, model, validation_batches)
 
 # %% Evaluation: full images
-test, grey = data.test, {"intensity_range": INTENSITY_RANGE}
-full = run.evaluate("full_image", test, dense_probability(model, test.x, **grey))
-ensemble = run.evaluate("full_image", test, dense_probability(model, test.x, ensemble=True, **grey), post="ensemble")
+full = run.evaluate("full_image", test, patches.dense_probability(model, test.x, **grey))
+ensemble = patches.dense_probability(model, test.x, ensemble=True, **grey)
+ensemble = run.evaluate("full_image", test, ensemble, post="ensemble")
 if Z_FILTER_SIZE:
     run.evaluate("full_image", test, z_filter(ensemble, Z_FILTER_SIZE), post="ensemble_z_filter")
 
-# %% Evaluation: doubtful objects go, outlines move to edges, a median along z, as in the paper
+# %% Evaluation: as in the paper, doubtful objects are removed, outlines move to edges, a median along z follows
 spurious = run.evaluate("full_image", test, spurious_filter(full, SPURIOUS_BELOW), post="spurious")
-refined = edge_watershed(
-    spurious,
-    test.x,
-    open_iterations=WATERSHED_OPEN,
-    dilate_iterations=WATERSHED_DILATE,
-    erode_iterations=WATERSHED_ERODE,
-    canny_sigma=WATERSHED_EDGE_SIGMA,
-    part_touching=WATERSHED_PART_TOUCHING,
-    **grey,
-)
+reach = {"dilate_iterations": WATERSHED_DILATE, "erode_iterations": WATERSHED_ERODE}
+reach |= {"open_iterations": WATERSHED_OPEN, "canny_sigma": WATERSHED_EDGE_SIGMA}
+refined = edge_watershed(spurious, test.x, part_touching=WATERSHED_PART_TOUCHING, **reach, **grey)
 refined = run.evaluate("full_image", test, refined, post="spurious_watershed")
 if LAST_Z_FILTER_SIZE:
     run.evaluate("full_image", test, z_filter(refined, LAST_Z_FILTER_SIZE), post="spurious_watershed_z_filter")

@@ -10,12 +10,10 @@ from sota_implementations.builder_checks import check_dropout_and_filters
 def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=0.5, k_init="glorot_uniform"):
     """Build the network of Oztel et al. (2017): 143,462 parameters at the defaults.
 
-    Three poolings, and a convolution that sees all that remains of a patch: 32x32 pixels become one. All layers are
-    convolutional, so an image ``(y, x)`` becomes ``(y / 8 - 3, x / 8 - 3)``: the classes of the patches that start at
-    every eighth pixel (see `patches.dense_probability`). The image itself is batch-normalised first.
-
-    Deviation from the paper: fully convolutional instead of one window after the other. The published code kept the
-    labels one-hot, and computed class weights that it did not use.
+    The image is batch-normalised. After three poolings, a convolution sees all that remains of a patch: 32x32 pixels
+    become one. All layers are convolutional, so an image ``(y, x)`` becomes ``(y / 8 - 3, x / 8 - 3)``: the classes of
+    the patches that start at every eighth pixel (see `patches.dense_probability`). The paper classified one window
+    after the other.
 
     Parameters
     ----------
@@ -24,7 +22,7 @@ def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=
     input_shape : tuple of int or None
         ``(y, x, c)``; y and x may be None. Patches of 32x32, or larger images with sides divisible by 8.
     dropout_rate : float
-        Dropout behind the second pooling; 0 adds no layer.
+        Dropout after the second pooling; 0 adds no layer.
     k_init : str
         Kernel initialiser.
 
@@ -49,7 +47,7 @@ def create_oztel_model(num_classes=2, input_shape=(None, None, 1), dropout_rate=
     options = {"kernel_initializer": k_init}
     inputs = keras.Input(input_shape, name="image")
     x = convolution(layers.BatchNormalization()(inputs), 32, size=5, **options)
-    # ReLU after the maximum gives the same as before it, on a quarter of the pixels.
+    # ReLU after max pooling gives the same as before it, on a quarter of the pixels.
     x = layers.Activation("relu")(layers.MaxPooling2D(3, 2, padding="same")(x))
     x = convolution(x, 32, size=5, activation="relu", **options)
     x = dropout(layers.AveragePooling2D(3, 2, padding="same")(x), dropout_rate)

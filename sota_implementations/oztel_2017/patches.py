@@ -1,4 +1,4 @@
-"""Patches of one class for training, and maps of whole images from a network that classifies patches."""
+"""Patches of one class for training, and predictions of whole images by a network that classifies patches."""
 
 import itertools
 
@@ -15,7 +15,7 @@ PATCH, STRIDE = 32, 8
 
 
 def check_patch_shape(crop_shape):
-    """Check that patches have the size to which the networks give one class.
+    """Check that patches have the size for which the networks give one class.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ class PatchBatches(keras.utils.PyDataset):
 
 
 def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
-    """Keep the patches that are almost entirely foreground or background, in their order.
+    """Keep the patches that are mostly foreground or mostly background, in order.
 
     Parameters
     ----------
     patches : ImageSet
-        Patches with masks; everything but 0 is foreground.
+        Patches with masks, in which everything but 0 is foreground.
     foreground_above, background_below : float
-        Patches with at least the first or at most the second fraction of foreground are kept.
+        Fractions of foreground: patches with at least the first or at most the second are kept.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
     Raises
     ------
     ValueError
-        If the fractions are not on both sides of a half, or one of the classes has no patch.
+        If the fractions are not on both sides of a half, or a class has no patch.
 
     Examples
     --------
@@ -117,19 +117,19 @@ def keep_clear_patches(patches, *, foreground_above=0.8, background_below=0.2):
 
 
 def repeat_foreground(patches, repeats=None):
-    """Repeat the patches of foreground, so that both classes count equally in training.
+    """Repeat the foreground patches, so that both classes count equally in training.
 
     Parameters
     ----------
     patches : ImageSet
         From `keep_clear_patches`.
     repeats : int, optional
-        How often each is used, 20 in the published code; None balances both classes as well as possible.
+        How often each occurs, 20 in the published code; None balances the classes as well as possible.
 
     Returns
     -------
     ImageSet
-        Background first: to be shuffled in training.
+        Background first; training shuffles it.
 
     Raises
     ------
@@ -161,13 +161,12 @@ def repeat_foreground(patches, repeats=None):
 def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_range=None):
     """Predict whole images with a network that classifies patches.
 
-    Value k of the network's coarse map belongs to the patch that starts at pixel 8 k along each axis, and so to its
-    centre, 8 k + 15.5. Images are mirrored outwards by 12 pixels (at the end by up to 7 more), which puts the centres
-    of the patches at 3.5, 11.5, ...: the pixel centres of a map that is eight times as small. The map is enlarged with
-    splines of order 3.
+    Along each axis, value k of the network's coarse map belongs to the patch that starts at pixel 8 k, so to its
+    centre, 8 k + 15.5. Mirroring the image outwards by 12 pixels (at the end by up to 7 more) moves the centres to 3.5,
+    11.5, ...: the pixel centres of a map an eighth as large. Splines of order 3 enlarge that map.
 
-    The published code stretched the map of the bare image to its size, which displaces and magnifies it by up to 12
-    pixels, and wrote it into an array of the size of one data set.
+    The published code stretched the map of the bare image to the size of the image, which displaces it by up to 12
+    pixels.
 
     Parameters
     ----------
@@ -180,12 +179,12 @@ def dense_probability(model, images, *, ensemble=False, batch_size=4, intensity_
     batch_size : int
         Images, or orientations, per call.
     intensity_range : tuple of float, optional
-        As ``utils.images.intensity.to_unit_range``.
+        As `utils.images.intensity.to_unit_range`.
 
     Yields
     ------
     numpy.ndarray
-        Probability of the foreground, ``(y, x, 1)``, float32, 0 .. 1, of the size of each image.
+        Probability of the foreground of each image, ``(y, x, 1)``, float32, 0 .. 1.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Scores of a patch classifier on the validation patches: a report per class, and the confusion matrix as a chart."""
+"""Scores of a patch classifier on the validation patches: a report per class and a chart of the confusion matrix."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ CLASS_NAMES = ("non-mitochondria", "mitochondria")
 def report_validation(run, model, batches, class_names=CLASS_NAMES):
     """Classify the validation patches, print precision, recall and F1 per class, and draw the confusion matrix.
 
-    Writes ``validation_report.csv`` and ``charts/confusion_matrix.png`` into the folder of the run.
+    Writes ``validation_report.csv`` and ``charts/confusion_matrix.png``.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def report_validation(run, model, batches, class_names=CLASS_NAMES):
     batches : PatchBatches
         Patches and labels.
     class_names : sequence of str
-        One name a class, in order.
+        Names of the classes, in order.
 
     Returns
     -------
@@ -47,19 +47,19 @@ def report_validation(run, model, batches, class_names=CLASS_NAMES):
 
 
 def classification_report(matrix, class_names):
-    """Compute precision, recall and F1 of each class, NaN where there is nothing to score.
+    """Compute precision, recall and F1 of each class; NaN where there is nothing to score.
 
     Parameters
     ----------
     matrix : numpy.ndarray
         ``(classes, classes)``, rows are the truth.
     class_names : sequence of str
-        One name a class.
+        Names of the classes.
 
     Returns
     -------
     list of dict
-        A row a class: ``class``, ``precision``, ``recall``, ``f1``, ``patches`` (true ones).
+        A row for each class: ``class``, ``precision``, ``recall``, ``f1``, ``patches`` (true ones).
 
     Examples
     --------

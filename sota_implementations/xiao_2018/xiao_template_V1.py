@@ -1,15 +1,15 @@
-"""Xiao et al. 2018, with elastic deformations.
+"""Xiao et al. 2018, with the improved settings of the study.
 
 Segments mitochondria with the network of "Automatic mitochondria segmentation for EM data using a 3D supervised
 convolutional network" (Frontiers in Neuroanatomy 2018): a residual U-Net that never reduces z, with two auxiliary
-outputs, and connected objects across slices behind it, at the improved settings of the study.
+outputs. Objects are then connected across slices.
 
     python -u sota_implementations/xiao_2018/xiao_template_V1.py $code_dir $data_dir $job_dir --id 631 --gpu 0
 
 data_dir holds train/x train/y test/x test/y: the slices of one volume (png, tif), or one file for each volume (tif,
 hdf5, zarr); test/y may be missing. Results go to job_dir/results/<id>_<rid>/.
 
-Differs from xiao_template_V0.py in: elastic deformations.
+Differs from xiao_template_V0.py in one value: ELASTIC_ALPHA, which adds elastic deformations.
 """
 
 # %% Command line
@@ -28,25 +28,21 @@ args = parse_command_line(__file__)
 CROP_SHAPE = (20, 256, 256, 1)
 # Minimum overlap of neighbouring subvolumes, as a fraction, for all axes or one each
 OVERLAP = 0.0
-# Subvolume of the test volumes and their overlap
+# Subvolume of the test volumes, and the overlap of these
 TEST_CROP_SHAPE = (20, 448, 576, 1)
 TEST_OVERLAP = (0.5, 0.0, 0.0)
-# Margin (z, y, x) of a subvolume whose prediction is thrown away
-PADDING = (0, 0, 0)
-# What lies outside the volume when predicting: mirror, median
-PADDING_MODE = "mirror"
-# 0: all subvolumes of a grid; more: so many random subvolumes of each volume in an epoch
+# Random subvolumes per volume and epoch; 0 uses a regular grid
 RANDOM_SUBVOLUMES = 6450
-# (foreground, background) weights of the voxel about which a random subvolume lies, or None
+# (foreground, background) weights of the voxel in the middle of a random subvolume, or None
 PROBABILITY_MAP = None
-# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1 by the dtype of the images
+# Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None
 # Names of the arrays in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
 MASK_DATASET = None
 # Share of the slices of each volume, the last ones, kept for validation
 VALIDATION_SPLIT = 0.1
-# Seed of everything random
+# Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
 
 # --- Data augmentation
@@ -54,26 +50,13 @@ SEED = 42
 HORIZONTAL_FLIP = True
 VERTICAL_FLIP = True
 Z_FLIP = True
-# Turn by a multiple of 90 degrees in the plane (no resampling)
+# True: turn by a multiple of 90 degrees in the plane, without resampling
 ROTATION90 = True
-# Degrees; the angle is uniform in +-ROTATION_RANGE
-ROTATION_RANGE = 0.0
-# (low, high) of the amplitude of elastic displacements in pixels, and their smoothness in pixels
+# (low, high) of the size of elastic displacements, and their smoothness, in pixels
 ELASTIC_ALPHA = (1.0, 2.0)
 ELASTIC_SIGMA = 25.0
-# (low, high) of the zoom factor; below 1 magnifies
-ZOOM_RANGE = (1.0, 1.0)
-# (low, high) of the factor on grey values, and of the exponent, or None
-BRIGHTNESS_RANGE = None
-GAMMA_RANGE = None
-# (low, high) of the width of a gaussian blur in pixels, or None
-BLUR_SIGMA = None
-# What comes from outside the volume: reflect, nearest, constant, wrap
-FILL_MODE = "reflect"
-# Share of the samples that are resampled and changed in their grey values
+# Share of the samples that are displaced
 AUGMENTATION_PROBABILITY = 0.5
-# True only where voxels are cubes: z then turns and zooms together with y and x
-ISOTROPIC = False
 
 # --- Network
 # Feature maps of the three levels and of the bottleneck
@@ -82,31 +65,23 @@ ACTIVATION = "elu"
 K_INIT = "he_normal"
 # 1: foreground or not; more: number of classes, background included
 N_CLASSES = 2
-# How much each output counts in the loss: the main one, the auxiliary one of the deepest block, the other
+# Weight of each output in the loss: the main one, the auxiliary one of the deepest block, the other
 OUTPUT_WEIGHTS = (1.0, 0.15, 0.3)
 
 # --- Training
 # bce, w_bce, dice, jaccard, bce_dice, w_bce_dice
 LOSS = "bce"
-# How many times a foreground voxel counts in w_bce and w_bce_dice; None: so often that both classes count the same
-FOREGROUND_WEIGHT = None
-# sgd (momentum 0.99), adam, adamw; the epsilon is of the last two
+# sgd (momentum 0.99), adam, adamw; EPSILON belongs to the last two
 OPTIMIZER = "adam"
 EPSILON = 1e-8
 LEARNING_RATE = 0.0001
-# None, one_cycle or step (LEARNING_RATE is then its highest)
+# None, one_cycle or step; LEARNING_RATE is the highest rate of a schedule
 SCHEDULE = None
 BATCH_SIZE = 2
 EPOCHS = 30
-# Training ends after so many epochs without a better MONITOR: val_loss or val_foreground_iou
+# Training ends after this many epochs without a better MONITOR: val_loss or val_foreground_iou
 PATIENCE = 30
 MONITOR = "val_loss"
-# auto (bfloat16 on GPUs that have it, else float32), float32, mixed_bfloat16, mixed_float16
-PRECISION = "auto"
-# True: exactly the same numbers in every run with the same seed, somewhat slower
-DETERMINISTIC = False
-# Threads that prepare batches; with a single one TensorFlow can hold up the end of an epoch
-WORKERS = 2
 # A weights file to use instead of training
 LOAD_WEIGHTS = None
 
@@ -118,13 +93,15 @@ MIN_LAYER_OVERLAP = 0.2
 # Voxels and slices that an object must have
 MIN_VOXELS = 1000
 MIN_SLICES = 3
-# Predict with 50 % overlap too, and each as an ensemble of 16 orientations too; both can take hours on a CPU
+# True: predict with 50 % overlap too, which can take hours on a CPU
 HALF_OVERLAP = True
+# True: predict as an ensemble of 16 orientations too, in 16 times the time
 ENSEMBLE = True
-# Predict whole volumes at once too: True, False, or None if they fit into memory
+# True: predict whole volumes at once too; None: if they fit into memory
 FULL_VOLUME = None
 
 settings = apply_overrides(globals(), args.set)
+seed = SEED if args.keep_seed else SEED + args.rid
 
 # %% Imports
 from generators.batches import train_and_validation_batches
@@ -136,29 +113,23 @@ from utils.pictures.charts import draw_checks
 from utils.post_processing.across_slices import check_min_overlap, check_min_size, fuse_layers, remove_small_objects
 from utils.prediction.dry_run import dry_run
 from utils.prediction.evaluation import evaluate_volumes
+from utils.prediction.predictor import Predictor
 from utils.runs.run import Run
+from utils.training.optimizers import get_optimizer
 from utils.training.training import compile_network, prepare_keras, train_network
 
 # %% Checks and data
-check_crop_shape(CROP_SHAPE, poolings=3, z_down=1, padding_mode=PADDING_MODE)
-check_crop_shape(TEST_CROP_SHAPE, poolings=3, z_down=1, padding=PADDING, name="TEST_CROP_SHAPE")
+check_crop_shape(CROP_SHAPE, poolings=3, z_down=1)
+check_crop_shape(TEST_CROP_SHAPE, poolings=3, z_down=1, name="TEST_CROP_SHAPE")
 check_min_overlap(MIN_LAYER_OVERLAP, name="MIN_LAYER_OVERLAP")
 check_min_size(MIN_VOXELS, MIN_SLICES, names=("MIN_VOXELS", "MIN_SLICES"))
-prepare_keras(seed=SEED, precision=PRECISION, deterministic=DETERMINISTIC, volumes=True)
-data = load_volumes(
-    args.data_dir,
-    CROP_SHAPE,
-    overlap=OVERLAP,
-    validation_split=VALIDATION_SPLIT,
-    random_subvolumes=RANDOM_SUBVOLUMES,
-    n_classes=N_CLASSES,
-    intensity_range=INTENSITY_RANGE,
-    image_dataset=IMAGE_DATASET,
-    mask_dataset=MASK_DATASET,
-    test_grid=(TEST_CROP_SHAPE, TEST_OVERLAP),
-    z_filter_size=Z_FILTER_SIZE,
-)
-run = Run(args, settings)
+prepare_keras(seed=seed, precision=args.precision, deterministic=args.deterministic, volumes=True)
+datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
+reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE, **datasets}
+parts = {"validation_split": VALIDATION_SPLIT, "overlap": OVERLAP, "random_subvolumes": RANDOM_SUBVOLUMES}
+parts |= {"test_grid": (TEST_CROP_SHAPE, TEST_OVERLAP)}
+data = load_volumes(args.data_dir, CROP_SHAPE, seed=seed, **reading, **parts)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, **datasets)
 
 # %% Data augmentation
 augmentation = VoxelDataGenerator(
@@ -166,77 +137,32 @@ augmentation = VoxelDataGenerator(
     vertical_flip=VERTICAL_FLIP,
     z_flip=Z_FLIP,
     rotation90=ROTATION90,
-    rotation_range=ROTATION_RANGE,
     elastic_alpha=ELASTIC_ALPHA,
     elastic_sigma=ELASTIC_SIGMA,
-    zoom_range=ZOOM_RANGE,
-    brightness_range=BRIGHTNESS_RANGE,
-    gamma=GAMMA_RANGE,
-    blur_sigma=BLUR_SIGMA,
-    fill_mode=FILL_MODE,
     probability=AUGMENTATION_PROBABILITY,
-    isotropic=ISOTROPIC,
 )
-train_batches, validation_batches = train_and_validation_batches(
-    augmentation,
-    data,
-    crop_shape=CROP_SHAPE,
-    batch_size=BATCH_SIZE,
-    seed=SEED,
-    intensity_range=INTENSITY_RANGE,
-    workers=WORKERS,
-    samples_per_array=max(1, RANDOM_SUBVOLUMES),
-    probability_map=PROBABILITY_MAP,
-)
+sampling = {"samples_per_array": RANDOM_SUBVOLUMES, "probability_map": PROBABILITY_MAP, "workers": args.workers}
+train_batches, validation_batches = train_and_validation_batches(augmentation, data, batch_size=BATCH_SIZE, **sampling)
 draw_checks(run.checks, data, train_batches, overlap=OVERLAP)
 
 # %% Network
 shape = (None, None, None, CROP_SHAPE[-1])
 model = U_Net_3D_Xiao(shape, N_CLASSES, feature_maps=FEATURE_MAPS, activation=ACTIVATION, k_init=K_INIT)
-compile_network(
-    model,
-    loss=LOSS,
-    optimizer=OPTIMIZER,
-    learning_rate=LEARNING_RATE,
-    steps=EPOCHS * len(train_batches),
-    schedule=SCHEDULE,
-    foreground_weight=FOREGROUND_WEIGHT,
-    masks=data.train_crops.y,
-    output_weights=OUTPUT_WEIGHTS,
-    epsilon=EPSILON,
-)
+rates = {"schedule": SCHEDULE, "total_steps": EPOCHS * len(train_batches)}
+optimizer = get_optimizer(OPTIMIZER, learning_rate=LEARNING_RATE, epsilon=EPSILON, **rates)
+compile_network(model, loss=LOSS, optimizer=optimizer, masks=data.train_crops.y, output_weights=OUTPUT_WEIGHTS)
+predictor = Predictor(model, data, batch_size=BATCH_SIZE, divisor=(1, 8, 8), crop_shape=TEST_CROP_SHAPE)
 
 # %% Training
 if args.dry_run:
-    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test.x)
-train_network(
-    run,
-    model,
-    train_batches,
-    validation_batches,
-    epochs=EPOCHS,
-    monitor=MONITOR,
-    patience=PATIENCE,
-    weights_file=LOAD_WEIGHTS,
-)
+    merged = predictor.crops(data.test, overlap=TEST_OVERLAP)
+    dry_run(run, model, train_batches, epochs=EPOCHS, images=data.test, predictions=merged)
+training = {"epochs": EPOCHS, "schedule": SCHEDULE, "monitor": MONITOR, "patience": PATIENCE}
+train_network(run, model, data, train_batches, validation_batches, weights_file=LOAD_WEIGHTS, **training)
 
-# %% Evaluation: the protocols of U-Net_3D_template.py
-saved = evaluate_volumes(
-    run,
-    model,
-    data,
-    TEST_CROP_SHAPE,
-    divisor=(1, 8, 8),
-    overlap=TEST_OVERLAP,
-    padding=PADDING,
-    padding_mode=PADDING_MODE,
-    z_filter_size=Z_FILTER_SIZE,
-    half_overlap=HALF_OVERLAP,
-    ensemble=ENSEMBLE,
-    full_volume=FULL_VOLUME,
-    batch_size=BATCH_SIZE,
-    intensity_range=INTENSITY_RANGE,
-)
+# %% Evaluation: all protocols of the study, as U-Net_3D_template.py spells them out
+protocols = {"half_overlap": HALF_OVERLAP, "ensemble": ENSEMBLE, "full_volume": FULL_VOLUME}
+saved = evaluate_volumes(run, predictor, data, overlap=TEST_OVERLAP, z_filter_size=Z_FILTER_SIZE, **protocols)
 
 # %% Evaluation: slices correct each other, and objects connected across them must be large enough, after the paper
 if N_CLASSES <= 2:

@@ -7,7 +7,7 @@ from networks.blocks import CropTo, classifier, convolution, max_pooling
 from networks.deep_supervision import DeeplySupervised
 from sota_implementations.builder_checks import check_dropout_and_filters
 
-# The sum of the output weights in the paper, by which `DeeplySupervised` divides the losses.
+# Sum of the output weights in the paper; `DeeplySupervised` divides the losses by it.
 SUM_OF_WEIGHTS = 1 + 0.15 + 0.3
 REGULARIZER = keras.regularizers.L2(0.01 / SUM_OF_WEIGHTS)
 
@@ -17,21 +17,20 @@ def U_Net_3D_Xiao(  # noqa: N802 - published name
 ):
     """Build the 3D network of Xiao et al. (2018): 1,075,515 parameters at the defaults.
 
-    A residual U-Net for anisotropic volumes: all convolutions see three slices, z is never reduced, skips are added and
-    not concatenated, and two auxiliary classifiers learn in the decoder, one behind its deepest block, one in front of
-    its last. The outputs are the main one, that of the deepest block and the other one, with the weights 1, 0.15 and
-    0.3 in the loss. `DeeplySupervised` divides the weights by their sum, 1.45. The L2 penalties are divided by it too,
-    so that the loss is the published one divided by 1.45.
+    A residual U-Net for anisotropic volumes: z is never reduced, skips are added, not concatenated, and the decoder has
+    two auxiliary classifiers, one after its deepest block, one before its last. Outputs: the main one, that of the
+    deepest block, the other one, with the weights 1, 0.15 and 0.3 in the loss. `DeeplySupervised` divides these weights
+    by their sum, 1.45. The L2 penalties are divided by it too, so the loss is the published one divided by 1.45.
 
-    As in the published code: L2 of 0.01 only on the auxiliary classifiers and on the last 3x3x3 convolution, which has
-    3 feature maps, like the first one. Deviations from it: the layers behind an enlargement by nearest neighbour (1x1x1
-    convolutions, normalisation, activation, auxiliary classifiers) stand before it here, which gives the same values at
-    a quarter or a sixteenth of the cost; the main output comes first; any size works.
+    As in the published code, L2 of 0.01 applies only to the auxiliary classifiers and the last 3x3x3 convolution, which
+    has 3 feature maps, like the first one. Deviations: the layers that follow an enlargement by nearest neighbour
+    (1x1x1 convolutions, normalisation, activation, auxiliary classifiers) come before it here, which gives the same
+    values at a quarter or a sixteenth of the cost; the main output comes first; any size works.
 
     Parameters
     ----------
     image_shape : tuple of int or None
-        ``(z, y, x, c)``; z, y and x may be None. What a pooling rounds up is cut off again.
+        ``(z, y, x, c)``; z, y and x may be None.
     n_classes, activation
         As `networks.unet.U_Net_3D`.
     feature_maps : sequence of int
