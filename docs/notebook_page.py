@@ -173,8 +173,8 @@ its image. The picture shows crops as the network sees them. If an outline does 
         """\
 ## Training
 
-The run keeps the weights of the best epoch. After each epoch it also draws the curves anew, in `charts/history.png` in
-the folder of the run.""",
+The run keeps the weights of the best epoch. While it trains, it also redraws the curves in `charts/history.png` in the
+folder of the run.""",
     ),
     ("template", "Training"),
     ("code", 'display(Image(run.charts / "history.png"))'),
