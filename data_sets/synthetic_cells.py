@@ -92,8 +92,8 @@ def grow_cells(rng, coordinates):
     ----------
     rng : numpy.random.Generator
         The only source of randomness.
-    coordinates : ndarray of float32, shape (3, z, y, x)
-        Position of each voxel in nm, along (z, y, x).
+    coordinates : numpy.ndarray
+        ``(3, z, y, x)``, float32: position of each voxel in nm, along (z, y, x).
 
     Returns
     -------

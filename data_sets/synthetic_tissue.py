@@ -264,8 +264,8 @@ def paint_tissue(rng, shape, *, voxel_size_nm, foreground_fraction):
         Source of randomness.
     shape : tuple of int
         Voxels along (z, y, x).
-    voxel_size_nm : ndarray of float, shape (3,)
-        Voxel size along (z, y, x) in nm.
+    voxel_size_nm : numpy.ndarray
+        ``(3,)``, float: voxel size along (z, y, x) in nm.
     foreground_fraction : float
         Wanted share of mitochondria voxels, 0 to 0.5.
 

@@ -1,4 +1,4 @@
-"""The notebook of docs/make_notebook.py from top to bottom: text, code, and which cells of the template stand where."""
+"""The notebook of docs/make_notebook.py from top to bottom: text, code, and where the cells of the template stand."""
 
 REPOSITORY = "danifranco/EM_Image_Segmentation"
 COLAB_URL = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/templates/U-Net_2D_workflow.ipynb"
@@ -13,21 +13,23 @@ PAGE = (
 
 {BADGE}
 
-From images to scores: get the code and the data, look at them, train, look at curves and predictions, score. *Run all*
-does it without any change, on synthetic images; then take the public EPFL hippocampus, or your own images.
+This notebook goes from images to scores. It gets the code and the data, shows the data, trains a network, shows curves
+and predictions, and scores them. *Run all* does all of it on synthetic images, without any change. Then take the
+public EPFL hippocampus, or your own images.
 
-In Colab, take a GPU first: *Runtime > Change runtime type*.
+In Colab, choose a GPU first: *Runtime > Change runtime type*.
 
-Code that starts with a title, such as `# Training`, is that of `templates/U-Net_2D_template.py`, line by line: what you
-change here you can change there, and run it from the command line. `python docs/make_notebook.py` writes this
-notebook.""",
+Each code cell that starts with a title, such as `# Training`, is a cell of `templates/U-Net_2D_template.py`, line by
+line. Whatever you change here, you can change there, and then run the template from the command line. `python
+docs/make_notebook.py` writes this notebook.""",
     ),
     (
         "text",
         """\
 ## The code
 
-Opened in Colab, the notebook gets a copy of the repository. Opened within the repository, it uses that.""",
+In Colab, the notebook downloads a copy of the repository. If you open the notebook within the repository, it uses that
+one.""",
     ),
     (
         "code",
@@ -54,8 +56,8 @@ print(f"The code is in {{code_dir}}")""",
     (
         "text",
         """\
-Colab has nearly everything, with a TensorFlow that fits its GPU; only what is missing is installed. Elsewhere, start
-the notebook in the environment of `env/requirements.txt`.""",
+Colab has nearly all packages, with a TensorFlow that fits its GPU. The next cell installs the missing ones. Elsewhere,
+start the notebook in the environment of `env/requirements.txt`.""",
     ),
     (
         "code",
@@ -74,13 +76,14 @@ if "google.colab" in sys.modules:
 
 `DATA` is one of
 
-- `demo`: synthetic images of brain tissue, made here, without a download. 24 slices to train, 6 to test.
+- `demo`: synthetic images of brain tissue. The notebook makes them itself and downloads nothing. 24 slices to train, 6
+  to test.
 - `lucchi`: hippocampus of a mouse, FIB-SEM, from EPFL. Half a gigabyte; 165 slices to train, 165 to test. Please cite
-  [Lucchi et al. 2013](https://www.epfl.ch/labs/cvlab/data/data-em/). Also `lucchi++` and `kasthuri++`.
-- your own images: the whole path of a folder with `train/x`, `train/y`, `test/x` and, if there is truth, `test/y` (png
-  or tif).
+  [Lucchi et al. 2013](https://www.epfl.ch/labs/cvlab/data/data-em/). `lucchi++` and `kasthuri++` work too.
+- your own images: the whole path of a folder with `train/x`, `train/y`, `test/x` and, if there is truth, `test/y`. The
+  images are png, jpg, bmp, tif, npy, hdf5 or zarr.
 
-Everything that is written goes to `FOLDER`. Colab forgets its files when it disconnects: to keep them, mount Google
+The notebook writes everything into `FOLDER`. Colab deletes its files when it disconnects. To keep them, mount Google
 Drive and name a folder there, such as `/content/drive/MyDrive/em`.""",
     ),
     (
@@ -88,7 +91,7 @@ Drive and name a folder there, such as `/content/drive/MyDrive/em`.""",
         """\
 DATA = "demo"  # @param ["demo", "lucchi", "lucchi++", "kasthuri++"] {allow-input: true}
 FOLDER = "em_workflow"  # @param {type: "string"}
-# A finished run is never written over: count up to run again with other variables
+# A run never overwrites a finished one: count up to run again with other variables
 RUN_ID = 0  # @param {type: "integer"}""",
     ),
     (
@@ -114,9 +117,9 @@ print(survey_table(surveys), *survey_notes(surveys), sep="\\n")""",
         """\
 ## The command line
 
-A template is started from a shell: `python templates/U-Net_2D_template.py code_dir data_dir job_dir --id ...`. A
-notebook has no command line, so we write down the same words. Without a GPU, `--gpu 0` takes the CPU and says so. To go
-on with a training that was cut off, add `"--resume"`.""",
+You start a template from a shell: `python templates/U-Net_2D_template.py code_dir data_dir job_dir --id ...`. A
+notebook has no command line, so the next cell writes down the same words. Without a GPU, `--gpu 0` takes the CPU and
+says so. To resume an interrupted training, add `"--resume"`. The seed of the run is `SEED` + `RUN_ID`.""",
     ),
     (
         "code",
@@ -130,8 +133,9 @@ sys.argv = [__file__, str(code_dir), str(data_dir), FOLDER, "--id", "workflow", 
         """\
 ## The variables of the experiment
 
-All that you may want to change. Values with a note behind them make the training short; the note says what the
-published training has, which takes 360 epochs. For `lucchi`, `EPOCHS = 28` is enough; 5 show whether all is well.""",
+Here is everything that you may want to change. Some values make the training short; the note behind them gives the
+value of the published training, which takes 360 epochs. For `lucchi`, `EPOCHS = 28` is enough. 5 epochs already show
+whether the training works.""",
     ),
     ("template", "Experiment variables"),
     ("template", "Imports"),
@@ -140,8 +144,8 @@ published training has, which takes 360 epochs. For `lucchi`, `EPOCHS = 28` is e
         """\
 ## Look at the data
 
-The images are read, checked, and cut into crops. Below: four images to train on and four to test on, each with the
-outlines of its mask.""",
+The next cell reads the images, checks them and cuts them into crops. Then you see four images to train on and four to
+test on, each with the outlines of its mask.""",
     ),
     ("template", "Checks and data"),
     (
@@ -157,8 +161,8 @@ display(Image(run.checks / "data.png"))""",
     (
         "text",
         """\
-Augmentation turns, mirrors and brightens the crops, image and mask alike, anew in every epoch. Below: crops as they are
-trained on. If an outline does not follow its object here, stop.""",
+Augmentation rotates, mirrors and brightens the crops, differently in every epoch. The mask gets the same rotation as
+its image. The picture shows crops as the network sees them. If an outline does not follow its object here, stop.""",
     ),
     ("template", "Data augmentation"),
     ("code", 'display(Image(run.checks / "augmented_pairs.png"))'),
@@ -169,7 +173,7 @@ trained on. If an outline does not follow its object here, stop.""",
         """\
 ## Training
 
-The weights of the best epoch are kept. The curves are also redrawn after each epoch in `charts/history.png` in the
+The run keeps the weights of the best epoch. While it trains, it also redraws the curves in `charts/history.png` in the
 folder of the run.""",
     ),
     ("template", "Training"),
@@ -177,15 +181,15 @@ folder of the run.""",
     (
         "text",
         """\
-If the validation curve turns away from the training curve, the network learns its images by heart: train on more
-images, or augment more. If both still improve at the end, train for longer.
+If the validation curve moves away from the training curve, the network learns its images by heart. Then train on more
+images, or augment more. If both curves still improve at the end, train for longer.
 
 ## Predictions and scores
 
-The test images are predicted in several ways, called protocols: crop by crop, crops merged into complete images, crops
-that overlap by half, and complete images at once. Post-processing comes on top: blending of crops, the mean over eight
-orientations (ensemble), the median along z. Foreground IoU is the overlap of prediction and truth divided by their
-union: 1 is perfect.""",
+The network predicts the test images in several ways, called protocols: crop by crop, crops merged into complete
+images, crops that overlap by half, and complete images at once. Some predictions are improved further: crops are
+blended, eight orientations are averaged (ensemble), or a median is taken along z. Foreground IoU is the overlap of
+prediction and truth divided by their union: 1 is perfect.""",
     ),
     ("template", "Evaluation: per crop"),
     ("template", "Evaluation: merged into complete images"),
@@ -194,8 +198,8 @@ union: 1 is perfect.""",
     (
         "text",
         """\
-Three test images beside what was predicted and, if there is one, the truth: complete images, mean over eight
-orientations; without `ENSEMBLE`, crops merged.""",
+The next cell shows three test images, their predictions and, if there is one, the truth. The predictions are those of
+complete images as an ensemble, or without `ENSEMBLE` those of merged crops.""",
     ),
     (
         "code",
@@ -220,18 +224,18 @@ for number in sorted({0, len(test) // 2, len(test) - 1}):
         panel.axis("off")
     plt.show()""",
     ),
-    ("text", "The same over the images: what was found in green, what is no object in red, what was missed in blue."),
+    ("text", "The next picture shows the prediction over the images: right in green, false in red, missed in blue."),
     ("code", 'display(Image(run.images / stage / "overlay.png"))'),
-    ("text", "All scores:"),
+    ("text", "The last cell of the template prints all scores."),
     ("template", "Results"),
     (
         "text",
         """\
-## What is left
+## What the run leaves
 
-`report.html` has all of this on one page: pictures, curves, scores of every protocol, variables, versions. Colab
-downloads it; elsewhere, follow the link. Everything else is in the folder of the run beside it: the predictions of
-every protocol as tif, scores as csv, the weights.""",
+`report.html` has all of this on one page: pictures, curves, scores of every protocol, variables and versions. Colab
+downloads it; elsewhere, follow the link. The folder of the run also has the predictions of every protocol as tif, the
+scores as csv, and the weights.""",
     ),
     (
         "code",
@@ -246,11 +250,11 @@ else:
     (
         "text",
         """\
-To go on:
+## What next?
 
-- Other variables, another data set: change them, count `RUN_ID` up, *Run all*.
-- Your own new images: `load_predictor(run.folder).segment(image)` of `predictor` returns the mask of an array
-  `(y, x, 1)`; `templates/predict_template.py` takes whole folders.
-- Another network, three dimensions, other losses: the other files in `templates/`.""",
+- To try other variables or another data set, change them, count `RUN_ID` up, and *Run all*.
+- To segment new images, use `load_predictor(run.folder).segment(image)`, from `utils.prediction.predictor`. It returns
+  the mask of an array `(y, x, 1)`. `templates/predict_template.py` takes whole folders.
+- The other files in `templates/` have other networks, three dimensions and other losses.""",
     ),
 )

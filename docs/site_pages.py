@@ -147,7 +147,7 @@ def modules():
     -------
     list of str
     """
-    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("[!_]*.py"))]
     templates = set(template_files())
     modules = [path for path in paths if path not in templates and 'if __name__ == "__main__"' not in path.read_text()]
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]

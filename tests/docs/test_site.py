@@ -101,6 +101,19 @@ def test_errors_that_are_explained_are_those_of_the_code(site_pages):
     assert len(quoted) > 8 and not {word for word in words if word not in source}
 
 
+def test_the_ten_answers_of_the_house_name_what_is_there_in_two_files_at_most():
+    text = (DOCS / "house.md").read_text()
+    places = set(re.findall(r"`(\w+/[\w./-]*)`", text)) - {"checkpoints/best.weights.h5"}
+    assert len(places) > 20 and not [place for place in places if not (ROOT / place).exists()]
+    answers = re.split(r"^\*\*.+?\?\*\*", text, flags=re.MULTILINE)[1:]
+    assert len(answers) == 10
+    for answer in answers:
+        files = set(re.findall(r"`([\w/-]+\.py)`", answer))
+        assert 1 <= len(files) <= 2
+        source = "".join((ROOT / file).read_text() for file in files)
+        assert not [name for name in re.findall(r"`(?:\w+\.)?(\w+)`", answer) if name not in source]
+
+
 def test_figures_are_small_and_their_scripts_are_here():
     for name in FIGURES:
         assert (DOCS / "figures" / name).stat().st_size < 300_000
