@@ -169,7 +169,7 @@ trained on. If an outline does not follow its object here, stop.""",
         """\
 ## Training
 
-The weights of the best epoch are kept. The curves are also redrawn after each epoch in `charts/history.png` in the
+The weights of the best epoch are kept. The curves are also redrawn while it trains in `charts/history.png` in the
 folder of the run.""",
     ),
     ("template", "Training"),
