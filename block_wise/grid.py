@@ -55,7 +55,7 @@ class Axis(NamedTuple):
         return [start for start in self.starts if low <= min(max(start, 0), self.size - 1) < high]
 
     def reach(self, number):
-        """Return the first voxel of the part of a block and the one behind its last; both are equal if it has no subvolume."""
+        """Return the first voxel of the part of a block and the one behind its last; equal if it has no subvolume."""
         owned = self.owned(number) or [-self.inner]
         return max(0, min(owned)), max(0, min(self.size, max(owned) + self.inner))
 

@@ -102,7 +102,7 @@ def read_volume(address, box):
 
 
 def middle_box(shape, side=1024):
-    """Return the middle of the middle slice, at most 1024 x 1024, which stands for a volume that is too large to look at.
+    """Return the middle of the middle slice, at most 1024 x 1024, in place of a volume too large to look at.
 
     Parameters
     ----------

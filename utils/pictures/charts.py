@@ -79,9 +79,7 @@ def draw_pairs(path, images, masks, *, titles=None, intensity_range=None):
     """
     count = min(len(images), MOST_PAIRS)
     columns = min(count, 4)
-    figure, axes = new_figure(2 * -(-count // columns), columns, width=3, height=3.1)
-    for panel in axes.flat:
-        panel.axis("off")
+    figure, axes = new_figure(2 * -(-count // columns), columns, width=3, height=3.1, axes=False)
     for number in range(count):
         row, column = 2 * (number // columns), number % columns
         image = to_unit_range(middle_slice(images[number]), intensity_range)
@@ -127,7 +125,7 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
 
     n_axes = image.ndim - 1
     overlap, image, crop_shape = per_axis(overlap, n_axes)[-2:], middle_slice(image), crop_shape[n_axes - 2 : n_axes]
-    figure, axes = new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5)
+    figure, axes = new_figure(1, 1, width=9, height=9 * image.shape[0] / image.shape[1] + 0.5, axes=False)
     panel, corners = axes[0][0], crop_grid(image.shape, crop_shape, overlap)
     coverage = np.zeros(image.shape[:2], np.uint16)
     for y, x in corners:
@@ -145,7 +143,6 @@ def draw_crop_grid(path, image, crop_shape, *, overlap=0.0, intensity_range=None
         ticks = np.unique(np.linspace(1, coverage.max(), min(coverage.max(), 9)).round())
         figure.colorbar(tint, ax=panel, ticks=ticks, label="crops that cover a pixel (1: no tint)")
     panel.set_title(f"{len(corners)} crops, pixels covered {coverage.min()} to {coverage.max()} times")
-    panel.axis("off")
     save_figure(figure, path)
 
 
@@ -194,7 +191,9 @@ def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=N
     intensity_range : tuple of float, optional
         As ``to_unit_range``.
     """
-    figure, axes = new_figure(1, len(images), width=7, height=7 * images[0].shape[0] / images[0].shape[1] + 0.5)
+    figure, axes = new_figure(
+        1, len(images), width=7, height=7 * images[0].shape[0] / images[0].shape[1] + 0.5, axes=False
+    )
     for number, panel in enumerate(axes[0]):
         thin = (slice(None, None, _step(images[number])),) * 2
         predicted = predictions[number][thin][..., 0]
@@ -209,7 +208,6 @@ def draw_overlays(path, images, masks, predictions, *, titles, intensity_range=N
             picture[area] = 0.55 * picture[area] + 0.45 * np.asarray(colour, np.float32)
         panel.imshow(np.clip(picture, 0, 1))
         panel.set_title(titles[number], fontsize=9)
-        panel.axis("off")
     legend = "prediction in green" if masks is None else "right in green, false in red, missed in blue"
     figure.suptitle(legend, fontsize=9)
     save_figure(figure, path)

@@ -17,6 +17,7 @@ from utils.runs.record import STATE_NAME, WEIGHTS_NAME
 HDF5_OVERHEAD = 500_000
 # What a plateau multiplies the learning rate by, and what the rate never falls below.
 PLATEAU_FACTOR, LOWEST_RATE = 0.1, 1e-7
+SECONDS_BETWEEN_CHARTS = 10
 MONITORS = {"val_loss": min, "val_foreground_iou": max}
 
 
@@ -252,7 +253,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class ProgressChart(keras.callbacks.Callback):
-    """Redraw the chart of losses, IoU and learning rate after every epoch.
+    """Redraw the chart of losses, IoU and learning rate after an epoch, at most every ten seconds, and at the end.
 
     Parameters
     ----------
@@ -265,10 +266,25 @@ class ProgressChart(keras.callbacks.Callback):
     def __init__(self, path, checkpoints):
         super().__init__()
         self.path, self.checkpoints = path, checkpoints
+        self._drawn, self._next = 0, 0.0
+
+    def on_train_begin(self, logs=None):
+        """Draw for the first time after ten seconds: a chart takes longer than an epoch of a few crops."""
+        self._drawn, self._next = 0, time.monotonic() + SECONDS_BETWEEN_CHARTS
 
     def on_epoch_end(self, epoch, logs=None):
         """Draw."""
+        if time.monotonic() >= self._next:
+            self._draw()
+
+    def on_train_end(self, logs=None):
+        """Draw what was not drawn yet."""
+        if len(self.checkpoints.history) > self._drawn:
+            self._draw()
+
+    def _draw(self):
         draw_history(self.path, self.checkpoints.history, best_epoch=self.checkpoints.best_epoch)
+        self._drawn, self._next = len(self.checkpoints.history), time.monotonic() + SECONDS_BETWEEN_CHARTS
 
 
 def tensorboard(folder):

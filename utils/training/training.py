@@ -92,7 +92,7 @@ def train_network(
     Parameters
     ----------
     run : Run
-        Its folder gets ``checkpoints/``, ``history.csv`` and ``charts/history.png``, rewritten after every epoch, and
+        Its folder gets ``checkpoints/``, ``history.csv`` and ``charts/history.png``, rewritten while it trains, and
         ``checkpoints/network.json``, from which `utils.prediction.predictor.load_predictor` builds the network again.
     model : keras.Model
         From `compile_network`.

@@ -1,5 +1,6 @@
 import csv
 import importlib.util
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -98,6 +99,21 @@ def test_only_the_newest_state_and_the_best_are_kept(tmp_path):
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert {"loss", "val_loss", "learning_rate", "seconds"} <= set(rows[0])
+
+
+@pytest.mark.parametrize(("seconds", "charts"), [(0, [1, 2, 3]), (60, [3])])
+def test_the_chart_shows_the_last_epoch_and_is_not_drawn_too_often(seconds, charts, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("utils.training.callbacks.SECONDS_BETWEEN_CHARTS", seconds)
+    monkeypatch.setattr("utils.training.callbacks.draw_history", lambda _, history, **__: drawn.append(len(history)))
+    checkpoints = SimpleNamespace(history=[], best_epoch=None)
+    chart = ProgressChart("history.png", checkpoints)
+    chart.on_train_begin()
+    for epoch in range(3):
+        checkpoints.history.append({})
+        chart.on_epoch_end(epoch)
+    chart.on_train_end()
+    assert drawn == charts
 
 
 def test_an_unknown_monitor_is_refused(tmp_path):
