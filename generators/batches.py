@@ -206,8 +206,8 @@ def train_and_validation_batches(
     """
     flow = {"batch_size": batch_size, "seed": data.seed, "intensity_range": data.intensity_range, "workers": workers}
     train, validation = data.train_crops, data.validation_crops
-    sampling = {"crop_shape": data.crop_shape, "probability_map": probability_map, "sample_weight": train.weights}
-    sampling["samples_per_array" if len(data.crop_shape) == 4 else "samples_per_array"] = max(1, samples_per_array)
+    sampling = {"samples_per_array": max(1, samples_per_array), "probability_map": probability_map}
+    sampling |= {"crop_shape": data.crop_shape, "sample_weight": train.weights}
     plain = type(augmentation)()
     return (
         augmentation.flow(train.x, train.y, **sampling, **flow),
