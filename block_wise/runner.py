@@ -80,7 +80,7 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
     scratch = tempfile.mkdtemp(prefix="blocks_")
     cluster = client = None
     try:
-        # Without a worker for so long, waiting has no use: a scheduler of a queue may have none for days.
+        # Local workers that do not start never will; a scheduler of a queue may have none for days.
         patience = SECONDS_WITHOUT_WORKERS if scheduler is None else float("inf")
         if scheduler is None:
             cluster = _local_cluster(workers, scratch, Path(log_folder or scratch))
@@ -94,7 +94,7 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
+def run_tasks(workers, tasks, *, title, done=0):
     """Run tasks until all are done, and print the progress and the time that is left.
 
     A task that cannot read its input is skipped, with those that need it, and the error is raised at the end, so that
@@ -127,7 +127,7 @@ def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
             users[need].append(name)
     ready = deque(name for name, needs in waiting.items() if not needs)
     running, problems, damaged = {}, [], []
-    progress = Progress(title, unit, [task.amount for task in tasks.values()], done)
+    progress = Progress(title, [task.amount for task in tasks.values()], done)
     while ready or running:
         while ready and len(running) < workers.slots():
             name = ready.popleft()
@@ -142,11 +142,11 @@ def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
             for user in users[name]:
                 waiting[user].remove(name)
                 if not waiting[user]:
-                    ready.appendleft(user)  # what frees memory and disk comes first
+                    ready.appendleft(user)  # what frees memory and disk goes first
             progress.add(tasks[name].amount)
             yield name, result
-    raise_problems("the volume; all other blocks are done: mend these and start the same command again", problems)
-    raise_problems("results on disk; they count as not done now: start the same command again, and they are", damaged)
+    raise_problems("the volume; all other blocks are done: repair these and start the same command again", problems)
+    raise_problems("results on disk, which no longer count as done: start the same command again", damaged)
 
 
 class _ThisProcess:
@@ -173,8 +173,8 @@ class _DaskWorkers:
 
     def __init__(self, distributed, client, patience, address):
         self._distributed, self._client, self._patience, self._address = distributed, client, patience, address
-        self._count, self._without, self._asked = 1, time.monotonic(), 0.0
-        self._said = self._without
+        self._count, self._last_seen, self._asked = 1, time.monotonic(), 0.0
+        self._last_reminder = self._last_seen
 
     def slots(self):
         if time.monotonic() - self._asked > 5:
@@ -221,11 +221,11 @@ class _DaskWorkers:
         self.slots()
         now = time.monotonic()
         if self._count:
-            self._without = now
-        elif self._address and now - max(self._said, self._without) >= SECONDS_BETWEEN_REMINDERS:
-            self._said = now
+            self._last_seen = now
+        elif self._address and now - max(self._last_reminder, self._last_seen) >= SECONDS_BETWEEN_REMINDERS:
+            self._last_reminder = now
             print(f"No worker is at the dask scheduler {self._address} yet; waiting for one.", flush=True)
-        elif now - self._without > self._patience:
+        elif now - self._last_seen > self._patience:
             raise ConnectionError(
                 "no worker process is left; their logs say why (folder workers of the run). What is done is kept: "
                 "start the same command again."
