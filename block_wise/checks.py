@@ -46,8 +46,8 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
     problem = intensity_problem(read_volume(job.volume, middle_box(volume.shape)), job.intensity_range)
     if problem:
         raise ValueError(
-            f"{job.volume.name}, in its middle slice, {problem}. A range is that of the training: without one, scale "
-            "the volume."
+            f"{job.volume.name}, in its middle slice, {problem}. The range of the training applies; if it had "
+            "none, scale the volume."
         )
     if truth is not None:
         check_truth(job, truth, ids=ids)

@@ -100,7 +100,7 @@ class BlockGrid:
         if len(shape) == len(crop_shape) == 4 and shape[3] != crop_shape[3]:
             raise ValueError(
                 f"the volume has {shape[3]} channels, but CROP_SHAPE is {tuple(crop_shape)}; its last number is "
-                "that of the channels."
+                "the number of channels."
             )
         self.block_shape = tuple(map(min, blocks, self.shape))
         inner, margins = (crop, (0, 0, 0)) if blending else without_margins(crop, padding, 3)

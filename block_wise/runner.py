@@ -185,7 +185,7 @@ class _DaskWorkers:
     def submit(self, function, *arguments):
         import cloudpickle
 
-        # Packed, because a scheduler looks into what it passes on, but need not have this repository.
+        # Packed, because a scheduler unpacks what it passes on, and may not have this repository.
         return self._client.submit(_unpacker(), cloudpickle.dumps((function, arguments)), pure=False)
 
     def finished(self, futures):
@@ -203,8 +203,8 @@ class _DaskWorkers:
             return future.result()
         except self._distributed.KilledWorker as error:
             raise ValueError(
-                "a block killed its worker again and again, most likely for want of memory. What is done is kept: "
-                "start the same command again with fewer --workers; or anew, with another --rid, with a smaller "
+                "a block killed its worker again and again, most likely for lack of memory. Finished blocks are kept: "
+                "start the same command again with fewer --workers; or anew, with another --rid and a smaller "
                 "BLOCK_SHAPE or BATCH_SIZE."
             ) from error
         except CancelledError as error:
@@ -212,7 +212,7 @@ class _DaskWorkers:
 
     def _gone(self):
         return ConnectionError(
-            "the dask scheduler is gone. What is done is kept: start the same command again when there is one."
+            "the dask scheduler is gone. Finished blocks are kept: start the same command again when one is running."
         )
 
     def _check_workers(self):
@@ -227,13 +227,13 @@ class _DaskWorkers:
             print(f"No worker is at the dask scheduler {self._address} yet; waiting for one.", flush=True)
         elif now - self._last_seen > self._patience:
             raise ConnectionError(
-                "no worker process is left; their logs say why (folder workers of the run). What is done is kept: "
-                "start the same command again."
+                "no worker process is left; the logs in the folder workers of the run say why. Finished blocks are "
+                "kept: start the same command again."
             )
 
 
 def _unpacker():
-    # A function in a function travels as code.
+    # A function within a function travels as code.
     def run_packed(packed):
         import pickle
 
@@ -260,7 +260,7 @@ def _connect(distributed, address):
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no dask scheduler answers at {address!r}. Start one with `dask scheduler` and give its address, such as "
-            "tcp://node7:8786, or SCHEDULER=None for worker processes on this machine."
+            "tcp://node7:8786, or omit --scheduler for worker processes on this machine."
         ) from error
 
 
@@ -299,7 +299,7 @@ def _worker_setup(distributed, gpus):
     """Return what each worker does first, also one that starts later: find this repository, choose its GPU."""
     folder, several = str(REPOSITORY), gpus.split(",")
 
-    # A class in a function travels as code, so it works before the worker can import anything of this repository.
+    # A class within a function travels as code, so it works before the worker can import this repository.
     class Setup(distributed.WorkerPlugin):
         name = "em-segmentation"
 

@@ -66,7 +66,7 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
         "--deterministic", action="store_true", help="the same numbers in every run on GPUs too, slower"
     )
     parser.add_argument(
-        "--workers", type=int, default=workers, help=f"threads or processes beside this (default {workers})"
+        "--workers", type=int, default=workers, help=f"threads or processes beside this one (default {workers})"
     )
     for option, text in (more or {}).items():
         parser.add_argument(option, metavar="VALUE", help=text)

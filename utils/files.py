@@ -220,4 +220,4 @@ def check_free(folder):
     """
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ValueError(f"{folder} is there already, and nothing is written over. Give a new folder, or remove it.")
+        raise ValueError(f"{folder} is there already and is not overwritten. Give a new folder, or remove it.")

@@ -1,3 +1,4 @@
+import ast
 import os
 import subprocess
 import sys
@@ -95,6 +96,13 @@ def test_what_may_be_none_by_its_comment_may_be_none(page):
     assert apply_overrides(page, ["RATE_SCHEDULE=None"])["RATE_SCHEDULE"] is None
     with pytest.raises(ValueError, match="EPOCHS=None is of type NoneType, wanted int"):
         apply_overrides(page, ["EPOCHS=None"])
+
+
+def test_3d_pages_take_a_factor_and_an_overlap_for_each_axis():
+    file = ROOT / "templates" / "U-Net_3D_template.py"
+    variables = {name: ast.literal_eval(default) for name, default, _ in template_variables(file.read_text())}
+    settings = apply_overrides(variables | {"__file__": str(file)}, ["Z_DOWN=(1,2,2,2)", "OVERLAP=(0,0.5,0.5)"])
+    assert (settings["Z_DOWN"], settings["OVERLAP"]) == ((1, 2, 2, 2), (0.0, 0.5, 0.5))
 
 
 def test_a_name_that_looks_like_a_number_stays_a_name():
