@@ -4,7 +4,7 @@ from block_wise.truth import check_truth
 from block_wise.volumes import middle_box, open_volume, read_volume
 from utils.data.checks import check_z_filter_size
 from utils.errors import raise_problems
-from utils.images.intensity import intensity_problem, network_scale
+from utils.images.intensity import intensity_problem
 
 
 def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0, truth=None, ids=False):
@@ -43,12 +43,11 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
         )
     raise_problems("the variables", problems)
     volume = open_volume(job.volume)
-    network_scale(volume.dtype, job.intensity_range)
     problem = intensity_problem(read_volume(job.volume, middle_box(volume.shape)), job.intensity_range)
     if problem:
         raise ValueError(
-            f"{job.volume.name}, in its middle slice, {problem}. A range is that of the training: without one, scale "
-            "the volume."
+            f"{job.volume.name}, in its middle slice, {problem}. The range of the training applies; if it had "
+            "none, scale the volume."
         )
     if truth is not None:
         check_truth(job, truth, ids=ids)

@@ -55,7 +55,7 @@ class Axis(NamedTuple):
         return [start for start in self.starts if low <= min(max(start, 0), self.size - 1) < high]
 
     def reach(self, number):
-        """Return the first voxel of the part of a block and the one behind its last; equal if it has no subvolume."""
+        """Return where the part of a block starts and stops; the same voxel if it has no subvolume."""
         owned = self.owned(number) or [-self.inner]
         return max(0, min(owned)), max(0, min(self.size, max(owned) + self.inner))
 
@@ -89,7 +89,7 @@ class BlockGrid:
     (3, slice(40, 80, None), slice(0, 54, None))
     """
 
-    def __init__(self, shape, crop_shape, block_shape, *, blending=False, subdivisions=2, overlap=0.0, padding=0):
+    def __init__(self, shape, crop_shape, block_shape, *, blending=False, overlap=0.0, padding=0):
         self.shape = tuple(int(size) for size in shape[:3])
         crop, blocks = tuple(crop_shape[:3]), tuple(block_shape)
         if len(crop) < 3 or len(blocks) != 3 or min(*self.shape, *crop, *blocks) < 1:
@@ -100,11 +100,11 @@ class BlockGrid:
         if len(shape) == len(crop_shape) == 4 and shape[3] != crop_shape[3]:
             raise ValueError(
                 f"the volume has {shape[3]} channels, but CROP_SHAPE is {tuple(crop_shape)}; its last number is "
-                "that of the channels."
+                "the number of channels."
             )
         self.block_shape = tuple(map(min, blocks, self.shape))
         inner, margins = (crop, (0, 0, 0)) if blending else without_margins(crop, padding, 3)
-        overlaps = (1 - 1 / subdivisions,) * 3 if blending else per_axis(overlap, 3)
+        overlaps = (0.5,) * 3 if blending else per_axis(overlap, 3)
         self.axes = tuple(
             map(functools.partial(_axis, blending), self.shape, self.block_shape, inner, margins, overlaps)
         )
@@ -174,18 +174,10 @@ class BlockGrid:
             yield region[tuple(slice(s, s + size) for s, size in zip(starts, sizes, strict=True))]
 
     def add(self, total, corner, prediction, *, origin):
-        """Add the weighted prediction of one subvolume to a part.
+        """Add the weighted prediction of one subvolume, at one of ``corners``, to a part in place.
 
-        Parameters
-        ----------
-        total : numpy.ndarray
-            The part, ``(z, y, x, classes)``, float32; changed.
-        corner : tuple of int
-            Of the subvolume, from ``corners``.
-        prediction : numpy.ndarray
-            ``(z, y, x, classes)`` with margins, or anything that broadcasts to that.
-        origin : tuple of int
-            Where the part begins in the volume.
+        The part ``total`` is ``(z, y, x, classes)``, float32, and begins at ``origin`` in the volume. The prediction is
+        ``(z, y, x, classes)`` with margins, or anything that broadcasts to that.
         """
         inside = tuple(slice(axis.margin, axis.margin + axis.inner) for axis in self.axes)
         place, cut = _overlap(corner, self.window.shape, origin, total.shape)

@@ -16,10 +16,9 @@ from block_wise.results import DamagedResult, UnreadableBlock, chunk_file, is_em
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import VolumeAddress, open_volume
 from utils.errors import check_choice
-from utils.images.intensity import network_scale
 
 OUTPUT_DTYPES = ("float32", "float16")
-# Variables that decide about no result, or of which each value has a stage of its own.
+# Variables that determine no result, or each of whose values has a stage of its own.
 FREE = ("RUN", "MASK_DATASET", "MASK_IDS")
 # Variables that may change until a block of one of these stages is done.
 UNTIL = {
@@ -155,13 +154,12 @@ def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
     """
     check_choice("OUTPUT_DTYPE", job.dtype, OUTPUT_DTYPES)
     volume, grid = open_volume(job.volume), job.grid
-    network_scale(volume.dtype, job.intensity_range)
     begun = check_begun(job, settings)
-    if not begun:  # of arrays that were made, but not written to, the chunks may have another size
+    if not begun:  # arrays without a block may have chunks of another size
         shutil.rmtree(job.folder / "volumes", ignore_errors=True)
     memory, part = block_bytes(grid, classes=job.classes, itemsize=volume.dtype.itemsize, channels=volume.shape[-1])
     one = job.classes * np.dtype(job.dtype).itemsize
-    # Labels are long runs of equal numbers, of which lz4 leaves a tenth or less.
+    # Labels are long runs of equal numbers, which lz4 reduces to a tenth or less.
     voxel_bytes = {"probability": one, "z_filter": one if z_filter_size else 0, "mask": 1}
     voxel_bytes |= {"components": 1, "labels": 1} if instances else {}
     done = {stage: sum(map(grid.voxels, job.done(stage))) for stage in voxel_bytes}
@@ -174,12 +172,12 @@ def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
     print(
         f"Volume {job.volume.name}: {volume.shape} (z, y, x, c) {volume.dtype}, in {n_blocks} blocks of "
         f"{grid.block_shape}; {grid.count_subvolumes()} subvolumes. A block takes up to "
-        f"{memory / 2**30:.2f} GiB of memory beside the network; what is to be written takes about "
+        f"{memory / 2**30:.2f} GiB of memory beside the network; the results take about "
         f"{written / 2**30:.2f} GiB of disk, parts up to {parts / 2**30:.2f} GiB for a while.",
         flush=True,
     )
     if begun:
-        print(f"This run was begun before: {n_done} of {n_blocks} blocks are predicted. It goes on.")
+        print(f"This run continues: {n_done} of {n_blocks} blocks are predicted.")
 
 
 def run_stage(job, workers, stage, function, *arguments, title, also=None):

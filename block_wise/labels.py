@@ -44,13 +44,9 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
     count : int
         Number of instances.
     """
-    if job.classes > 2:
-        raise ValueError(f"instances need one foreground class, but N_CLASSES is {job.classes}. Set INSTANCES=False.")
-    if min_voxels < 0:
-        raise ValueError(f"MIN_OBJECT_SIZE is {min_voxels}; wanted a number of voxels, 0 to keep all objects.")
     grid, markers, folder = job.grid, job.markers("components"), _folder(job)
     if not job.output("components").exists() and job.done("labels") != set(grid.blocks):
-        for block in markers.done():  # they were removed when all labels were written; some are needed again
+        for block in markers.done():  # finished labels remove them, but some labels are needed again
             markers.forget(block)
     for name in ("components", "labels"):
         create_volume(job.output(name), grid.shape, chunks=grid.block_shape, dtype=np.uint32)
@@ -124,7 +120,7 @@ def _face(job, block, side, axis):
     """Return the labels on a face of a block, numbered through all blocks; zeros if there is no such block."""
     counts = [len(along.edges) - 1 for along in job.grid.axes]
     if any(not 0 <= number < count for number, count in zip(block, counts, strict=True)):
-        # As large as the neighbour would be across, so that the pieces fit together.
+        # As wide as the neighbour would be, so that the pieces fit together.
         inside = [min(max(number, 0), count - 1) for number, count in zip(block, counts, strict=True)]
         box = job.grid.box(inside)
         return np.zeros([part.stop - part.start for number, part in enumerate(box) if number != axis], np.int64)

@@ -47,7 +47,7 @@ def check_manifest(folder, settings, *, until=None):
     >>> Markers(folder / "done" / "probability").mark((0, 0, 0))
     >>> check_manifest(folder, {"overlap": 0.0})
     Traceback (most recent call last):
-    ValueError: these blocks were begun with other settings; take the same again, or another --rid: overlap was 0.5, ...
+    ValueError: these blocks were started with other settings; use the same again, or another --rid: overlap ...
     """
     folder = Path(folder)
     path = folder / "manifest.json"
@@ -57,8 +57,7 @@ def check_manifest(folder, settings, *, until=None):
         old = read_json(path)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{path} is missing or damaged, so that nobody knows with which settings these blocks were begun. "
-            "Take another --rid."
+            f"{path} is missing or damaged, and with it the settings of these blocks. Use another --rid."
         ) from error
     settings = {name: _as_json(value) for name, value in settings.items()}
     begun = {stage.name for stage in (folder / "done").glob("*") if Markers(stage).done()}
@@ -68,7 +67,7 @@ def check_manifest(folder, settings, *, until=None):
         for name in old | settings
         if name not in free and old.get(name) != settings.get(name)
     ]
-    raise_problems("these blocks were begun with other settings; take the same again, or another --rid", changed)
+    raise_problems("these blocks were started with other settings; use the same again, or another --rid", changed)
     return True
 
 

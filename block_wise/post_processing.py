@@ -28,7 +28,6 @@ def z_filter_blocks(job, workers, size=5):
     Path
         Zarr, shape and dtype of the probability.
     """
-    list(z_filter((), size))  # says what is wrong with the size
     create_volume(job.output("z_filter"), job.output_shape, chunks=job.grid.block_shape, dtype=job.dtype)
     run_stage(job, workers, "z_filter", _filter_block, size, title="Z-filter")
     return job.output("z_filter")

@@ -18,11 +18,11 @@ class Progress:
         Tasks that an earlier command finished.
     """
 
-    def __init__(self, title, unit, amounts, done):
-        self._title, self._unit, self._amount = title, unit, sum(amounts)
+    def __init__(self, title, amounts, done):
+        self._title, self._amount = title, sum(amounts)
         # Small tasks that follow the large ones are not counted.
         self._count = sum(amount > 0 for amount in amounts) if self._amount else len(amounts)
-        self._begun = self._said = time.monotonic()
+        self._start = self._last_line = time.monotonic()
         self._done, self._worked = 0, 0.0
         if done:
             print(f"{title}: {done} done before, {self._count} to do.", flush=True)
@@ -34,12 +34,12 @@ class Progress:
         self._done, self._worked = self._done + 1, self._worked + amount
         now = time.monotonic()
         last = self._done == self._count
-        if not last and now - self._said < SECONDS_BETWEEN_LINES:
+        if not last and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
-        self._said, seconds = now, max(now - self._begun, 1e-9)
+        self._last_line, seconds = now, max(now - self._start, 1e-9)
         share = self._worked / self._amount if self._amount else self._done / self._count
         left = "" if last else f", {_clock(seconds * (1 / max(share, 1e-9) - 1))} left"
-        rate = f", {self._worked / seconds:,.0f} {self._unit}/s" if self._amount else ""
+        rate = f", {self._worked / seconds:,.0f} voxels/s" if self._amount else ""
         print(f"{self._title}: {self._done} of {self._count}, {_clock(seconds)}{rate}{left}", flush=True)
 
 

@@ -19,24 +19,6 @@ class DamagedResult(UnreadableBlock):
     """A damaged part of a result of the run itself; whoever raises this makes it count as not done."""
 
 
-def describe_unreadable(box, error):
-    """Say that and why a box of a volume cannot be read.
-
-    Parameters
-    ----------
-    box : tuple of slice
-        ``(z, y, x)``.
-    error : Exception
-        What the format or codec raised.
-
-    Returns
-    -------
-    str
-    """
-    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return f"cannot be read at {describe_box(box)}: {reason}"
-
-
 def describe_box(box):
     """Return the place of a box in words.
 
@@ -103,7 +85,8 @@ def read_box(path, box):
     try:
         return array[box]
     except Exception as error:
-        raise UnreadableBlock(f"{Path(path).name} {describe_unreadable(box, error)}") from error
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise UnreadableBlock(f"{Path(path).name} cannot be read at {describe_box(box)}: {reason}") from error
 
 
 def write_box(path, box, values):
@@ -166,7 +149,7 @@ def save_arrays(path, content):
     with explain_write_errors(path), atomic_path(path) as temporary, temporary.open("wb") as file:
         if isinstance(content, dict):
             np.savez(file, **content)
-        else:  # what is not quite a file, because NumPy hides why it cannot write to one
+        else:  # not quite a file: for real ones NumPy hides why it cannot write
             np.save(SimpleNamespace(write=file.write), content)
 
 
@@ -183,7 +166,7 @@ def explain_write_errors(path):
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason, remedy = ("the disk is full", "free some space") if full else (error.strerror or error, "mend that")
+        reason, remedy = ("the disk is full", "free some space") if full else (error.strerror or error, "correct that")
         raise OSError(
             error.errno,
             f"{path} could not be written: {reason}. No finished block is lost: {remedy} and start the same command "

@@ -80,7 +80,7 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
     scratch = tempfile.mkdtemp(prefix="blocks_")
     cluster = client = None
     try:
-        # Without a worker for so long, waiting has no use: a scheduler of a queue may have none for days.
+        # Local workers that do not start never will; a scheduler of a queue may have none for days.
         patience = SECONDS_WITHOUT_WORKERS if scheduler is None else float("inf")
         if scheduler is None:
             cluster = _local_cluster(workers, scratch, Path(log_folder or scratch))
@@ -94,7 +94,7 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
+def run_tasks(workers, tasks, *, title, done=0):
     """Run tasks until all are done, and print the progress and the time that is left.
 
     A task that cannot read its input is skipped, with those that need it, and the error is raised at the end, so that
@@ -127,7 +127,7 @@ def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
             users[need].append(name)
     ready = deque(name for name, needs in waiting.items() if not needs)
     running, problems, damaged = {}, [], []
-    progress = Progress(title, unit, [task.amount for task in tasks.values()], done)
+    progress = Progress(title, [task.amount for task in tasks.values()], done)
     while ready or running:
         while ready and len(running) < workers.slots():
             name = ready.popleft()
@@ -142,11 +142,11 @@ def run_tasks(workers, tasks, *, title, unit="voxels", done=0):
             for user in users[name]:
                 waiting[user].remove(name)
                 if not waiting[user]:
-                    ready.appendleft(user)  # what frees memory and disk comes first
+                    ready.appendleft(user)  # what frees memory and disk goes first
             progress.add(tasks[name].amount)
             yield name, result
-    raise_problems("the volume; all other blocks are done: mend these and start the same command again", problems)
-    raise_problems("results on disk; they count as not done now: start the same command again, and they are", damaged)
+    raise_problems("the volume; all other blocks are done: repair these and start the same command again", problems)
+    raise_problems("results on disk, which no longer count as done: start the same command again", damaged)
 
 
 class _ThisProcess:
@@ -173,8 +173,8 @@ class _DaskWorkers:
 
     def __init__(self, distributed, client, patience, address):
         self._distributed, self._client, self._patience, self._address = distributed, client, patience, address
-        self._count, self._without, self._asked = 1, time.monotonic(), 0.0
-        self._said = self._without
+        self._count, self._last_seen, self._asked = 1, time.monotonic(), 0.0
+        self._last_reminder = self._last_seen
 
     def slots(self):
         if time.monotonic() - self._asked > 5:
@@ -185,7 +185,7 @@ class _DaskWorkers:
     def submit(self, function, *arguments):
         import cloudpickle
 
-        # Packed, because a scheduler looks into what it passes on, but need not have this repository.
+        # Packed, because a scheduler unpacks what it passes on, and may not have this repository.
         return self._client.submit(_unpacker(), cloudpickle.dumps((function, arguments)), pure=False)
 
     def finished(self, futures):
@@ -203,8 +203,8 @@ class _DaskWorkers:
             return future.result()
         except self._distributed.KilledWorker as error:
             raise ValueError(
-                "a block killed its worker again and again, most likely for want of memory. What is done is kept: "
-                "start the same command again with fewer --workers; or anew, with another --rid, with a smaller "
+                "a block killed its worker again and again, most likely for lack of memory. Finished blocks are kept: "
+                "start the same command again with fewer --workers; or anew, with another --rid and a smaller "
                 "BLOCK_SHAPE or BATCH_SIZE."
             ) from error
         except CancelledError as error:
@@ -212,7 +212,7 @@ class _DaskWorkers:
 
     def _gone(self):
         return ConnectionError(
-            "the dask scheduler is gone. What is done is kept: start the same command again when there is one."
+            "the dask scheduler is gone. Finished blocks are kept: start the same command again when one is running."
         )
 
     def _check_workers(self):
@@ -221,19 +221,19 @@ class _DaskWorkers:
         self.slots()
         now = time.monotonic()
         if self._count:
-            self._without = now
-        elif self._address and now - max(self._said, self._without) >= SECONDS_BETWEEN_REMINDERS:
-            self._said = now
+            self._last_seen = now
+        elif self._address and now - max(self._last_reminder, self._last_seen) >= SECONDS_BETWEEN_REMINDERS:
+            self._last_reminder = now
             print(f"No worker is at the dask scheduler {self._address} yet; waiting for one.", flush=True)
-        elif now - self._without > self._patience:
+        elif now - self._last_seen > self._patience:
             raise ConnectionError(
-                "no worker process is left; their logs say why (folder workers of the run). What is done is kept: "
-                "start the same command again."
+                "no worker process is left; the logs in the folder workers of the run say why. Finished blocks are "
+                "kept: start the same command again."
             )
 
 
 def _unpacker():
-    # A function in a function travels as code.
+    # A function within a function travels as code.
     def run_packed(packed):
         import pickle
 
@@ -260,7 +260,7 @@ def _connect(distributed, address):
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no dask scheduler answers at {address!r}. Start one with `dask scheduler` and give its address, such as "
-            "tcp://node7:8786, or SCHEDULER=None for worker processes on this machine."
+            "tcp://node7:8786, or omit --scheduler for worker processes on this machine."
         ) from error
 
 
@@ -299,7 +299,7 @@ def _worker_setup(distributed, gpus):
     """Return what each worker does first, also one that starts later: find this repository, choose its GPU."""
     folder, several = str(REPOSITORY), gpus.split(",")
 
-    # A class in a function travels as code, so it works before the worker can import anything of this repository.
+    # A class within a function travels as code, so it works before the worker can import this repository.
     class Setup(distributed.WorkerPlugin):
         name = "em-segmentation"
 

@@ -104,7 +104,7 @@ def score_blocks(job, workers, mask, truth, *, ids=False):
 def _mask_values(values, n_classes, truth, ids):
     """Return the stored values of the classes 0, 1, ..., as in masks of a data folder, or raise what is wrong."""
     found, problems = class_values({truth.name: values}, n_classes, ids=ids)
-    remedy = "ids of objects need --set MASK_IDS=True; all else that is done is kept by the same command"
+    remedy = "ids of objects need --set MASK_IDS=True; the same command keeps all that is done"
     raise_problems("the truth", [f"{problem} ({remedy})" for problem in problems])
     return found
 

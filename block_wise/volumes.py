@@ -55,7 +55,7 @@ def open_volume(address):
         If it is no volume, cannot be opened, or holds several arrays and none is named.
     """
     path, _ = split_address(address.path, address.dataset)
-    changed = path.stat().st_mtime_ns if path.exists() else None  # one that was replaced is opened anew
+    changed = path.stat().st_mtime_ns if path.exists() else None  # a volume that was replaced is opened anew
     return _open(address._replace(path=str(address.path)), changed)
 
 
@@ -101,8 +101,8 @@ def read_volume(address, box):
         raise UnreadableBlock(f"{str(error).rstrip('.')}, at {describe_box(box)}") from error
 
 
-def middle_box(shape, side=1024):
-    """Return the middle of the middle slice, at most 1024 x 1024, in place of a volume too large to look at.
+def middle_box(shape):
+    """Return the middle of the middle slice, at most 1024 x 1024, for looking at a volume that is too large.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def middle_box(shape, side=1024):
     tuple of slice
         ``(z, y, x)``.
     """
-    starts = [shape[0] // 2, *(max(0, (size - side) // 2) for size in shape[1:3])]
-    lengths = (1, *(min(side, size) for size in shape[1:3]))
+    starts = [shape[0] // 2, *(max(0, (size - 1024) // 2) for size in shape[1:3])]
+    lengths = (1, *(min(1024, size) for size in shape[1:3]))
     return tuple(slice(start, start + length) for start, length in zip(starts, lengths, strict=True))
 
 

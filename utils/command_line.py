@@ -1,7 +1,7 @@
-"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend, how errors are shown.
+"""The command line of a template: arguments, ``--set`` overrides, ``--help``, GPU and backend.
 
-The only module that reads ``sys.argv`` and sets environment variables. It must not import Keras: it chooses what
-Keras loads.
+The only module that reads ``sys.argv`` and sets environment variables. It must not import Keras: it chooses what Keras
+loads.
 """
 
 import argparse
@@ -21,10 +21,6 @@ from utils.errors import REPOSITORY, check_choice, did_you_mean, raise_problems,
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 VARIABLES_CELL = "# %% Experiment variables"
 GROUP_TITLE = "# ---"
-# Variables that take a number for all axes or poolings, or a tuple with one for each.
-ONE_OR_ONE_EACH = ("OVERLAP", "PADDING", "VOXEL_SIZE_NM", "Z_DOWN")
-# Variables that may be None in a template whose default is something else.
-MAY_BE_NONE = ("BRIGHTNESS_RANGE", "ENCODER_WEIGHTS", "FOREGROUND_REPEATS", "PROBABILITY_MAP", "SCHEDULE")
 
 
 def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
@@ -39,18 +35,14 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
     workers : int
         Default of ``--workers``: threads that prepare batches or, block by block, processes that predict.
     more : dict of str to str, optional
-        Options of this template alone, such as ``"--scheduler"``, with their help; None where they are not given.
+        Options of this template alone, such as ``"--scheduler"``, with their help; None if not given.
 
     Returns
     -------
     argparse.Namespace
         ``code_dir``, ``data_dir``, ``job_dir`` (Path), ``id``, ``rid``, ``gpu`` (str), ``set`` (list of str),
-        ``keep_seed``, ``dry_run``, ``resume``, ``precision``, ``deterministic``, ``workers``, and what `more` names.
-
-    Raises
-    ------
-    ValueError
-        If ``--gpu`` names a GPU that is not there, or ``code_dir`` is not this repository.
+        ``keep_seed``, ``dry_run``, ``resume``, ``precision``, ``deterministic``, ``workers``, and the options in
+        ``more``.
     """
     sys.excepthook = say_error
     parser = argparse.ArgumentParser(
@@ -74,7 +66,7 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
         "--deterministic", action="store_true", help="the same numbers in every run on GPUs too, slower"
     )
     parser.add_argument(
-        "--workers", type=int, default=workers, help=f"threads or processes beside this (default {workers})"
+        "--workers", type=int, default=workers, help=f"threads or processes beside this one (default {workers})"
     )
     for option, text in (more or {}).items():
         parser.add_argument(option, metavar="VALUE", help=text)
@@ -88,12 +80,12 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
 
 
 def check_prediction_precision(precision):
-    """Raise ``ValueError`` unless a trained network can predict in a number format.
+    """Check that a trained network can predict in a number format.
 
     Parameters
     ----------
     precision : str
-        ``auto``, that of its training, or ``float32``, for processors that are slow with 16-bit formats.
+        ``auto``, the format of its training, or ``float32``, for processors that are slow with 16-bit formats.
     """
     check_choice("--precision", precision, PRECISIONS)
     if precision not in ("auto", "float32"):
@@ -104,25 +96,28 @@ def check_prediction_precision(precision):
 
 
 def choose_gpus(requested):
-    """Make the requested GPUs visible to the backend, or none; without any GPU the CPU is used.
+    """Make the requested GPUs visible to the backend, or none; a machine without GPU uses the CPU and prints that.
 
     Parameters
     ----------
     requested : str
-        ``0``, ``0,1``, or ``-1`` for the CPU; numbers count the GPUs that are visible already.
+        ``0``, ``0,1``, or ``-1`` for the CPU. Numbers count the GPUs that are visible already.
 
     Raises
     ------
     ValueError
-        If the text is no list of numbers or names a GPU that is not there.
+        If the text is no list of numbers or names a GPU that does not exist.
     """
     try:
         numbers = [int(number) for number in requested.split(",")]
     except ValueError:
         raise ValueError(f"--gpu {requested}: wanted a number, several as 0,1, or -1 for the CPU.") from None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = [gpu for gpu in visible.split(",") if gpu] if visible is not None else [str(n) for n in range(_count_gpus())]
-    gpus = [] if gpus == ["-1"] else gpus
+    if visible is None:
+        listing = _ask_driver("-L").splitlines()
+        gpus = [str(number) for number in range(sum(line.startswith("GPU ") for line in listing))]
+    else:
+        gpus = [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
     if numbers == [-1]:
         chosen = []
     elif not gpus:
@@ -142,23 +137,28 @@ def choose_gpus(requested):
 
 
 def gpu_memory():
-    """Return the memory of the first visible NVIDIA GPU, as the driver tells it.
+    """Return the memory of the first visible NVIDIA GPU.
 
     Returns
     -------
     int or None
-        Bytes; None if the driver does not tell.
+        Bytes; None if the driver does not say.
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    answer = _ask_driver(f"--id={first}", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    return int(answer) * 2**20 if answer.strip().isdecimal() else None
+
+
+def _ask_driver(*options):
+    """Return what ``nvidia-smi`` prints, which needs no backend; nothing if it is missing."""
     if shutil.which("nvidia-smi") is None:
-        return None
-    command = ["nvidia-smi", f"--id={first}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return int(answer.stdout) * 2**20 if answer.stdout.strip().isdecimal() else None
+        return ""
+    command = ["nvidia-smi", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603
 
 
 class Machine(NamedTuple):
-    """Which of the ``count`` machines that train one network together this is; number 0 saves and evaluates."""
+    """The number of this machine among the ``count`` that train one network together; number 0 saves and evaluates."""
 
     number: int
     count: int
@@ -176,11 +176,6 @@ def this_machine():
     -------
     Machine
         ``Machine(0, 1)`` without ``TF_CONFIG``.
-
-    Raises
-    ------
-    ValueError
-        If ``TF_CONFIG`` is not what TensorFlow's MultiWorkerMirroredStrategy needs.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
@@ -200,26 +195,21 @@ def this_machine():
     return Machine(number, len(workers))
 
 
-def _count_gpus():
-    """Count the NVIDIA GPUs that the driver shows, without loading a backend."""
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
-    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
-
-
 def apply_overrides(namespace, assignments):
     """Set variables from ``NAME=VALUE`` texts and return all variables.
 
-    Names are case-insensitive. Values are Python literals, else text. The type must be that of the default; an int
-    may stand for a float and a list for a tuple, and a default of None takes anything.
+    Names are case-insensitive. A text variable takes the text as it is; other values are Python literals of the type of
+    the default. An int may stand for a float and a list for a tuple, and a default of None takes anything. A variable
+    may be None if the comment above it in the template says None, and have one value for each axis if it says "one
+    each".
 
     Parameters
     ----------
     namespace : dict
-        ``globals()`` of the template; its UPPER_CASE names are the variables. Changed in place.
+        ``globals()`` of the template; its UPPER_CASE names are the variables. Changed in place unless an error is
+        raised.
     assignments : list of str
-        What ``--set`` was given.
+        The values of ``--set``.
 
     Returns
     -------
@@ -229,7 +219,7 @@ def apply_overrides(namespace, assignments):
     Raises
     ------
     ValueError
-        If a name is unknown (the closest is suggested) or a type is wrong; all of them at once.
+        With all unknown names (the closest is suggested) and all wrong types.
 
     Examples
     --------
@@ -237,6 +227,8 @@ def apply_overrides(namespace, assignments):
     {'EPOCHS': 20, 'LEARNING_RATE': 0.002}
     """
     variables = {name: value for name, value in namespace.items() if name.isupper() and not name.startswith("_")}
+    template = Path(namespace["__file__"]).read_text(encoding="utf-8") if "__file__" in namespace else ""
+    comments = {name: " ".join(lines) for name, _, lines in template_variables(template)} if template else {}
     problems = []
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -246,38 +238,45 @@ def apply_overrides(namespace, assignments):
         elif name not in variables:
             problems.append(f"there is no variable {name}{did_you_mean(name, variables)}")
         else:
-            value, problem = _typed(name, text.strip(), namespace[name])
-            problems += [problem] if problem else []
-            variables[name] = value
+            try:
+                variables[name] = _typed(text.strip(), namespace[name], comments.get(name, ""))
+            except TypeError as error:
+                problems.append(f"{name}={text.strip()} {error}")
     raise_problems("--set", problems)
     namespace.update(variables)
     return variables
 
 
-def _typed(name, text, default):
+def _typed(text, default, comment):
+    """Return the value of a text, or raise ``TypeError`` with what is wrong with it, as a clause."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    if isinstance(value, list):
-        value = tuple(value)
-    if name in ONE_OR_ONE_EACH and isinstance(value, tuple) and not isinstance(default, tuple):
-        parts = [_typed(name, repr(part), default) for part in value]
-        return tuple(part for part, _ in parts), next((problem for _, problem in parts if problem), None)
+    if isinstance(value, int | float) and "_" in text:  # 400_0 is the name of a run
+        value = text
+    if value is None and "None" in comment:
+        return None
+    if isinstance(default, str):
+        return value if isinstance(value, str) else text
+    value = tuple(value) if isinstance(value, list) else value
+    if isinstance(value, tuple) and isinstance(default, int | float) and "one each" in comment:
+        return tuple(_typed(repr(part), default, "") for part in value)
     if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if default is None or type(value) is type(default) or (value is None and name in MAY_BE_NONE):
-        return value, None
+        return float(value)
+    if default is None or type(value) is type(default):
+        return value
     wanted, got = type(default).__name__, type(value).__name__
-    return default, f"{name}={text} is of type {got}, wanted {wanted} as in its default {default!r}"
+    raise TypeError(f"is of type {got}, wanted {wanted} as in its default {default!r}")
 
 
 def describe_template(template_file):
-    """Return, as a text, the docstring of a template file and each of its variables with comment and default.
+    """Return the docstring of a template file and each of its variables with comment and default, as a text.
 
     Parameters
     ----------
     template_file : str or Path
+        The template.
 
     Returns
     -------
@@ -324,7 +323,7 @@ def template_variables(source):
 
 
 def variable_groups(source):
-    """Return under which title of the second cell (``# --- Title``) each variable of a template stands.
+    """Return the title (``# --- Title``) above each variable of a template's second cell.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""GPUs, precision, compilation, gradients: what depends on machine or backend. The only module that imports one."""
+"""GPUs, precision, compilation, gradients: all that depends on machine or backend. The only module that imports one."""
 
 import functools
 import platform
@@ -20,7 +20,7 @@ def set_precision(precision, *, volumes=False):
     Parameters
     ----------
     precision : str
-        ``auto`` (bfloat16 where the processor multiplies it well, else float32), ``float32``, ``mixed_bfloat16`` or
+        ``auto`` (bfloat16 if the processor multiplies it well, else float32), ``float32``, ``mixed_bfloat16`` or
         ``mixed_float16``.
     volumes : bool
         Whether the network has 3D convolutions.
@@ -29,11 +29,6 @@ def set_precision(precision, *, volumes=False):
     -------
     str
         The Keras policy that is now in force.
-
-    Raises
-    ------
-    ValueError
-        If the precision is unknown or gives wrong gradients here.
     """
     check_choice("--precision", precision, PRECISIONS)
     only_float32 = volumes and _trains_on_tensorflow_cpu()
@@ -56,32 +51,38 @@ def has_bfloat16():
     bool
         On GPUs: compute capability 8.0 or more. On CPUs: AVX-512 BF16 or AMX (Linux), which only TensorFlow uses well.
     """
+    backend, gpus = keras.backend.backend(), _gpus()
+    if not gpus:
+        return backend == "tensorflow" and _cpu_has_bfloat16()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0)) >= (8, 0)
+    if backend == "jax":
+        return float(getattr(gpus[0], "compute_capability", 0)) >= 8.0
+    import torch
+
+    return torch.cuda.get_device_capability() >= (8, 0)
+
+
+def _gpus():
+    """Return the visible GPUs: objects of TensorFlow or JAX, or numbers for torch."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        gpus = tf.config.list_physical_devices("GPU")
-        if gpus:
-            return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0)) >= (8, 0)
-        return _cpu_has_bfloat16()
+        return tf.config.list_physical_devices("GPU")
     if backend == "jax":
         import jax
 
-        device = jax.devices()[0]
-        return device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= 8.0
-    if backend == "torch":
-        import torch
+        return [device for device in jax.devices() if device.platform == "gpu"]
+    import torch
 
-        return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
-    return False
+    return list(range(torch.cuda.device_count()))
 
 
 def _trains_on_tensorflow_cpu():
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")
+    return keras.backend.backend() == "tensorflow" and not _gpus()
 
 
 def _cpu_has_bfloat16():
@@ -115,12 +116,12 @@ def make_deterministic():
 def training_strategy():
     """Return how TensorFlow trains one network on all visible GPUs and, with ``TF_CONFIG``, on several machines.
 
-    Call it before anything is computed: the machines find each other when it is called first.
+    Call it before anything is computed: the first call connects the machines.
 
     Returns
     -------
     tensorflow.distribute.Strategy or None
-        None where there is one device.
+        None if there is one device.
 
     Raises
     ------
@@ -143,23 +144,11 @@ def training_strategy():
 
 
 def _training_devices():
-    """Return the names of the GPUs that are visible to the backend."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return [f"GPU:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
-    if backend == "jax":
-        import jax
-
-        return [str(device) for device in jax.devices() if device.platform == "gpu"]
-    import torch
-
-    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [f"GPU:{number}" for number in range(len(_gpus()))]
 
 
 def sum_over_devices(value):
-    """Add up a number of which each device that trains has its own part.
+    """Sum a number over the devices that train, each of which has a part of it.
 
     Parameters
     ----------
@@ -169,19 +158,19 @@ def sum_over_devices(value):
     Returns
     -------
     tensor
-        The value itself where one device trains.
+        The value itself if one device trains.
     """
     context = _replica_context()
     return value if context is None else context.all_reduce("SUM", value)
 
 
 def mean_over_devices(values):
-    """Return the mean of all values on all devices that train; they may have different numbers of them.
+    """Return the mean of all values on all devices that train; the devices may have different numbers of values.
 
     Parameters
     ----------
     values : tensor
-        Of any shape.
+        Any shape.
 
     Returns
     -------
@@ -205,14 +194,14 @@ def share_of_loss(loss):
     Returns
     -------
     tensor
-        The loss itself where one device trains.
+        The loss itself if one device trains.
     """
     context = _replica_context()
     return loss if context is None else loss / context.num_replicas_in_sync
 
 
 def is_one_of_several():
-    """Return whether what is computed now is the part of one of several devices that train.
+    """Return whether this computation is the part of one of several devices that train.
 
     Returns
     -------
@@ -222,7 +211,7 @@ def is_one_of_several():
 
 
 def _replica_context():
-    """Return what connects the devices that train, or None where there is one."""
+    """Return the context that connects the devices that train, or None if there is one."""
     if keras.backend.backend() != "tensorflow":
         return None
     import tensorflow as tf
@@ -232,19 +221,19 @@ def _replica_context():
 
 
 def gradient(function, x):
-    """Return the gradient of a function with one number as result.
+    """Return the gradient of a function with a scalar result.
 
     Parameters
     ----------
     function : callable
         Takes a tensor like x and returns a scalar tensor; made of Keras layers and ``keras.ops``.
     x : numpy.ndarray
-        float32, where the gradient is taken.
+        float32, the place of the gradient.
 
     Returns
     -------
     numpy.ndarray
-        Of the shape of x, float32; zeros where the function does not depend on x.
+        Of the shape of x, float32; zeros if the function does not depend on x.
 
     Examples
     --------
@@ -272,13 +261,13 @@ def gradient(function, x):
 
 
 def device_memory():
-    """Return the memory that a network can have on the device that predicts.
+    """Return the memory for a network on the device that predicts.
 
     Returns
     -------
     int or None
-        Bytes: of the whole first GPU, most of which the backend has taken already, or what is free on this machine.
-        None where the system does not tell.
+        Bytes: of the whole first GPU, most of which the backend has reserved already, or the free memory of this
+        machine. None if the system does not say.
     """
     if _training_devices():
         return gpu_memory()
@@ -288,28 +277,26 @@ def device_memory():
 
 
 def describe_device():
-    """Return the device that trains, in words.
+    """Return the name of the device that trains.
 
     Returns
     -------
     str
     """
-    backend = keras.backend.backend()
-    names = []
+    backend, gpus = keras.backend.backend(), _gpus()
+    if not gpus:
+        return f"CPU ({_cpu_name()})"
     if backend == "tensorflow":
         import tensorflow as tf
 
-        details = tf.config.experimental.get_device_details
-        names = [details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")]
+        names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
     elif backend == "jax":
-        import jax
-
-        names = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
-    elif backend == "torch":
+        names = [device.device_kind for device in gpus]
+    else:
         import torch
 
-        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return ", ".join(names) if names else f"CPU ({_cpu_name()})"
+        names = [torch.cuda.get_device_name(number) for number in gpus]
+    return ", ".join(names)
 
 
 def _cpu_name():

@@ -1,4 +1,4 @@
-"""How a mistake in the user's input is said: one sentence, everything that is wrong at once, and the remedy."""
+"""Messages about mistakes in the user's input: one sentence with everything that is wrong, and the remedy."""
 
 import difflib
 import linecache
@@ -11,19 +11,14 @@ SHOWN_PROBLEMS = 20
 
 
 def raise_problems(where, problems):
-    """Raise one ``ValueError`` that lists every problem found, or do nothing when there is none.
+    """Raise one ``ValueError`` that lists every problem found, if there are any.
 
     Parameters
     ----------
     where : str
-        What was looked at, e.g. ``"train/"``.
+        Where the problems were found, e.g. ``"train/"``.
     problems : list of str
         One clause each, without full stop. At most 20 are spelled out.
-
-    Raises
-    ------
-    ValueError
-        If ``problems`` is not empty.
     """
     if not problems:
         return
@@ -35,21 +30,16 @@ def raise_problems(where, problems):
 
 
 def check_choice(name, value, choices):
-    """Raise ``ValueError`` unless ``value`` is one of ``choices``; the message lists them.
+    """Raise a ``ValueError`` that lists ``choices`` and suggests the closest, unless ``value`` is one of them.
 
     Parameters
     ----------
     name : str
-        What is being chosen, as the user wrote it.
+        What is chosen, as the user wrote it.
     value : object
-        What the user gave.
+        The user's choice.
     choices : tuple
-        What is allowed.
-
-    Raises
-    ------
-    ValueError
-        If ``value`` is not in ``choices``.
+        All that are allowed.
     """
     if value not in choices:
         suggestion = did_you_mean(value, choices) or "."
@@ -57,14 +47,14 @@ def check_choice(name, value, choices):
 
 
 def did_you_mean(word, known):
-    """Return ``"; did you mean 'X'?"`` for the closest known word, or an empty string.
+    """Return ``"; did you mean 'X'?"`` for the closest known word, or an empty text.
 
     Parameters
     ----------
     word : object
-        What was written.
+        The word that was written.
     known : iterable of str
-        What could have been meant.
+        Words that could be meant.
 
     Returns
     -------
@@ -77,7 +67,7 @@ def did_you_mean(word, known):
 def say_error(kind, error, trace):
     """Print one sentence for an error that this repository raised on purpose, and the traceback for any other.
 
-    An error was raised on purpose when its innermost line is a ``raise`` in a file of the repository.
+    An error was raised on purpose if its innermost line is a ``raise`` in a file of the repository.
 
     Parameters
     ----------

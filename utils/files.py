@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and a full disk is said in a sentence."""
+"""Writing files so that a reader never sees half of one, and a full disk is explained in a sentence."""
 
 import csv
 import errno
@@ -14,16 +14,17 @@ TEMPORARY_PREFIX = "tmp_"
 
 @contextmanager
 def atomic_path(path, *, size=0):
-    """Give a temporary path beside ``path`` and move it there when the block ends without an error.
+    """Yield a temporary path beside ``path``, and move it there if the block ends without an error.
 
-    On an error the temporary file is removed and whatever stood at ``path`` stays as it was.
+    After an error the temporary file is removed, and an old file at ``path`` stays as it was.
 
     Parameters
     ----------
     path : str or Path
-        The file to write. Its folder is made when missing.
+        The file to write. Its folder is made if it is missing.
     size : int
-        Bytes that will be written at least. Stated for writers that do not survive a full disk themselves, as HDF5.
+        Smallest number of bytes that will be written, for writers that do not survive a full disk themselves, such as
+        HDF5.
 
     Yields
     ------
@@ -92,7 +93,7 @@ def write_json(path, content):
     path : str or Path
         The file.
     content : object
-        Anything made of dictionaries, lists, text, numbers and None; other values are written as text.
+        Dictionaries, lists, texts, numbers and None; other values are written as text.
     """
     write_text(path, json.dumps(_without_nan(content), indent=2, default=_plain, allow_nan=False) + "\n")
 
@@ -144,7 +145,7 @@ def write_csv(path, rows):
 
 
 def lock_file(file):
-    """Lock an open file until it is closed, by this process and those that got it opened from it.
+    """Lock an open file until it is closed, for this process and its children that inherit it.
 
     Parameters
     ----------
@@ -154,8 +155,8 @@ def lock_file(file):
     Returns
     -------
     bool
-        False if another process holds the lock, or this one by another opening. True also where nothing can be locked:
-        on Windows and on file systems without locks.
+        False if it is locked already, be it by another opening in this process. True also where locks do not exist: on
+        Windows and on some file systems.
     """
     try:
         import fcntl
@@ -172,24 +173,19 @@ def lock_file(file):
 
 @contextmanager
 def atomic_folder(folder):
-    """Give a temporary folder beside ``folder`` and move it there when the block ends without an error.
+    """Yield a temporary folder beside ``folder``, and move it there if the block ends without an error.
 
-    On an error the temporary folder is removed and nothing appears.
+    After an error the temporary folder is removed.
 
     Parameters
     ----------
     folder : str or Path
-        The folder to make; it must not be there, or be empty.
+        The folder to make; as `check_free`.
 
     Yields
     ------
     Path
-        Where to write; its parent folder is made when missing.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds something, or is a file.
+        Where to write.
 
     Examples
     --------
@@ -215,18 +211,13 @@ def atomic_folder(folder):
 
 
 def check_free(folder):
-    """Check that a folder is not there, or empty.
+    """Raise a ``ValueError`` if a folder holds something, or is a file.
 
     Parameters
     ----------
     folder : str or Path
-        The folder.
-
-    Raises
-    ------
-    ValueError
-        If it is there and holds something, or is a file.
+        It may be missing or empty.
     """
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ValueError(f"{folder} is there already, and nothing is written over. Give a new folder, or remove it.")
+        raise ValueError(f"{folder} is there already and is not overwritten. Give a new folder, or remove it.")

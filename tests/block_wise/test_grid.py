@@ -37,7 +37,6 @@ def block_by_block(volume, grid):
 
 OPTIONS = [
     {"blending": True},
-    {"blending": True, "subdivisions": 3},
     {"overlap": 0.5},
     {"overlap": (0, 0.3, 0.7)},
     {"padding": (1, 0, 1)},
@@ -52,8 +51,7 @@ def test_blocks_give_what_the_whole_volume_gives(options, seed):
     volume = random.integers(0, 256, (*shape, 1), np.uint8)
     grid = BlockGrid(volume.shape, crop, block, **options)
     if options.get("blending"):
-        subdivisions = options.get("subdivisions", 2)
-        predictions = predict_blended(Ramps(), [volume], (*crop, 1), ensemble=False, subdivisions=subdivisions)
+        predictions = predict_blended(Ramps(), [volume], (*crop, 1), ensemble=False)
     else:
         predictions = predict_crops(Ramps(), [volume], (*crop, 1), **options)
     assert np.allclose(block_by_block(volume, grid), next(predictions), rtol=0, atol=2e-6)

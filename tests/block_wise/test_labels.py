@@ -108,11 +108,3 @@ def test_labels_go_on_after_a_stop_at_any_block(tmp_path, monkeypatch):
     assert np.array_equal(found, expected)
     assert len(calls) == len(job.grid.blocks) + 1
     assert not job.output("components").exists()
-
-
-def test_limits_and_classes_are_checked(tmp_path):
-    job = make_job(tmp_path, np.zeros((6, 10, 10), np.uint8), (4, 8, 8), (3, 5, 5), classes=3)
-    with pytest.raises(ValueError, match="N_CLASSES is 3"):
-        label_blocks(job, None, job.output("mask"))
-    with pytest.raises(ValueError, match="MIN_OBJECT_SIZE is -1"):
-        label(tmp_path, np.zeros((6, 10, 10), np.uint8), (3, 5, 5), min_voxels=-1)

@@ -182,8 +182,8 @@ def test_runs_that_cannot_be_used_are_said(tmp_path):
 
 def test_grey_values_without_a_range_and_channels_that_differ_are_refused(tmp_path):
     job = make_job(tmp_path, blobs((10, 30, 30)).astype(np.int32), CROP, BLOCK)
-    with pytest.raises(ValueError, match=r"int32 .*INTENSITY_RANGE=\(low, high\)"):
-        begin_blocks(job, {})
+    with pytest.raises(ValueError, match=r"int32; give INTENSITY_RANGE=\(low, high\)"):
+        check_stages(job)
     with pytest.raises(ValueError, match=r"the volume has 1 channels, but CROP_SHAPE is \(6, 16, 16, 3\)"):
         make_job(tmp_path, tmp_path / "input.zarr", (6, 16, 16, 3), BLOCK)
 

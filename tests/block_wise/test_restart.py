@@ -55,7 +55,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(tmp_path, here, monkeypatc
         predict(job, here)
     assert 0 < len(job.markers("probability").done()) < len(job.grid.blocks)
     found = predict(job, here)
-    assert "It goes on." in capsys.readouterr().out
+    assert "This run continues: " in capsys.readouterr().out
     assert np.array_equal(found, expected)
     owners = sum(bool(job.grid.corners(block)) for block in job.grid.blocks)
     assert len(predicted) == owners + 1  # none twice but the one that was interrupted
@@ -240,7 +240,7 @@ def test_a_damaged_result_is_computed_anew_by_the_next_start(tmp_path, here):
     expected = predict(job, here)
     chunk = job.output("probability").joinpath("c", "1", "0", "1")
     chunk.write_bytes(chunk.read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"results on disk; they count as not done now: start the same command again"):
+    with pytest.raises(ValueError, match=r"results on disk, which no longer count as done: start the same command"):
         z_filter_blocks(job, here, 3)
     assert set(job.grid.blocks) - job.markers("probability").done() == {(1, 0, 1)}
     assert np.array_equal(predict(job, here), expected)

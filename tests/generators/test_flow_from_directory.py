@@ -332,7 +332,7 @@ def test_every_problem_of_names_and_headers_is_said_at_once(slices):
     message = str(error.value)
     assert "5 problems in " in message and "train/: 7 images but 6 masks" in message
     for expected in (
-        "no mask for im_001.png (add what is missing, or take away what has no partner)",
+        "no mask for im_001.png (add what is missing, or remove files without a partner)",
         "im_002.png cannot be read: cannot identify image file",
         "copy it again, or remove it and its partner",
         "im_003.png is 40x52, its mask im_003.png 40x51 (y x x): save both in one size",
@@ -342,7 +342,7 @@ def test_every_problem_of_names_and_headers_is_said_at_once(slices):
 
 
 @pytest.mark.parametrize(
-    ("part", "expected"), [("x", "x does not exist: images belong"), ("y", "y does not exist: images")]
+    ("part", "expected"), [("x", "x does not exist: put images into x"), ("y", "y does not exist: put images")]
 )
 def test_missing_folders_are_named(slices, part, expected):
     shutil.rmtree(slices / part)

@@ -143,7 +143,7 @@ def test_a_killed_worker_and_a_killed_run_change_no_bit(data, straight, tmp_path
     resumed = run(data, tmp_path, "--id", "big", "--resume", "--workers", "1")
     assert resumed.returncode == 0, resumed.stderr
     assert "nothing to resume" not in resumed.stdout
-    assert f"{done} of 27 blocks are predicted. It goes on." in resumed.stdout
+    assert f"This run continues: {done} of 27 blocks are predicted." in resumed.stdout
     for name in RESULTS:
         assert np.array_equal(read(folder, name), read(straight[0], name)), name
 

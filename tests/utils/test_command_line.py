@@ -1,3 +1,4 @@
+import ast
 import os
 import subprocess
 import sys
@@ -71,19 +72,45 @@ def test_wrong_overrides_are_all_named_with_the_closest_match():
     assert "'nonsense' is not NAME=VALUE" in message
 
 
-def test_what_holds_for_all_axes_may_be_given_for_each():
-    settings = apply_overrides({"Z_DOWN": 2, "OVERLAP": 0.0}, ["Z_DOWN=(2,2,1)", "OVERLAP=[0, 0.5]"])
-    assert settings == {"Z_DOWN": (2, 2, 1), "OVERLAP": (0.0, 0.5)}
-    with pytest.raises(ValueError, match=r"Z_DOWN=0\.5 is of type float, wanted int"):
-        apply_overrides({"Z_DOWN": 2}, ["Z_DOWN=(2,0.5)"])
+@pytest.fixture
+def page(tmp_path):
+    """Return the variables of a page as its ``globals()``."""
+    lines = ["# %% Experiment variables", "# Factor along z, for all or one each", "POOLING_Z = 2"]
+    lines += ["# Overlap, for all axes or", "# one each", "LEAST_OVERLAP = 0.0", "# How often", "EPOCHS = 3"]
+    lines += ["# None, one_cycle or step", 'RATE_SCHEDULE = "step"', "# %% Imports", ""]
+    file = tmp_path / "page.py"
+    file.write_text("\n".join(lines))
+    return {"__file__": str(file), "POOLING_Z": 2, "LEAST_OVERLAP": 0.0, "EPOCHS": 3, "RATE_SCHEDULE": "step"}
+
+
+def test_what_holds_for_all_axes_may_be_given_for_each_if_the_comment_says_so(page):
+    settings = apply_overrides(page, ["POOLING_Z=(2,2,1)", "LEAST_OVERLAP=[0, 0.5]"])
+    assert (settings["POOLING_Z"], settings["LEAST_OVERLAP"]) == ((2, 2, 1), (0.0, 0.5))
+    with pytest.raises(ValueError, match=r"POOLING_Z=\(2,0\.5\) is of type float, wanted int"):
+        apply_overrides(page | {"POOLING_Z": 2}, ["POOLING_Z=(2,0.5)"])
     with pytest.raises(ValueError, match="EPOCHS=.* is of type tuple, wanted int"):
-        apply_overrides({"EPOCHS": 2}, ["EPOCHS=(2,1)"])
+        apply_overrides(page, ["EPOCHS=(2,1)"])
 
 
-def test_what_may_be_left_out_may_be_none():
-    assert apply_overrides({"SCHEDULE": "step"}, ["SCHEDULE=None"]) == {"SCHEDULE": None}
+def test_what_may_be_none_by_its_comment_may_be_none(page):
+    assert apply_overrides(page, ["RATE_SCHEDULE=None"])["RATE_SCHEDULE"] is None
     with pytest.raises(ValueError, match="EPOCHS=None is of type NoneType, wanted int"):
-        apply_overrides({"EPOCHS": 3}, ["EPOCHS=None"])
+        apply_overrides(page, ["EPOCHS=None"])
+
+
+def test_3d_pages_take_a_factor_and_an_overlap_for_each_axis():
+    file = ROOT / "templates" / "U-Net_3D_template.py"
+    variables = {name: ast.literal_eval(default) for name, default, _ in template_variables(file.read_text())}
+    settings = apply_overrides(variables | {"__file__": str(file)}, ["Z_DOWN=(1,2,2,2)", "OVERLAP=(0,0.5,0.5)"])
+    assert (settings["Z_DOWN"], settings["OVERLAP"]) == ((1, 2, 2, 2), (0.0, 0.5, 0.5))
+
+
+def test_a_name_that_looks_like_a_number_stays_a_name():
+    settings = apply_overrides(
+        {"RUN": None, "DATASET": "raw", "RANGE": None}, ["RUN=400_0", "DATASET=0", "RANGE=(0,9)"]
+    )
+    assert settings == {"RUN": "400_0", "DATASET": "0", "RANGE": (0, 9)}
+    assert apply_overrides({"OPTIMIZER": "sgd"}, ["OPTIMIZER='adam'"]) == {"OPTIMIZER": "adam"}
 
 
 def test_wrong_overrides_change_nothing():

@@ -165,7 +165,7 @@ def test_nothing_is_written_over(tmp_path):
     (tmp_path / "data" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for name in ("data", "file"):
-        with pytest.raises(ValueError, match=f"{name} is there already, and nothing is written over"):
+        with pytest.raises(ValueError, match=f"{name} is there already and is not overwritten"):
             check_free(tmp_path / name)
     with pytest.raises(ValueError, match="there already"), atomic_folder(tmp_path / "data"):
         pass

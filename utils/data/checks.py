@@ -97,7 +97,7 @@ def check_volumes_hold_crop(volumes, crop_shape, *, what):
     ]
     fitting = tuple(min(column) for column in zip(crop, *sizes, strict=True))
     raise_problems(
-        f"the subvolume {crop} is larger than {what}; {fitting}, or what poolings divide below it, fits into all",
+        f"the subvolume {crop} is larger than {what}; {fitting}, or less if poolings do not divide it, fits all",
         problems,
     )
 

@@ -78,13 +78,13 @@ def _choice(crops, min_foreground, cache_dir):
         if path is not None:
             return read_json(path)["kept"]
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # no file, or an incomplete one: choose anew
+        pass  # no file, or an incomplete one
     kept = [number for number, mask in enumerate(crops.y) if foreground_share(mask) >= min_foreground]
     if path is not None:
         try:
             write_json(path, {"min_foreground": min_foreground, "crops": len(crops), "kept": kept})
         except OSError as error:
-            print(f"The choice of crops cannot be kept for later runs: {error}", flush=True)
+            print(f"The choice of crops cannot be stored for later runs: {error}", flush=True)
     return kept
 
 

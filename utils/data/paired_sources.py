@@ -74,7 +74,7 @@ def open_pairs(folder, options, masks_optional, problems):
     try:
         image_paths, mask_paths = (list_images(folder / part) if part == "x" or has_masks else [] for part in "xy")
     except FileNotFoundError as error:
-        problems.append(f"{error}: images belong into x/, masks of the same names into y/")
+        problems.append(f"{error}: put images into x/ and masks of the same names into y/")
         return []
     if not image_paths:
         problems.append(f"{folder / 'x'} holds no images ({FORMATS})")
@@ -83,7 +83,7 @@ def open_pairs(folder, options, masks_optional, problems):
     if has_masks:
         paths, unpaired = pair_by_name(image_paths, mask_paths)
     if unpaired:
-        problems += [*unpaired[:-1], f"{unpaired[-1]} (add what is missing, or take away what has no partner)"]
+        problems += [*unpaired[:-1], f"{unpaired[-1]} (add what is missing, or remove files without a partner)"]
     pairs = open_files(paths, options, problems)
     wrong = [problem for pair in pairs for problem in _header_problems(pair, options)]
     problems += wrong

@@ -88,7 +88,7 @@ def unet_weight_map(mask, *, w0=10.0, sigma=5.0, class_weights=(0.5, 1.0), insta
 
 def _check(w0, sigma, class_weights):
     if not 0 <= w0 < np.inf or not 0 < sigma < np.inf:
-        raise ValueError(f"w0 is {w0} and sigma {sigma}, but at least 0 and more than 0 are needed. Use 10 and 5.")
+        raise ValueError(f"w0 is {w0} and sigma {sigma}; wanted at least 0 and above 0. Use 10 and 5.")
     weights = np.asarray(class_weights, np.float32)
     if weights.ndim != 1 or len(weights) < 2 or not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(

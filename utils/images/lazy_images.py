@@ -104,11 +104,6 @@ class LazyImage:
         """Number of values."""
         return math.prod(self.shape)
 
-    @property
-    def block_shape(self):
-        """The size that is read at once, ``(y, x)`` or ``(z, y, x)``; windows along it are read fastest."""
-        return self._sources[0].block_shape[4 - self.ndim :]
-
     def __len__(self):
         return self.shape[0]
 

@@ -52,7 +52,7 @@ def readable_range(normalisation, percentiles=PERCENTILES, intensity_range=None)
     """
     check_choice("NORMALISATION", normalisation, NORMALISATIONS)
     if len(percentiles) != 2 or not 0 <= percentiles[0] < percentiles[1] <= 100:
-        raise ValueError(f"PERCENTILES is {percentiles}; wanted two numbers from 0 to 100 that rise, e.g. (1, 99).")
+        raise ValueError(f"PERCENTILES is {percentiles}; wanted two rising numbers from 0 to 100, e.g. (1, 99).")
     if normalisation == "dtype":
         return intensity_range
     if intensity_range is not None:

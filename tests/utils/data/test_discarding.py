@@ -125,4 +125,4 @@ def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path, capsys):
     (tmp_path / "file").write_text("no folder")
     crops = discard_crops(crops_with(0, 50), min_foreground=0.1, cache_dir=tmp_path / "file")
     assert names(crops) == ["1.png"]
-    assert "cannot be kept for later runs" in capsys.readouterr().out
+    assert "cannot be stored for later runs" in capsys.readouterr().out

@@ -152,7 +152,7 @@ def test_readable_values():
 
 @pytest.mark.parametrize("percentiles", [(99, 1), (5, 5), (-1, 99), (1, 101), (1,), (1, 2, 3)], ids=str)
 def test_percentiles_that_are_no_range_are_refused(percentiles):
-    with pytest.raises(ValueError, match=r"PERCENTILES is .*two numbers from 0 to 100"):
+    with pytest.raises(ValueError, match=r"PERCENTILES is .*two rising numbers from 0 to 100"):
         readable_range("percentile", percentiles)
 
 

@@ -222,3 +222,11 @@ def test_pairs_are_written_to_look_at(tmp_path, shape):
         image = images[number][..., 0] if shape[-1] == 1 else images[number]
         assert np.array_equal(tifffile.imread(tmp_path / "x" / f"0{number}.tif"), image)
         assert np.array_equal(tifffile.imread(tmp_path / "y" / f"0{number}.tif"), masks[number][..., 0])
+
+
+def test_a_dataset_may_be_named_by_a_number(tmp_path):
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        file["0"], file["1"] = np.zeros((2, 5, 6), np.uint8), np.ones((2, 5, 6), np.uint8)
+    assert not np.any(read_images(tmp_path / "two.h5", dataset=0)) and np.all(
+        read_images(tmp_path / "two.h5", dataset=1)
+    )
