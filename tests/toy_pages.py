@@ -1,6 +1,8 @@
 """Small settings for any template, from the variables that it has: no list of templates and their settings is kept."""
 
-from study.page_network import ROOT, page_variables
+from importlib import import_module
+
+from study.page_network import ROOT, one_page_for_each_builder, page_variables
 
 LEVELS = 2
 # Small values of variables, used where a page has the variable.
@@ -34,6 +36,17 @@ EXCEPTIONS = {"nnU-Net_template.py": {"CROP_SHAPE": (40, 64, 1), "ENSEMBLE": Tru
 def n_axes(page):
     """Return 2 or 3."""
     return len(page_variables(page)["CROP_SHAPE"]) - 1
+
+
+def pages_of_networks():
+    """Return one page for each builder in networks/, by module and name of the builder."""
+    return {key: page for key, page in one_page_for_each_builder().items() if key[0].startswith("networks.")}
+
+
+def builders(axes):
+    """Return the builders of networks in 2D or in 3D."""
+    found = [key for key, page in pages_of_networks().items() if n_axes(page) == axes]
+    return [getattr(import_module(module), name) for module, name in found]
 
 
 def toy_settings(page):
