@@ -24,44 +24,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from measuring import call_json, parse_arguments, print_heading, print_table
 
-from networks.attention_unet import Attention_U_Net_2D, Attention_U_Net_3D
-from networks.fcn import FCN8_VGG16, FCN32_VGG16
-from networks.mnet import MNet
-from networks.multiresunet import MultiResUNet
-from networks.nnunet import deep_supervision_weights, nnUNet_2D
-from networks.residual_unet import ResUNet_2D, ResUNet_3D
-from networks.se_unet import SE_U_Net_2D, SE_U_Net_3D
-from networks.tiramisu import FC_DenseNet103
-from networks.unet import U_Net_2D, U_Net_3D
-from networks.unet_plus_plus import U_Net_plus_plus_2D
-from networks.vanilla_unet import Vanilla_U_Net_3D
+from study.page_network import build_network, one_page_for_each_builder, page_variables
 
 CROPS = {2: (256, 256, 1), 3: (32, 96, 96, 1)}
 BATCHES = {2: 6, 3: 1}
-NO_DROPOUT = {"drop_values": (0.0,) * 5}
-STUDY_3D = {"feature_maps": (28, 36, 48, 64), "drop_values": (0.0,) * 4, "batch_norm": True}
-DEEP_3D = {"feature_maps": (28, 36, 48, 64, 80), "batch_norm": True} | NO_DROPOUT
-# Dimensions, builder and options, in the order of the table.
-ARCHITECTURES = {
-    "U-Net": (2, U_Net_2D, NO_DROPOUT),
-    "Residual U-Net": (2, ResUNet_2D, NO_DROPOUT),
-    "Attention U-Net": (2, Attention_U_Net_2D, NO_DROPOUT),
-    "SE U-Net": (2, SE_U_Net_2D, NO_DROPOUT),
-    "FCN-8s": (2, FCN8_VGG16, {"drop_value": 0.0}),
-    "FCN-32s": (2, FCN32_VGG16, {"drop_value": 0.0}),
-    "MultiResUNet": (2, MultiResUNet, {}),
-    "M-Net": (2, MNet, {}),
-    "Tiramisu": (2, FC_DenseNet103, {"dropout_p": 0.0}),
-    "U-Net++": (2, U_Net_plus_plus_2D, {}),
-    "nnU-Net": (2, nnUNet_2D, {}),
-    "U-Net 3D": (3, U_Net_3D, STUDY_3D),
-    "Residual U-Net 3D": (3, ResUNet_3D, DEEP_3D),
-    "Attention U-Net 3D": (3, Attention_U_Net_3D, STUDY_3D),
-    "SE U-Net 3D": (3, SE_U_Net_3D, STUDY_3D),
-    "Vanilla U-Net 3D": (3, Vanilla_U_Net_3D, {}),
-}
-# How much each output counts in the loss, as in the templates.
-OUTPUT_WEIGHTS = {"M-Net": (0.6, 0.1, 0.1, 0.1, 0.1), "nnU-Net": deep_supervision_weights(6)}
+# What differs from the page of each architecture, where the page has the variable.
+CHANGES = {"N_CLASSES": 1, "ENCODER_WEIGHTS": None, "DROP_VALUE": 0.0}
+CHANGES_3D = {"BATCH_NORM": True}
+
+
+def find_architectures():
+    """Return the pages by name, those in 2D first: one page for each builder in networks/."""
+    pages = [page for (module, _), page in one_page_for_each_builder().items() if module.startswith("networks.")]
+    pages = sorted(pages, key=lambda page: len(page_variables(page)["CROP_SHAPE"]))
+    return {page.stem.replace("_template", "").replace("_2D", "").replace("_", " "): page for page in pages}
+
+
+ARCHITECTURES = find_architectures()
 LOSS, OPTIMIZER = "bce_dice", "adamw"
 RATES = {"learning_rate": 0.001, "schedule": "one_cycle"}
 WARM_UP_STEPS = 5
@@ -96,12 +75,21 @@ def make_data(dims, data_dir, quick):
     return generator.flow(train.x, train.y, **per_image, **flow), test, crop
 
 
+def dimensions_and_options(name):
+    """Return 2 or 3, and the variables of a page that are changed here."""
+    variables = page_variables(ARCHITECTURES[name])
+    dims = len(variables["CROP_SHAPE"]) - 1
+    changes = CHANGES | (CHANGES_3D if dims == 3 else {}) | {"CROP_SHAPE": CROPS[dims]}
+    changes["DROP_VALUES"] = (0.0,) * len(variables.get("DROP_VALUES", ()))
+    return dims, {key: value for key, value in changes.items() if key in variables}
+
+
 def settings_of(name, data_dir, minutes):
     """Return all that a result depends on, as JSON gives it back."""
-    dims, _, options = ARCHITECTURES[name]
+    dims, options = dimensions_and_options(name)
     settings = {"data": data_dir.resolve().name, "minutes": minutes, "options": options, "seed": SEED}
     settings |= {"recipe": {"loss": LOSS, "optimizer": OPTIMIZER, **RATES}}
-    settings |= {"crop": CROPS[dims], "batch_size": BATCHES[dims], "output_weights": OUTPUT_WEIGHTS.get(name)}
+    settings |= {"crop": CROPS[dims], "batch_size": BATCHES[dims]}
     return json.loads(json.dumps(settings))
 
 
@@ -128,14 +116,14 @@ def measure(name, data_dir, minutes, quick):
     from utils.training.optimizers import get_optimizer
     from utils.training.training import compile_network, prepare_keras
 
-    dims, builder, options = ARCHITECTURES[name]
+    dims, options = dimensions_and_options(name)
     batches, test, crop = make_data(dims, data_dir, quick)
     prepare_keras(seed=SEED, precision="auto", deterministic=False, volumes=dims == 3)
 
     def compiled(steps):
-        model = builder((*(None,) * dims, 1), **options)
+        model, output_weights = build_network(ARCHITECTURES[name], **options)
         optimizer = get_optimizer(OPTIMIZER, total_steps=steps, **RATES)
-        compile_network(model, loss=LOSS, optimizer=optimizer, output_weights=OUTPUT_WEIGHTS.get(name))
+        compile_network(model, loss=LOSS, optimizer=optimizer, output_weights=output_weights)
         return model
 
     def train(model, steps):

@@ -8,10 +8,10 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.command_line import MAY_BE_NONE, ONE_OR_ONE_EACH, template_variables, variable_groups  # noqa: E402  # noqa: E402
+from study.page_network import ROOT, template_files  # noqa: E402
+from utils.command_line import MAY_BE_NONE, ONE_OR_ONE_EACH, template_variables, variable_groups  # noqa: E402
 from utils.errors import raise_problems  # noqa: E402
 from utils.files import write_text  # noqa: E402
 
@@ -57,18 +57,6 @@ MEANINGS = {
 KINDS = {bool: "True or False", int: "whole number", float: "number", str: "text"}
 
 
-def template_files():
-    """List the templates, the two reference templates first, because their variables give the order of the page.
-
-    Returns
-    -------
-    list of Path
-    """
-    found = sorted(ROOT.glob("templates/**/*.py")) + sorted(ROOT.glob("sota_implementations/*/*_template*.py"))
-    first = [ROOT / "templates" / f"U-Net_{axes}D_template.py" for axes in (2, 3)]
-    return first + [path for path in found if path not in first]
-
-
 def read_variables(paths):
     """Collect what the templates say about each variable.
 
@@ -87,7 +75,7 @@ def read_variables(paths):
     Raises
     ------
     ValueError
-        If a variable has no comment and stands not in ``MEANINGS``.
+        If a variable has neither a comment nor an entry in ``MEANINGS``.
     """
     variables, dimensions, missing = {}, {}, []
     for path in paths:

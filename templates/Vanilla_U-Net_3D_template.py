@@ -11,8 +11,8 @@ data_dir holds train/x train/y test/x test/y: the slices of one volume (png, tif
 hdf5, zarr); test/y may be missing. Results go to job_dir/results/<id>_<rid>/.
 
 19,078,337 parameters. After 15 CPU minutes on Lucchi, benchmarks/architectures.py measured a foreground IoU of 0.349,
-on the first 32 test slices. On a CPU, train with the settings of footnote 2 of the README that
-this page has.
+on the first 32 test slices. On a CPU, train with the settings of footnote 2 of the README, as far as this page has
+them.
 
 Differs from U-Net_3D_template.py in: the network, the evaluation in one call.
 """

@@ -184,6 +184,19 @@ def test_there_are_templates():
     assert TEMPLATES
 
 
+def test_every_network_has_a_page():
+    from study.page_network import one_page_for_each_builder
+
+    builders = {
+        (f"networks.{path.stem}", node.name)
+        for path in (ROOT / "networks").glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.args.args and node.args.args[0].arg == "image_shape"
+        if "keras.Model" in (ast.get_docstring(node) or "")
+    }
+    assert len(builders) > 10 and builders <= one_page_for_each_builder().keys()
+
+
 @pytest.mark.parametrize("path", TEMPLATES, ids=name_of)
 def test_templates_have_the_fixed_cells_in_order(path):
     titles = [title.split(":")[0] for title in cells_of(path)]

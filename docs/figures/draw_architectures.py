@@ -2,14 +2,13 @@
 
 Each network is built as its template builds it, with the template's variables. Layers that follow each other at one
 size become a box: as wide as it has feature maps and as high as its arrays are (both on a logarithmic scale), with the
-number of feature maps on it. Nothing is written here by hand but which templates are drawn.
+number of feature maps on it. Templates with the network of an earlier one are left out; nothing is listed by hand.
 
     python docs/figures/draw_architectures.py [folder of the pictures]
 """
 
 # ruff: noqa: E402
 
-import ast
 import io
 import math
 import os
@@ -28,36 +27,10 @@ import keras
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from utils.command_line import template_variables
+from study.page_network import build_network, one_page_for_each_builder, page_variables
 from utils.pictures.figures import new_figure
 
-PICTURES = {
-    "architectures_2d.png": (
-        "templates/U-Net_2D_template.py",
-        "templates/Residual_U-Net_2D_template.py",
-        "templates/Attention_U-Net_2D_template.py",
-        "templates/SE_U-Net_2D_template.py",
-        "templates/MultiResUNet_template.py",
-        "templates/Tiramisu_template.py",
-        "templates/FCN32_template.py",
-        "templates/FCN8_template.py",
-        "templates/MNet_template.py",
-        "templates/nnU-Net_template.py",
-        "templates/U-Net++_template.py",
-        "sota_implementations/casser_2018/casser_template_V0.py",
-        "sota_implementations/cheng_2017/cheng_2D_template_V0.py",
-        "sota_implementations/oztel_2017/oztel_template_V0.py",
-    ),
-    "architectures_3d.png": (
-        "templates/U-Net_3D_template.py",
-        "templates/Residual_U-Net_3D_template.py",
-        "templates/Attention_U-Net_3D_template.py",
-        "templates/SE_U-Net_3D_template.py",
-        "templates/Vanilla_U-Net_3D_template.py",
-        "sota_implementations/cheng_2017/cheng_3D_template_V0.py",
-        "sota_implementations/xiao_2018/xiao_template_V0.py",
-    ),
-}
+PICTURES = {2: "architectures_2d.png", 3: "architectures_3d.png"}
 DOWN, UP, SAME, OUTPUT = "#4c78a8", "#4f8a45", "#7f7f7f", "#c2577e"
 LEGEND = (
     "blue: smaller arrays than before; green: larger; grey: as large; rose: an output.\n"
@@ -80,38 +53,6 @@ class Block:
     channels: int = 0
     last: int = 0
     contents: Counter = field(default_factory=Counter)
-
-
-def build(template):
-    """Build the network of a template, for the size of its crops.
-
-    Parameters
-    ----------
-    template : str
-        Path in the repository.
-
-    Returns
-    -------
-    keras.Model
-    """
-    source = (ROOT / template).read_text(encoding="utf-8")
-    namespace = {name: ast.literal_eval(default) for name, default, _ in template_variables(source)}
-    namespace |= {"ENCODER_WEIGHTS": None} if "ENCODER_WEIGHTS" in namespace else {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ImportFrom) and node.module.startswith(("networks", "sota_implementations")):
-            run(node, namespace)
-        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("strides", "shape", "model"):
-            for part in ast.walk(node):
-                if isinstance(part, ast.Tuple) and "None" in ast.unparse(part):  # sizes that the template leaves open
-                    part.elts = [ast.Constant(size) for size in namespace["CROP_SHAPE"]]
-            run(node, namespace)
-    return namespace["model"]
-
-
-def run(node, namespace):
-    """Execute one statement of a template."""
-    module = ast.fix_missing_locations(ast.Module([node], type_ignores=[]))
-    exec(compile(module, "template", "exec"), namespace)  # noqa: S102 - of this repository
 
 
 def blocks_of(model):
@@ -220,7 +161,9 @@ def draw(panel, model, title):
 
 def main(folder=Path(__file__).parent):
     """Build the networks, draw and save."""
-    for name, templates in PICTURES.items():
+    pages = list(one_page_for_each_builder().values())
+    for axes, name in PICTURES.items():
+        templates = [page for page in pages if len(page_variables(page)["CROP_SHAPE"]) == axes + 1]
         columns = 2
         figure, panels = new_figure(-(-len(templates) // columns), columns, width=6, height=2.5)
         for panel in panels.flat:
@@ -228,7 +171,8 @@ def main(folder=Path(__file__).parent):
         for panel, template in zip(panels.flat, templates, strict=False):
             panel.set_visible(True)
             keras.backend.clear_session()
-            draw(panel, build(template), Path(template).stem.replace("_template", ""))
+            model, _ = build_network(template, fixed_size=True, ENCODER_WEIGHTS=None)
+            draw(panel, model, template.stem.replace("_template", ""))
         figure.supxlabel(LEGEND, fontsize=7)
         stream = io.BytesIO()
         figure.savefig(stream, dpi=100, format="png")

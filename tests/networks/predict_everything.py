@@ -8,41 +8,18 @@
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import keras
 import numpy as np
+from toy_pages import n_axes, pages_of_networks, toy_settings
 
-from networks.attention_unet import Attention_U_Net_2D, Attention_U_Net_3D
-from networks.fcn import FCN8_VGG16, FCN32_VGG16
-from networks.mnet import MNet
-from networks.multiresunet import MultiResUNet
-from networks.nnunet import nnUNet_2D
-from networks.residual_unet import ResUNet_2D, ResUNet_3D
-from networks.se_unet import SE_U_Net_2D, SE_U_Net_3D
-from networks.tiramisu import FC_DenseNet103
-from networks.unet import U_Net_2D, U_Net_3D
-from networks.unet_plus_plus import U_Net_plus_plus_2D
-from networks.vanilla_unet import Vanilla_U_Net_3D
+from study.page_network import build_network
 
-LEVELS = {"feature_maps": (4, 5, 6), "depth": 2}
-DROPS = LEVELS | {"drop_values": (0.1, 0.1, 0.1), "batch_norm": True}
-FCN = {"feature_maps": (2, 2, 4, 4, 4), "fully_connected": 8}
-NETWORKS_2D = [
-    (U_Net_2D, DROPS),
-    (ResUNet_2D, DROPS),
-    (Attention_U_Net_2D, DROPS | {"n_classes": 3}),
-    (SE_U_Net_2D, DROPS),
-    (FCN8_VGG16, FCN),
-    (FCN32_VGG16, FCN),
-    (MultiResUNet, LEVELS),
-    (MNet, LEVELS),
-    (FC_DenseNet103, {"n_filters_first_conv": 4, "n_pool": 2, "growth_rate": 2, "n_layers_per_block": (1, 2, 2, 2, 1)}),
-    (nnUNet_2D, {"feature_maps": 4, "strides": ((2, 2), (1, 2))}),
-    (U_Net_plus_plus_2D, {"feature_maps": (4, 4, 4, 4, 4), "activation": "elu"}),
-]
-NETWORKS_3D = [(ResUNet_3D, DROPS), (Attention_U_Net_3D, DROPS), (SE_U_Net_3D, DROPS), (U_Net_3D, DROPS)]
-NETWORKS_3D += [(Vanilla_U_Net_3D, {"feature_maps": (3, 4, 5, 6), "depth": 2, "z_down": (1, 2)})]
+SIZES = {2: (64, 32), 3: (5, 9, 12)}
+OPTIONS = {"BATCH_NORM": True, "ACTIVATION": "elu", "Z_DOWN": (1, 2), "DEEP_SUPERVISION": False}
+OPTIONS |= {"K_INIT": "zeros"}  # all weights are replaced
 
 
 def randomise(model, rng):
@@ -58,17 +35,16 @@ def randomise(model, rng):
 def main(folder, action):
     """Save or load, and predict."""
     folder, rng = Path(folder), np.random.default_rng(0)
-    for networks, size in ((NETWORKS_2D, (64, 32)), (NETWORKS_3D, (5, 9, 12))):
-        image = np.random.default_rng(1).random((2, *size, 1)).astype(np.float32)
-        for builder, options in networks:
-            model = builder((*(None,) * len(size), 1), **options, k_init="zeros")  # all weights are replaced
-            weights = folder / f"{builder.__name__}.weights.h5"
-            if action == "save":
-                randomise(model, rng)
-                model.save_weights(weights)
-            else:
-                model.load_weights(weights)
-            np.save(folder / f"{builder.__name__}.{keras.backend.backend()}.npy", model.predict_on_batch(image))
+    for (_, name), page in pages_of_networks().items():
+        image = np.random.default_rng(1).random((2, *SIZES[n_axes(page)], 1)).astype(np.float32)
+        model, _ = build_network(page, **toy_settings(page) | OPTIONS)
+        weights = folder / f"{name}.weights.h5"
+        if action == "save":
+            randomise(model, rng)
+            model.save_weights(weights)
+        else:
+            model.load_weights(weights)
+        np.save(folder / f"{name}.{keras.backend.backend()}.npy", model.predict_on_batch(image))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,11 @@
 """Tests of what all builders ask of their arguments."""
 
 import pytest
+from toy_pages import builders
 
-from networks.attention_unet import Attention_U_Net_2D, Attention_U_Net_3D
-from networks.fcn import FCN8_VGG16, FCN32_VGG16
-from networks.mnet import MNet
-from networks.multiresunet import MultiResUNet
-from networks.nnunet import nnUNet_2D
-from networks.residual_unet import ResUNet_2D, ResUNet_3D
-from networks.se_unet import SE_U_Net_2D, SE_U_Net_3D
-from networks.tiramisu import FC_DenseNet103
-from networks.unet import U_Net_2D, U_Net_3D
-from networks.unet_plus_plus import U_Net_plus_plus_2D
-from networks.vanilla_unet import Vanilla_U_Net_3D
+from networks.unet import U_Net_2D
 
-BUILDERS_2D = [U_Net_2D, ResUNet_2D, Attention_U_Net_2D, SE_U_Net_2D, FCN8_VGG16, FCN32_VGG16, MNet, MultiResUNet]
-BUILDERS_2D += [FC_DenseNet103, U_Net_plus_plus_2D, nnUNet_2D]
-BUILDERS_3D = [U_Net_3D, ResUNet_3D, Attention_U_Net_3D, SE_U_Net_3D, Vanilla_U_Net_3D]
+BUILDERS_2D, BUILDERS_3D = builders(2), builders(3)
 
 
 @pytest.mark.parametrize("builder", BUILDERS_2D)
