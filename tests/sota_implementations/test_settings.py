@@ -8,6 +8,7 @@ import pytest
 from utils.command_line import template_variables
 
 FOLDER = Path(__file__).resolve().parents[2] / "sota_implementations"
+V = ("V0", "V1")
 RANDOM_ABOUT_FOREGROUND = {"RANDOM_CROPS": 1, "PROBABILITY_MAP": (0.94, 0.06)}
 FLIPS_2D = {"HORIZONTAL_FLIP": True, "VERTICAL_FLIP": True, "ROTATION90": False}
 ADAM = {"OPTIMIZER": "adam", "LEARNING_RATE": 0.0001, "SCHEDULE": None}
@@ -139,3 +140,11 @@ def test_v1_differs_from_v0_as_the_study_says_and_in_nothing_else(method):
     old, new = settings_of(method, "V0"), settings_of(method, "V1")
     assert {name: new[name] for name in V1[method]} == V1[method]
     assert {name for name in new if name not in old or new[name] != old[name]} <= set(V1[method])
+
+
+@pytest.mark.parametrize("method", V1)
+def test_v1_does_with_its_values_what_v0_does(method):
+    old, new = ((FOLDER / f"{method}_template_{version}.py").read_text().partition("# %% Imports")[2] for version in V)
+    # That of Oztel et al. has another network.
+    new = new.replace("create_oztel_model_V1", "create_oztel_model").replace("DROP_VALUES", "DROP_VALUE")
+    assert old == new and "train_network(" in old
