@@ -1,4 +1,4 @@
-"""Turning the files of a public data set into a data folder: found, checked, written as slices, with a data card."""
+"""Turn the files of a public data set into a data folder: find, check, write slices and a data card."""
 
 import shutil
 import zipfile
@@ -22,9 +22,9 @@ from utils.images.image_files import IMAGE_SUFFIXES, list_images
 from utils.images.sources import read_images
 
 CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"
-# Share of mask pixels that may have values which are not on record, e.g. of smoothed borders.
+# Share of mask pixels that may have unexpected values, e.g. of smoothed borders.
 MAX_ODD_SHARE = 0.01
-# Mitochondria take 4 to 8 % of these volumes; a mask the wrong way round takes more than 90 %.
+# Mitochondria take 4 to 8 % of these volumes; an inverted mask takes more than 90 %.
 FOREGROUND_SHARES = (0.01, 0.2)
 
 
@@ -53,8 +53,8 @@ def prepare_data(name, data_dir, *, files=None, command=""):
     Raises
     ------
     ValueError
-        If the name is unknown, ``data_dir`` holds something, files are missing, damaged, or not what the data set is
-        known to hold; all such problems at once.
+        If the name is unknown, or with all problems: ``data_dir`` holds something, files are missing, damaged, or not
+        what the data set is known to hold.
     ConnectionError
         As `data_sets.downloads.download`.
     """
@@ -67,40 +67,22 @@ def prepare_data(name, data_dir, *, files=None, command=""):
             download(file.url, files / file.name, sha256=file.sha256)
     with atomic_folder(data_dir) as folder:
         unpacked = folder / "unpacked"
-        stacks, inputs = find_stacks(files, data_set, unpacked)
+        stacks, inputs = _find_stacks(files, data_set, unpacked)
         notes = _convert_stacks(stacks, folder, data_set)
         shutil.rmtree(unpacked, ignore_errors=True)
         train, test = load_image_sets(folder)
         surveys = survey_data(folder)
         draw_data(folder / PICTURE_NAME, train, test)
-        card = data_card(data_set, survey_table(surveys), inputs=inputs, notes=notes, command=command)
+        card = _data_card(data_set, survey_table(surveys), inputs, notes, command)
         write_text(folder / CARD_NAME, card)
     return card
 
 
-def find_stacks(files, data_set, unpacked):
-    """Find the images and masks of a data set in a folder and in the zip files it holds, however deep.
+def _find_stacks(files, data_set, unpacked):
+    """Find the images and masks of a data set in a folder and in its zip files, however deep; unpack these.
 
-    Parameters
-    ----------
-    files : str or Path
-        The folder.
-    data_set : PublicData
-        What to look for.
-    unpacked : Path
-        Where zip files are unpacked.
-
-    Returns
-    -------
-    stacks : dict of Stack to Path
-        A multi-page file or a folder of slices for each.
-    inputs : list of (str, str)
-        The files these come from, and their SHA-256 checksums; folders have none.
-
-    Raises
-    ------
-    ValueError
-        If the folder is missing, a zip file is damaged, or a stack is missing or there more than once.
+    Returns a multi-page file or a folder of slices for each stack, and the names and SHA-256 checksums of the files
+    that they come from.
     """
     files = Path(files)
     if not files.is_dir():
@@ -132,7 +114,7 @@ def _is_stack(path):
 
 
 def _unpack(files, data_set, unpacked):
-    """Unpack what belongs to the data set and return the zip files that held it: its own, or those of no data set."""
+    """Unpack what belongs to the data set; return the zip files that held it: its own, or those of no data set."""
     names = {stack.name.lower() for stack in data_set.stacks}
     archives = []
     zips = [path for path in files.rglob("*.zip") if path.is_file() and unpacked not in path.absolute().parents]
@@ -156,7 +138,7 @@ def _unpack(files, data_set, unpacked):
 
 
 def _convert_stacks(stacks, folder, data_set):
-    """Write all slices and return what is to be noted on the data card, or raise what is not as it should be."""
+    """Write all slices and return notes for the data card, or raise what is not as it should be."""
     notes, problems = [], []
     for stack, path in stacks.items():
         values, shapes = Counter(), Counter()
@@ -166,7 +148,7 @@ def _convert_stacks(stacks, folder, data_set):
         for number, page in enumerate(bar):
             shapes["x".join(map(str, page.shape)) + f" {page.dtype}"] += 1
             if wanted not in shapes or len(shapes) > 1:
-                continue  # said below
+                continue  # reported below
             if stack.folder.endswith("y"):
                 values.update(dict(zip(*map(np.ndarray.tolist, np.unique(page, return_counts=True)), strict=True)))
                 page = np.where(page > 127, np.uint8(255), np.uint8(0))
@@ -212,27 +194,8 @@ def _judge_mask_values(values, padding_values):
     return [], notes
 
 
-def data_card(data_set, table, *, inputs, notes=(), command=""):
-    """Write the data card of a prepared data set.
-
-    Parameters
-    ----------
-    data_set : PublicData
-        What it is.
-    table : str
-        From `data_sets.data_survey.survey_table`.
-    inputs : list of (str, str)
-        Files and their SHA-256 checksums.
-    notes : list of str
-        What was odd about the files.
-    command : str
-        What was called.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+def _data_card(data_set, table, inputs, notes, command):
+    """Return the data card of a prepared data set, in Markdown."""
     known = {file.name: file.sha256 for file in data_set.files}
     lines = []
     for name, sha256 in inputs:
@@ -247,7 +210,7 @@ def data_card(data_set, table, *, inputs, notes=(), command=""):
         f"- voxel size (z, y, x): {size} nm\n- licence: {data_set.licence}",
         table,
         "Masks: 0 background, 255 mitochondria. A picture: " + PICTURE_NAME,
-        "SHA-256 of the files it was made of:",
+        "SHA-256 of the files it was made from:",
         "\n".join(lines),
         "\n".join(f"- Note: {note}." for note in notes),
         f"Prepared {date.today().isoformat()}" + f" with `{command}`" * bool(command) + ".",

@@ -13,52 +13,32 @@ from utils.images.sources import read_images
 from utils.pictures.charts import draw_pairs
 
 PARTS = ("train", "val", "test")
-# Beyond this many, the values of masks are counted and not listed.
+# If masks have more values than that, these are counted and not listed.
 LISTED_VALUES = 12
 
 
 @dataclass
 class FolderSurvey:
-    """What the readable files of one folder of images or masks hold.
-
-    Attributes
-    ----------
-    name : str
-        ``train/x`` and so on.
-    n_files, n_unreadable, n_images : int
-        Image files, those of them that cannot be read, and images (pages) in the others.
-    shapes : Counter of tuple
-        ``(y, x, c)`` of the images.
-    dtypes : Counter of numpy.dtype
-        Of the images.
-    low, high : float
-        Smallest and largest value.
-    values : Counter of int or float
-        Pixels of each value; of masks only.
-    n_empty : int
-        Masks that hold one value.
-    digests : dict of bytes to list of str
-        The images that hold the same pixels; of images only.
-    """
+    """What the readable files of one folder of images or masks, such as ``train/x``, hold."""
 
     name: str
     n_files: int = 0
     n_unreadable: int = 0
-    n_images: int = 0
+    n_images: int = 0  # pages of the readable files
     shapes: Counter = field(default_factory=Counter)
     dtypes: Counter = field(default_factory=Counter)
     low: float = np.inf
     high: float = -np.inf
-    values: Counter = field(default_factory=Counter)
-    n_empty: int = 0
-    digests: dict = field(default_factory=dict)
+    values: Counter = field(default_factory=Counter)  # pixels of each value, of masks only
+    n_empty: int = 0  # masks that hold one value
+    digests: dict = field(default_factory=dict)  # names by hash of the pixels, of images only
 
     def foreground_share(self):
         """Return the share of mask pixels above the smallest value, 0 .. 1; 0 if there is only one value."""
         return 1 - self.values[min(self.values)] / self.values.total() if len(self.values) > 1 else 0.0
 
     def add(self, name, image):
-        """Count one image ``(y, x, c)``; ``name`` says where it is from."""
+        """Count one image ``(y, x, c)`` under a name."""
         self.n_images += 1
         self.shapes[image.shape] += 1
         self.dtypes[image.dtype] += 1
@@ -75,12 +55,12 @@ class FolderSurvey:
 def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
     """Read every file of a data folder, one at a time, and count what it holds.
 
-    Files that cannot be read are counted and passed over: `utils.data.data_folder` says what is wrong with them.
+    Files that cannot be read are only counted: `utils.data.data_folder` says what is wrong with them.
 
     Parameters
     ----------
     data_dir : str or Path
-        Holds ``train/x train/y val/x val/y test/x test/y``, all or some of them.
+        Holds all or some of ``train/x train/y val/x val/y test/x test/y``.
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files that hold several.
 
@@ -108,7 +88,7 @@ def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
 
 
 def survey_table(surveys):
-    """Write a survey as a table.
+    """Return a survey as a table in Markdown with aligned columns.
 
     Parameters
     ----------
@@ -118,7 +98,6 @@ def survey_table(surveys):
     Returns
     -------
     str
-        Markdown with aligned columns.
     """
     rows = [("folder", "files", "images", "size (y x x)", "dtype", "values", "share of each mask value")]
     for survey in surveys:
@@ -207,12 +186,11 @@ def draw_data(path, train, test, *, validation=None, intensity_range=None):
     ----------
     path : str or Path
         The png file.
-    train, test : ImageSet
-        Images or volumes; of a volume the middle slice is drawn.
-    validation : ImageSet, optional
-        What is in ``val/``, drawn between the two.
+    train, test, validation : ImageSet
+        Images or volumes; of a volume the middle slice is drawn. ``validation``, from ``val/``, may be None.
     intensity_range : tuple of float, optional
-        Grey values of black and white. Without it the dtype decides, and what the images hold where they are not 8-bit.
+        Grey values of black and white. Without it 8-bit images are drawn as they are, others from their lowest to their
+        highest value.
     """
     images, masks, titles = [], [], []
     for name, part in zip(PARTS, (train, validation, test), strict=True):

@@ -1,4 +1,4 @@
-"""Downloading files: resumed where they were cut off, checked, and under their name only once they are complete."""
+"""Download files: resume partial ones, check them, and name them only once they are complete."""
 
 import hashlib
 import os
@@ -13,15 +13,21 @@ from tqdm.auto import tqdm
 
 CHUNK_BYTES = 1 << 20
 BY_HAND = "Download it in a browser and give the folder it is in as --files FOLDER."
-# A server that says one of these may say something else a moment later.
+# A download is given up after so many attempts in a row that brought nothing.
+ATTEMPTS = 5
+# A server that does not answer for so long fails the attempt.
+TIMEOUT_SECONDS = 30.0
+# The pause before the second attempt; twice as long before the third, and so on.
+PAUSE_SECONDS = 2.0
+# A server that answers with one of these may answer otherwise a moment later.
 PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
-def download(url, path, *, sha256=None, attempts=5, timeout=30.0, pause=2.0, progress=True):
-    """Download a file; what an earlier call left half done is gone on with, what is complete is not asked for again.
+def download(url, path, *, sha256=None):
+    """Download a file, unless it is there already; resume what an earlier call left unfinished.
 
-    The file grows as ``<name>.part`` and gets its name when all of it is there and its checksum is right. The version
-    that the server states is kept in ``<name>.part.version``, so that a file which changed meanwhile is begun anew.
+    The file grows as ``<name>.part`` and gets its name when it is complete and its checksum is right. The version that
+    the server states is kept in ``<name>.part.version``: if the file has changed meanwhile, the download starts anew.
 
     Parameters
     ----------
@@ -30,15 +36,7 @@ def download(url, path, *, sha256=None, attempts=5, timeout=30.0, pause=2.0, pro
     path : str or Path
         The file; its folder is made when missing.
     sha256 : str, optional
-        Checksum that the file must have, 64 hexadecimal digits. Without it the length is all that is checked.
-    attempts : int
-        After how many attempts in a row in which nothing came it is given up.
-    timeout : float
-        Seconds without an answer that count as a failed attempt.
-    pause : float
-        Seconds before the second attempt; twice as many before the third, and so on.
-    progress : bool
-        Show a progress bar, if standard error is a terminal.
+        Checksum that the file must have, 64 hexadecimal digits. Without it only the length is checked.
 
     Returns
     -------
@@ -48,10 +46,10 @@ def download(url, path, *, sha256=None, attempts=5, timeout=30.0, pause=2.0, pro
     Raises
     ------
     ValueError
-        If the URL is not one of http or https, or the checksum is another.
+        If the URL is not one of http or https, or the checksum differs.
     ConnectionError
-        If the server cannot be reached, refuses, or sends a web page instead; the message names the URL, the reason
-        and what to do.
+        If the server cannot be reached, refuses, or sends a web page instead; the message names the URL, the reason and
+        the remedy.
     OSError
         If the disk is full.
     """
@@ -61,7 +59,7 @@ def download(url, path, *, sha256=None, attempts=5, timeout=30.0, pause=2.0, pro
     if not path.is_file():
         part = path.with_name(f"{path.name}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(url, part, attempts=attempts, timeout=timeout, pause=pause, progress=progress)
+        _fetch(url, part)
         _check(part, sha256, url)
         os.replace(part, path)
         _version_file(part).unlink(missing_ok=True)
@@ -80,14 +78,6 @@ def sha256_of(path):
     -------
     str
         64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "abc.txt"
-    >>> _ = file.write_bytes(b"abc")
-    >>> sha256_of(file)[:16]
-    'ba7816bf8f01cfea'
     """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -98,7 +88,7 @@ def _check(path, sha256, url):
     if sha256 is not None and found != sha256.lower():
         if path.suffix == ".part":
             _version_file(path).unlink(missing_ok=True)
-            path.unlink()  # going on with it would never make it right
+            path.unlink()  # resuming would never make it right
         raise ValueError(
             f"{path.name.removesuffix('.part')} from {url} has the SHA-256 checksum {found}, expected {sha256}: it is "
             f"damaged or another version. Delete what is there and try again, or: {BY_HAND}"
@@ -106,13 +96,13 @@ def _check(path, sha256, url):
     return found
 
 
-def _fetch(url, part, *, attempts, timeout, pause, progress):
+def _fetch(url, part):
     """Ask for the file until all of it is in ``part``."""
     failures = 0
     while True:
         before = _size(part)
         try:
-            _receive(url, part, timeout=timeout, progress=progress)
+            _receive(url, part)
             return
         except urllib.error.HTTPError as error:
             reason = f"the server answers {error.code} {error.reason}"
@@ -123,25 +113,25 @@ def _fetch(url, part, *, attempts, timeout, pause, progress):
                 not isinstance(error, _WebPageError),
             )
         failures = 1 if _size(part) > before else failures + 1
-        if not passing or failures >= attempts:
-            kept = f" {_size(part):,} bytes are kept and gone on with next time." if _size(part) else ""
+        if not passing or failures >= ATTEMPTS:
+            kept = f" {_size(part):,} bytes are kept; the next call resumes there." if _size(part) else ""
             raise ConnectionError(f"{url} could not be downloaded: {reason}.{kept} {BY_HAND}")
-        time.sleep(pause * failures)
+        time.sleep(PAUSE_SECONDS * failures)
 
 
-def _receive(url, part, *, timeout, progress):
-    """Append what is missing of the file to ``part``, or start anew where the server does not go on."""
+def _receive(url, part):
+    """Append what is missing of the file to ``part``, or start anew where the server cannot resume."""
     start = _size(part)
     headers = {"User-Agent": "Mozilla/5.0 (python urllib)"}
     if start:
         headers["Range"] = f"bytes={start}-"
         version = _version_file(part)
-        # With If-Range a server sends the whole file when it is another one than before.
+        # With If-Range a server sends the whole file if it has changed.
         headers |= {"If-Range": version.read_text(encoding="latin-1")} if version.exists() else {}
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)  # noqa: S310
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)  # noqa: S310
     except urllib.error.HTTPError as error:
-        if error.code != 416 or not start:  # 416: there is nothing behind what we have
+        if error.code != 416 or not start:  # 416: there is nothing after what we have
             raise
         if error.headers.get("Content-Range") == f"bytes */{start}":
             return
@@ -155,7 +145,7 @@ def _receive(url, part, *, timeout, progress):
         resumed = response.status == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink()
-            raise ConnectionError("the server sends another part of the file than was asked for")
+            raise ConnectionError("the server sends another part of the file than we asked for")
         start = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = None if length is None else start + int(length)
@@ -165,14 +155,7 @@ def _receive(url, part, *, timeout, progress):
             _note_version(part, response.headers)
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(
-                total=total,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                desc=part.stem,
-                disable=None if progress else True,
-            ) as bar,
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
@@ -196,7 +179,7 @@ def _note_version(part, headers):
 
 
 class _WebPageError(ConnectionError):
-    """A page to log in or to confirm something, which trying again does not change."""
+    """A page to log in or to confirm something; trying again does not help."""
 
 
 def _size(path):

@@ -1,4 +1,4 @@
-"""Turning label volumes, with the ids of instances or of several classes, into mask files that pair with images."""
+"""Turn label volumes, with the ids of instances or of several classes, into mask files that pair with images."""
 
 from collections import Counter
 from functools import lru_cache, partial
@@ -14,7 +14,7 @@ from utils.images.sources import open_sources, read_images
 from utils.images.writing import ImageWriter
 
 KINDS = ("binary", "classes", "instances")
-# More ids than that are instances and not classes, unless they are assigned one by one.
+# More ids than that are taken for instances, unless each is assigned to a class.
 MAX_CLASSES = 20
 REST = "rest"
 
@@ -35,24 +35,24 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
         ``binary``: 0 for the ids in ``background``, 255 for all others. ``classes``: the class of each id, uint8.
         ``instances``: the ids themselves, uint16 or, if one is above 65535, uint32.
     classes : dict of int to int, optional
-        Class of each id; the key ``"rest"`` stands for all ids that are not named. It may be left out where the ids
-        are 0, 1, ... without a gap: they are the classes then.
+        Class of each id; the key ``"rest"`` stands for all ids that are not named. Without it the ids must be 0, 1, ...
+        without a gap; they are the classes then.
     background : tuple of int
-        Ids that are no object; for ``binary`` and ``instances``, which writes them as 0.
+        Ids that are no object; ``binary`` and ``instances`` write them as 0.
     datasets : tuple of str or None
         Names of the arrays of the labels and of the images in hdf5 and zarr files that hold several.
 
     Returns
     -------
     str
-        A report: the ids, what became of them, their pixels; Markdown.
+        A report in Markdown: the ids, what became of them, their pixels.
 
     Raises
     ------
     ValueError
-        If the kind is unknown, files are missing, broken or do not pair, sizes differ, labels are coloured, not whole
-        or negative, ids have no class or are not numbered as classes, or ``target`` holds something. All problems at
-        once.
+        With all problems: the kind is unknown, files are missing, broken or do not pair, sizes differ, labels are
+        coloured, not whole or negative, ids have no class or are not numbered as classes, or ``target`` holds
+        something.
     """
     check_choice("the kind of masks", kind, KINDS)
     labels, images = Path(labels), Path(images)

@@ -3,7 +3,7 @@ r"""Make a data folder of a public data set: Lucchi, Lucchi++ or Kasthuri++.
     python data_sets/prepare.py lucchi DATA_DIR
     python data_sets/prepare.py kasthuri++ DATA_DIR --files FOLDER
 
-The files are downloaded into DATA_DIR_downloads (a download that was cut off goes on when the command is called again),
+The files are downloaded into DATA_DIR_downloads (the same command resumes an interrupted download),
 or taken from a folder where they are already. DATA_DIR gets train/x train/y test/x test/y, a picture, and DATA_CARD.md
 with citation, licence and checksums; it appears complete and checked, or not at all.
 """

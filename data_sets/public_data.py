@@ -1,4 +1,4 @@
-"""The public data sets of the published study: where they are, what they hold, whom to cite."""
+"""The public data sets of the published study: where to get them, what they hold, what to cite."""
 
 from typing import NamedTuple
 
@@ -34,15 +34,7 @@ NO_LICENCE = "none stated: use it for research, cite it, and ask its authors bef
 
 
 class File(NamedTuple):
-    """A file to download.
-
-    Attributes
-    ----------
-    url : str
-        Where it is.
-    sha256 : str or None
-        Its checksum, where one is on record; None is not a promise of anything.
-    """
+    """A file to download, with its checksum where one is on record."""
 
     url: str
     sha256: str | None = None
@@ -56,14 +48,8 @@ class File(NamedTuple):
 class Stack(NamedTuple):
     """Images or masks of one part of a data set.
 
-    Attributes
-    ----------
-    folder : str
-        Where they go: ``train/x``, ``train/y``, ``test/x`` or ``test/y``.
-    name : str
-        Of the multi-page file, without suffix, or of the folder of slices.
-    shape : tuple of int
-        ``(z, y, x)``.
+    They go to ``folder``, such as ``train/x``. ``name`` is that of the multi-page file, without suffix, or of the
+    folder of slices; ``shape`` is ``(z, y, x)``.
     """
 
     folder: str
@@ -72,22 +58,10 @@ class Stack(NamedTuple):
 
 
 class PublicData(NamedTuple):
-    """A public data set.
+    """A public data set: what its data card says, and the files and stacks it consists of.
 
-    Attributes
-    ----------
-    title, description, page, licence : str
-        For its data card; ``page`` is the address of its authors' page.
-    citations : tuple of str
-        BibTeX.
-    voxel_size_nm : tuple of float
-        ``(z, y, x)``.
-    files : tuple of File
-        What is downloaded.
-    stacks : tuple of Stack
-        What is in the files.
-    padding_values : tuple of int
-        Mask values beside 0 and 255 that mark pixels outside of the tissue; they become background.
+    ``citations`` are BibTeX, ``voxel_size_nm`` is ``(z, y, x)``. ``padding_values`` are mask values beside 0 and 255
+    that mark pixels outside of the tissue; they become background.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The cells of the synthetic tissue: capsules thrown into a box, and the cell that each voxel belongs to."""
+"""The cells of the synthetic tissue: capsules scattered in a box, and the cell that each voxel belongs to."""
 
 import numpy as np
 
@@ -10,6 +10,8 @@ _NEURITE_CLASSES = (
     ((45.0, 105.0), (300.0, 1200.0), 0.70),
 )
 _PADDING_NM = 350.0
+# Voxels whose distances are computed at once.
+_BLOCK = (16, 32, 32)
 
 
 def _cell_distances(points, cells):
@@ -37,7 +39,7 @@ def _overlap(proposals, cells, low, high):
 
 
 def _throw_cells(rng, low, high):
-    """Throw capsules of mixed sizes into the box ``low`` .. ``high`` (nm); they overlap little and leave few gaps."""
+    """Scatter capsules of mixed sizes in the box ``low`` .. ``high`` (nm); they overlap little and leave few gaps."""
     cells = np.empty((0, 8))
     for radii, halves, share in _NEURITE_CLASSES:
         wanted = share * np.prod(high - low)
@@ -58,13 +60,13 @@ def _throw_cells(rng, low, high):
     return cells
 
 
-def _partition(coordinates, cells, block=(16, 32, 32)):
+def _partition(coordinates, cells):
     """Return owner, runner-up (int32) and half the difference of their distances (float32, nm) for each voxel."""
     shape = coordinates.shape[1:]
     owner, neighbour = np.empty(shape, np.int32), np.empty(shape, np.int32)
     margin = np.empty(shape, np.float32)
-    for corner in np.ndindex(*[-(-length // step) for length, step in zip(shape, block, strict=True)]):
-        box = tuple(slice(c * step, (c + 1) * step) for c, step in zip(corner, block, strict=True))
+    for corner in np.ndindex(*[-(-length // step) for length, step in zip(shape, _BLOCK, strict=True)]):
+        box = tuple(slice(c * step, (c + 1) * step) for c, step in zip(corner, _BLOCK, strict=True))
         points = coordinates[(slice(None), *box)]
         block_shape = points.shape[1:]
         points = points.reshape(3, -1)
@@ -103,14 +105,6 @@ def grow_cells(rng, coordinates):
         The cell nearest to each voxel, and the second nearest.
     margin : ndarray of float32, shape (z, y, x)
         Distance in nm to the border between the two.
-
-    Examples
-    --------
-    >>> voxels = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) * 20 for n in (2, 8, 8)], indexing="ij"))
-    >>> cells, owner, neighbour, margin = grow_cells(np.random.default_rng(0), voxels)
-    >>> owner.shape, bool((owner != neighbour).all()), bool((margin >= 0).all())
-    ((2, 8, 8), True, True)
-
     """
     low = coordinates.min((1, 2, 3)).astype(float) - _PADDING_NM
     high = coordinates.max((1, 2, 3)).astype(float) + _PADDING_NM

@@ -57,10 +57,10 @@ def synthetic_em_volume(shape, seed, *, voxel_size_nm=(5.0, 5.0, 5.0), foregroun
         Voxels along (z, y, x), each at least 1.
     seed : int or sequence of int
         Not negative; the same arguments and seed give the same bytes.
-    voxel_size_nm : sequence of float, default (5.0, 5.0, 5.0)
-        Voxel size along (z, y, x) in nm. All structures are sized in nm: (5, 5, 5) resembles FIB-SEM,
-        (50, 5, 5) serial sections, and (20, 20, 20) gives small toy volumes with whole cells.
-    foreground_fraction : float, default 0.10
+    voxel_size_nm : sequence of float
+        Voxel size along (z, y, x) in nm. All structures are sized in nm: (5, 5, 5) resembles FIB-SEM, (50, 5, 5) serial
+        sections, and (20, 20, 20) gives small toy volumes with whole cells.
+    foreground_fraction : float
         Wanted share of mitochondria voxels, 0 to 0.5; usually reached within a fifth of it. Volumes narrower than a
         mitochondrion (about 400 nm in y or x) may have none.
 
@@ -69,20 +69,18 @@ def synthetic_em_volume(shape, seed, *, voxel_size_nm=(5.0, 5.0, 5.0), foregroun
     image : ndarray of uint8, shape (z, y, x, 1)
         Grey values 0..255 with a mean of about 130; membranes are dark.
     labels : ndarray of uint16, shape (z, y, x, 1)
-        0 for background, 1..n for the mitochondria, each one face-connected piece. The mask is ``labels > 0``.
+        As `data_sets.synthetic_tissue.paint_tissue`. The mask is ``labels > 0``.
 
     Raises
     ------
     ValueError
-        If the shape is not three positive integers, the voxel size not three positive lengths, or the
-        fraction outside 0..0.5.
+        If the shape, the voxel size or the fraction is not as described.
 
     Examples
     --------
     >>> image, labels = synthetic_em_volume((8, 64, 64), 0, voxel_size_nm=(20, 20, 20))
     >>> image.shape, image.dtype.name, labels.dtype.name
     ((8, 64, 64, 1), 'uint8', 'uint16')
-
     """
     shape, voxel = _check_volume_arguments(shape, voxel_size_nm, foreground_fraction)
     _check_seed(seed)
@@ -101,17 +99,17 @@ def write_demo_data(
 
     Parameters
     ----------
-    folder : str or path
+    folder : str or Path
         Gets ``train/x``, ``train/y``, ``test/x`` and ``test/y`` with ``x_0000.png``, ``y_0000.png`` and so on.
-    seed : int, default 0
+    seed : int
         Not negative; train and test use independent random numbers.
-    n_train, n_test : int, default 24 and 8
+    n_train, n_test : int
         Number of slices.
-    train_volumes : int, default 1
+    train_volumes : int
         Number of training volumes, each of ``n_train / train_volumes`` slices.
-    image_shape : sequence of int, default (256, 256)
+    image_shape : sequence of int
         Pixels along (y, x).
-    voxel_size_nm : sequence of float, default (5.0, 5.0, 5.0)
+    voxel_size_nm : sequence of float
         As `synthetic_em_volume`; a larger z step shows more different tissue in as many slices.
 
     Returns
@@ -123,14 +121,6 @@ def write_demo_data(
     ------
     ValueError
         If the folder already holds a train or test folder, or an argument is not as described.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = write_demo_data(tempfile.mkdtemp(), n_train=2, n_test=1, image_shape=(64, 64))
-    >>> sorted(path.name for path in (folder / "train" / "y").iterdir())
-    ['y_0000.png', 'y_0001.png']
-
     """
     folder = Path(folder)
     present = [name for name in ("train", "test") if (folder / name).exists()]

@@ -1,7 +1,7 @@
-"""The tissue of the synthetic electron-microscopy volumes: cells with membranes, organelles and vesicles, unimaged.
+"""The tissue of the synthetic EM volumes, not yet imaged: cells with membranes, organelles and vesicles.
 
-Everything is drawn from implicit fields in physical units (nm), so one description of the tissue serves FIB-SEM-like
-isotropic voxels, ssTEM-like anisotropic voxels and small coarse toy volumes alike.
+Everything is drawn from implicit fields in nm. So one description of the tissue serves FIB-SEM-like isotropic voxels,
+ssTEM-like anisotropic voxels and small coarse toy volumes alike.
 """
 
 from dataclasses import dataclass
@@ -275,14 +275,6 @@ def paint_tissue(rng, shape, *, voxel_size_nm, foreground_fraction):
         Grey values, roughly 50 to 200; membranes are dark.
     labels : ndarray of uint16, shape (z, y, x)
         0 for background, 1..n for the mitochondria, each one face-connected piece.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> image, labels = paint_tissue(rng, (4, 32, 32), voxel_size_nm=np.full(3, 20.0), foreground_fraction=0.1)
-    >>> image.shape, image.dtype.name, labels.dtype.name
-    ((4, 32, 32), 'float32', 'uint16')
-
     """
     coordinates = _warped_coordinates(rng, shape, voxel_size_nm)
     cells, owner, neighbour, margin = grow_cells(rng, coordinates)

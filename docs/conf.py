@@ -1,6 +1,6 @@
 """Configuration of Sphinx: `make docs`, or `sphinx-build -W --keep-going docs docs/_build`.
 
-Pages of the templates and of the API are written into docs/generated/ first, by docs/site_pages.py.
+docs/site_pages.py first writes pages of the templates and of the API into docs/generated/.
 """
 
 # ruff: noqa: E402

@@ -1,6 +1,6 @@
 """The pages of the site that follow from the code: one for each template, one for each module.
 
-Written into docs/generated/ when the site is built (see docs/conf.py); never committed.
+docs/conf.py writes them into docs/generated/ when the site is built; they are never committed.
 """
 
 import ast
@@ -11,18 +11,12 @@ from make_variables import MEANINGS, ROOT, short_name, template_files
 from utils.command_line import template_variables, variable_groups
 
 PACKAGES = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets", "sharing")
-# What Markdown would take for its own.
+# Signs that Markdown would read as markup.
 MARKUP = re.compile(r"([\\`*_<>\[\]$|])")
 
 
 def write_pages(folder):
-    """Write all pages, leave those alone that are as they should be, and remove those that are no more.
-
-    Parameters
-    ----------
-    folder : Path
-        Gets ``templates/*.md`` and ``api/*.rst``.
-    """
+    """Write ``templates/*.md`` and ``api/*.rst`` into a folder where they changed, and remove obsolete pages."""
     pages = {f"templates/{page_name(path)}.md": template_page(path) for path in template_files()}
     pages |= {f"api/{module}.rst": module_page(module) for module in modules()}
     for name, text in pages.items():
@@ -38,17 +32,6 @@ def write_pages(folder):
 def page_name(template):
     """Return the name of the page of a template.
 
-    Parameters
-    ----------
-    template : Path
-        The template.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
     >>> page_name(ROOT / "templates" / "Kasthuri++" / "U-Net_2D_template.py")
     'Kasthuri++_U-Net_2D'
     """
@@ -56,18 +39,7 @@ def page_name(template):
 
 
 def template_page(path):
-    """Return the page of a template: what it says of itself, its variables, and the whole of it.
-
-    Parameters
-    ----------
-    path : Path
-        The template.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Return the page of a template in Markdown: its docstring, its variables, and its code."""
     source = path.read_text(encoding="utf-8")
     title, _, rest = ast.get_docstring(ast.parse(source)).partition("\n")
     lines = [f"# {short_name(path)}\n", f"**{escaped(title)}**\n", as_markdown(rest), "## Variables\n"]
@@ -88,25 +60,8 @@ def template_page(path):
 def as_markdown(text):
     r"""Turn the text of a docstring into Markdown: indented lines become code, the rest paragraphs.
 
-    Parameters
-    ----------
-    text : str
-        Lines; those indented by four spaces are commands.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
     >>> print(as_markdown("So:\n    --set A=1\nto <id>."))
-    So:
-    <BLANKLINE>
-    ```bash
-    --set A=1
-    ```
-    <BLANKLINE>
-    to \<id\>.
+    So: <BLANKLINE> ```bash --set A=1 ``` <BLANKLINE> to \<id\>.
     """
     parts = []
     for line in text.splitlines():
@@ -122,18 +77,6 @@ def as_markdown(text):
 def escaped(text):
     r"""Return text in which nothing is markup.
 
-    Parameters
-    ----------
-    text : str
-        Plain text.
-
-    Returns
-    -------
-    str
-        Markdown.
-
-    Examples
-    --------
     >>> print(escaped("a_b <id>"))
     a\_b \<id\>
     """
@@ -141,12 +84,7 @@ def escaped(text):
 
 
 def modules():
-    """List the modules of the API by their dotted names: all that is imported, not templates and commands.
-
-    Returns
-    -------
-    list of str
-    """
+    """List the modules of the API by their dotted names: all that is imported, not templates and commands."""
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("[!_]*.py"))]
     templates = set(template_files())
     modules = [path for path in paths if path not in templates and 'if __name__ == "__main__"' not in path.read_text()]
@@ -154,17 +92,6 @@ def modules():
 
 
 def module_page(module):
-    """Return the page of a module, made of its docstrings.
-
-    Parameters
-    ----------
-    module : str
-        Dotted name.
-
-    Returns
-    -------
-    str
-        reStructuredText.
-    """
+    """Return the page of a module, which Sphinx makes of its docstrings, in reStructuredText."""
     title = module.removeprefix("sota_implementations.")
     return f"{title}\n{'=' * len(title)}\n\n.. automodule:: {module}\n"

@@ -7,7 +7,7 @@ import io
 from utils.errors import raise_problems
 
 UNIT = "nanometer"
-# Share of the crop that is cut off at each border of a tile.
+# Share of the crop that users cut off at each border of a tile.
 HALO = 1 / 8
 
 
@@ -71,12 +71,12 @@ def write_package(path, description, *, weights, tensors, documentation, keras_i
 
 
 def description_problems(description):
-    """Say what bioimage.io would refuse, in terms of the command line.
+    """Say in terms of the command line what bioimage.io would refuse.
 
     Parameters
     ----------
     description : dict
-        At least ``name``, ``description``, ``authors`` and ``license`` of `describe_run`.
+        From `sharing.network_description.describe_run`.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def _input(v0_5, description, sides, data_type, test_tensor):
 
 
 def _over_each_image(steps, description):
-    """Add the axes to percentiles: all of an image, so that each image has its own."""
+    """Compute percentiles over all axes of an image, so that each image has its own."""
     axes = [*description["input"]["divisible_by"], "channel"]
     return [
         {**step, "kwargs": step["kwargs"] | {"axes": axes}} if step["id"] == "scale_range" else step for step in steps
@@ -176,7 +176,7 @@ def _weights(v0_5, description, weights, keras_is_plain):
     import keras
     import onnx
 
-    # A parent must be in the package: without the Keras file, ONNX counts as the original.
+    # A parent must be in the package; without the Keras file, ONNX counts as the original.
     opset = next(part.version for part in onnx.load(weights["onnx"]).opset_import if not part.domain)
     parent = {"parent": "keras_v3"} if keras_is_plain else {}
     entries = {"onnx": v0_5.OnnxWeightsDescr(source=weights["onnx"], opset_version=opset, **parent)}

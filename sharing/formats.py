@@ -1,4 +1,4 @@
-"""The formats in which a network can be shared, and what each needs; imports no Keras."""
+"""The formats in which a network can be shared, and what each needs; does not load Keras."""
 
 import importlib.util
 from typing import NamedTuple
@@ -41,11 +41,6 @@ def format_problems(formats, *, backend):
     -------
     list of str
         One clause each.
-
-    Raises
-    ------
-    ValueError
-        If a format is unknown.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Writing a network in the formats of other programs, reading it back with their own readers, and comparing."""
+"""Write a network in the formats of other programs, read it back with their readers, and compare."""
 
 import keras
 import numpy as np
 
-# How far probabilities of a network that was read back may lie from those of the run.
+# Largest difference allowed between probabilities of the run and of the network that was read back.
 TOLERANCE = 1e-4
 
 
@@ -13,7 +13,7 @@ def plain_network(model):
     Parameters
     ----------
     model : keras.Model
-        Functional, with one input; of several outputs the first is the prediction.
+        Functional, with one input; the first of several outputs is the prediction.
 
     Returns
     -------
@@ -29,17 +29,11 @@ def own_modules(model):
     Parameters
     ----------
     model : keras.Model
-        Networks within the network are looked into.
+        Networks within it count too.
 
     Returns
     -------
     list of str
-
-    Examples
-    --------
-    >>> image = keras.Input((None, None, 1))
-    >>> own_modules(keras.Model(image, keras.layers.Conv2D(1, 1)(image)))
-    []
     """
     found = set()
     for layer in model.layers:
@@ -57,21 +51,21 @@ def write_checked(model, path, *, format, inputs):
     model : keras.Model
         From `plain_network`, in float32.
     path : Path
-        What to write.
+        File or folder to write.
     format : str
         ``keras``, ``savedmodel`` or ``onnx``.
     inputs : list of numpy.ndarray
-        Batches as the network sees them, float32 ``(n, y, x, c)`` or ``(n, z, y, x, c)``.
+        Batches as the network gets them, float32 ``(n, y, x, c)`` or ``(n, z, y, x, c)``.
 
     Returns
     -------
     float
-        Largest difference of a probability, at most ``TOLERANCE``.
+        Largest difference of a probability.
 
     Raises
     ------
     ValueError
-        If it predicts otherwise.
+        If that is above ``TOLERANCE``.
     """
     predict = {"keras": _through_keras, "savedmodel": _through_savedmodel, "onnx": _through_onnx}[format](model, path)
     largest = 0.0

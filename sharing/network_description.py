@@ -1,4 +1,4 @@
-"""What a user of an exported network must know: axes, sizes, grey values, channels, whom to cite."""
+"""What a user of an exported network must know: axes, sizes, grey values, channels, what to cite."""
 
 import json
 
@@ -20,9 +20,9 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
     Parameters
     ----------
     run : str or Path
-        As `utils.prediction.predictor.load_predictor`.
+        As `utils.runs.record.RunRecord`.
     strides : tuple of int
-        What the sides of images must be divisible by, ``(y, x)`` or ``(z, y, x)``.
+        What must divide the sides of images, ``(y, x)`` or ``(z, y, x)``.
     name, description : str
         Empty: made from the name of the network and what it predicts.
     authors : sequence of str
@@ -34,11 +34,6 @@ def describe_run(run, *, strides, name="", description="", authors=(), license="
     -------
     dict
         Content of ``description.json``.
-
-    Raises
-    ------
-    ValueError
-        As `utils.runs.record.RunRecord.network`.
     """
     record = RunRecord(run)
     content = record.network()
@@ -135,7 +130,7 @@ def voxel_size(size, n_axes):
     size : float, list of float or None
         Nanometres as recorded: one for all axes, or one for each of ``(y, x)`` or ``(z, y, x)``; None: not known.
     n_axes : int
-        2 or 3. Of a third axis that is not recorded, the size is taken to be that along y.
+        2 or 3. If the third axis is missing, the size along y is used.
 
     Returns
     -------
@@ -212,21 +207,6 @@ The network computes in float32; it was trained in {description["trained_in"]}.
 """
 
 
-def description_text(description):
-    """Return a description as JSON.
-
-    Parameters
-    ----------
-    description : dict
-        From `describe_run`.
-
-    Returns
-    -------
-    str
-    """
-    return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-
-
 def _step_in_words(step):
     kwargs = step["kwargs"]
     if step["id"] == "scale_linear":
@@ -246,7 +226,7 @@ def _mask_in_words(channels):
 
 
 def _scores(scores):
-    """Return some IoU of the run: of merged images without post-processing, or else those that come first."""
+    """Return some IoU of the run: of merged images without post-processing, otherwise the first ones."""
     scores = [row for row in scores if row["metric"].endswith("iou") and isinstance(row["value"], float)]
     merged = [row for row in scores if (row["protocol"], row["post"]) == ("per_image", "none")]
     return [{key: row[key] for key in ("label", "value", "n")} for row in (merged or scores)[:4]]

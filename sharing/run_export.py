@@ -1,5 +1,6 @@
-"""The network of a finished run as a folder for other programs: the formats asked for, what they need, and a test."""
+"""Export the network of a finished run as a folder for other programs: the formats, what they need, and a test."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from scipy import ndimage
 
 from sharing.formats import FORMATS, format_problems
 from sharing.model_export import own_modules, plain_network, write_checked
-from sharing.network_description import DESCRIPTION_NAME, README_NAME, describe_run, description_text, readme
+from sharing.network_description import DESCRIPTION_NAME, README_NAME, describe_run, readme
 from utils.data.image_set import ImageSet
 from utils.errors import raise_problems
 from utils.files import atomic_folder, check_free, write_text
@@ -24,22 +25,20 @@ TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
 
 
 def export_run(run, target, formats, *, image=None, dataset=None, **about):
-    """Write the network of a run into a new folder, in every format checked to predict as the run does.
+    """Write the network of a run into a new folder, in formats that are checked to predict as the run does.
 
-    Nothing stays behind if one of them fails.
+    If one of them fails, nothing is left behind.
 
     Parameters
     ----------
     run : str or Path
-        As `utils.prediction.predictor.load_predictor`.
+        As `utils.runs.record.RunRecord`.
     target : str or Path
         The folder to make.
     formats : sequence of str
         ``keras``, ``savedmodel``, ``onnx``, ``bioimageio``.
-    image : str or Path, optional
-        Image file whose middle becomes the test image, which is part of what is written; without it smooth noise.
-    dataset : str, optional
-        Name of the array in an hdf5 or zarr file that holds several.
+    image, dataset : str or Path, optional
+        As `read_test_image`; the test image is exported too. Without it smooth noise.
     **about
         ``name``, ``description``, ``authors``, ``license`` of `describe_run`.
 
@@ -82,7 +81,8 @@ def export_run(run, target, formats, *, image=None, dataset=None, **about):
                 difference = write_checked(model, found[name], format=name, inputs=inputs)
                 lines.append(f"{found[name].name}, read back, predicts the same (differs by {difference:.1g} at most).")
         write_text(folder / README_NAME, readme(description, files))
-        write_text(folder / DESCRIPTION_NAME, description_text(description))
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        write_text(folder / DESCRIPTION_NAME, text)
         if "bioimageio" in formats:
             from sharing.bioimageio_package import write_package
 
@@ -100,17 +100,17 @@ def export_run(run, target, formats, *, image=None, dataset=None, **about):
 
 
 def make_test_image(content):
-    """Make an image of smooth noise to test a network with.
+    """Make an image of smooth noise to test a network with, always the same.
 
     Parameters
     ----------
     content : dict
-        What ``network.json`` holds: tells crop, dtype and grey values.
+        From `utils.runs.record.RunRecord.network`.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``, of the size of a crop, from black to white; always the same.
+        ``(y, x, c)`` or ``(z, y, x, c)``, of the size of a crop, from black to white, as stored.
     """
     shape, dtype = tuple(content["crop_shape"]), np.dtype(content["dtype"] or "uint8")
     noise = ndimage.gaussian_filter(np.random.default_rng(0).random(shape), [2.0] * (len(shape) - 1) + [0])
@@ -127,21 +127,21 @@ def read_test_image(path, predictor, content, *, dataset=None):
     path : str or Path
         An image file; for a network in 3D a file of several slices.
     predictor : Predictor
-        Says what is wrong with it.
+        Says whether it can predict the image.
     content : dict
-        What ``network.json`` holds.
+        As `make_test_image`.
     dataset : str, optional
         Name of the array in an hdf5 or zarr file that holds several.
 
     Returns
     -------
     numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)``; small images are mirrored outwards.
+        As `make_test_image`; small images are mirrored outwards.
 
     Raises
     ------
     ValueError
-        If it cannot be read, or is not as the training images were.
+        If it cannot be read, or differs in kind from the training images.
     """
     path, crop = Path(path), tuple(content["crop_shape"])
     if not path.exists():
@@ -159,16 +159,16 @@ def read_test_image(path, predictor, content, *, dataset=None):
 
 
 def network_input(image, content):
-    """Turn stored grey values into what a network sees, as the steps of its description do.
+    """Turn stored grey values into the input of a network, as the steps of its description do.
 
-    Percentiles of each image are applied to floats: the run rounds to its integers in between.
+    Percentiles of each image are applied to floats, whereas the run rounds to its integers in between.
 
     Parameters
     ----------
     image : numpy.ndarray
         ``(y, x, c)`` or ``(z, y, x, c)``, as stored.
     content : dict
-        What ``network.json`` holds.
+        As `make_test_image`.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def network_input(image, content):
 
 
 def _check_inputs(image, model, strides):
-    """Return the test image, and two larger images if the network takes any size."""
+    """Return the test image, and two larger images if the network takes any size, as batches."""
     grown = [(0, step if side is None else 0) for side, step in zip(model.inputs[0].shape[1:-1], strides, strict=True)]
     larger = np.pad(image, [*grown, (0, 0)], "symmetric")
     return [image[np.newaxis], np.stack([larger, larger[..., ::-1, :]])]

@@ -14,15 +14,15 @@ from utils.runs.record import RunRecord
 
 # What a prediction may consist of: folders in images/<protocol>/<post>/.
 PREDICTIONS = ("probability", "binary", "labels")
-# Where images may lie in a data folder, and their masks.
+# Where a data folder may have its images, and their masks.
 PLACES = (("test/x", "test/y"), ("x", "y"), (".", "."))
 FIRST_CHOICE = ("per_image", "none")
 
 
 def run_layers(run, *, protocol=None, post=None, data_dir=None):
-    """Collect the layers of a run, reading only the headers of files.
+    """Collect the layers of a run; only the headers of files are read.
 
-    Files of one page and one size are stacked along z in the order of their names; each other file is a layer.
+    Files of one page and one size are stacked along z in the order of their names. Each other file is a layer.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
     chosen = saved / protocol / post
     found = {"probability": chosen / "probability", "mask": chosen / "binary"}
     found |= {folder.parent.name: folder for folder in sorted((saved / protocol).glob("*/labels"))}
-    found = {part: _saved_files(folder) for part, folder in found.items() if folder.is_dir()}
+    found = {part: list_images(folder) for part, folder in found.items() if folder.is_dir()}
+    found = {part: [path for path in paths if path.suffix == ".tif"] for part, paths in found.items()}
     names = {path.stem for files in found.values() for path in files}
     given, notes = _given_files(data_dir or record.data_dir, names)
     size, layers = voxel_size(record.facts.get("voxel_size_nm"), 3), []
@@ -76,7 +77,6 @@ def lazy_array(layer):
     Returns
     -------
     dask.array.Array
-        Of the layer's shape and dtype.
 
     Raises
     ------
@@ -112,10 +112,6 @@ def _choose(saved, protocol, post):
     return protocol, post
 
 
-def _saved_files(folder):
-    return [path for path in list_images(folder) if path.suffix == ".tif"]
-
-
 def _given_files(data_dir, names):
     """Return the image and truth files of the names that were predicted, and what is missing."""
     data_dir = Path(str(data_dir))
@@ -145,7 +141,7 @@ def _opened(path, part, dataset):
     """Return name, shape of a page, dtype and readers of the pages of an image, a mask or a prediction."""
     sources = open_sources(path, dataset=dataset)
     channels = sources[0].shape[-1]
-    # A mask or label image that is stored in colour is looked at in its first channel.
+    # Of masks and labels that are stored in colour the first channel is shown.
     in_colour = channels > 1 and part in ("image", "probability")
     shape = sources[0].shape[1:3] + ((channels,) if in_colour else ())
     channel = slice(None) if in_colour else 0

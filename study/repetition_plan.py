@@ -66,8 +66,8 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed
     Raises
     ------
     ValueError
-        If a file or folder is missing, a name, type or number is wrong, two points of the grid share their values or a
-        name, or a run of that name was made with other settings, another template or other data. All are named at once.
+        With all problems: a file or folder is missing, a name, type or number is wrong, two points of the grid share
+        their values or a name, or a run of that name has other settings, another template or other data.
     """
     template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} cannot name a folder"]
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
@@ -99,7 +99,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed
 
 
 def parse_numbers(text):
-    """Read numbers and ranges of repetitions.
+    """Read the numbers of repetitions.
 
     Parameters
     ----------
@@ -147,11 +147,6 @@ def parse_gpus(text):
     ------
     ValueError
         If the text is not such a list.
-
-    Examples
-    --------
-    >>> parse_gpus("0, 2")
-    ['0', '2']
     """
     gpus = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(r"\d+|-1", gpu) for gpu in gpus):
@@ -196,7 +191,7 @@ def parse_grid(text):
 
 
 def _tried(problems, read, text):
-    """Return what ``read`` makes of a text, or None and its complaint among the problems."""
+    """Return what ``read`` makes of a text, or None after adding its message to the problems."""
     try:
         return read(text)
     except ValueError as error:
@@ -234,7 +229,7 @@ def _is_name(text):
 
 
 def _equal_points(runs):
-    """Return the points of the grid that have the same values, only written differently, as problems."""
+    """Return as problems the points of the grid that have the same values, only written differently."""
     points = [run for run in runs if run.rid == runs[0].rid]
     pairs = itertools.combinations(points, 2)
     return [f"{a.id} and {b.id} have the same values" for a, b in pairs if a.settings == b.settings and a.id != b.id]
@@ -247,7 +242,7 @@ def _name_parts(assignment):
 
 
 def _other_settings(run):
-    """Return in what an earlier run of the same name differs from the planned one, as a problem."""
+    """Return as a problem how an earlier run of the same name differs from the planned one."""
     record = run.record
     if record.state == "new":
         return []

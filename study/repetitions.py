@@ -13,8 +13,9 @@ def carry_out(runs, *, at_once=1, gpus=("0",)):
     """Make the runs that are not finished, several at once, and print what happens.
 
     A finished run is skipped, an interrupted one is resumed, one that failed before its first epoch starts anew. A run
-    that fails does not stop the others. Each run prints into its log, which it locks: a second program that repeats the
-    same experiment leaves the run alone. When this program is stopped, it stops its runs; the same call resumes them.
+    that fails does not stop the others. Each run prints into its log and locks it, so that a second program that
+    repeats the same experiment leaves the run alone. If this program is stopped, it stops its runs; the same call
+    resumes them.
 
     Parameters
     ----------
@@ -23,7 +24,7 @@ def carry_out(runs, *, at_once=1, gpus=("0",)):
     at_once : int
         How many runs at the same time.
     gpus : sequence of str
-        Taken in turns, one a run; ``-1`` is the CPU.
+        Taken in turns, one for each run; ``-1`` is the CPU.
 
     Returns
     -------
@@ -34,7 +35,7 @@ def carry_out(runs, *, at_once=1, gpus=("0",)):
     Raises
     ------
     ValueError
-        If ``at_once`` is less than 1 or there is no GPU in the list.
+        If ``at_once`` is less than 1 or ``gpus`` is empty.
     """
     if at_once < 1 or not gpus:
         raise ValueError(f"--at-once {at_once} with --gpus {','.join(gpus)}: at least 1 run and 1 GPU (or -1) needed.")
@@ -81,7 +82,7 @@ def _start(run, gpu):
 
 
 def _outcome(run, status, minutes):
-    """Return the outcome of a run that has ended, and print it."""
+    """Return and print the outcome of a run that has ended."""
     if status == 0 and run.record.state == "finished":
         print(f"{run.name}: finished in {minutes:.1f} minutes.", flush=True)
         return "finished"

@@ -1,4 +1,4 @@
-"""The runs of experiments: their scores, mean and standard deviation of these, and published scores."""
+"""The runs of experiments: their scores with mean and standard deviation, and published scores."""
 
 import csv
 import re
@@ -32,7 +32,7 @@ def read_runs(results, ids=("*",), *, unfinished=False):
     Raises
     ------
     ValueError
-        If there is no such folder or experiment, or no run of them has scores.
+        If there is no such folder or experiment, or none of its runs has scores.
     """
     results = Path(results)
     if not results.is_dir():
@@ -81,13 +81,8 @@ def mean_and_std(values):
     -------
     mean : float
     std : float or None
-        Sample standard deviation ``sqrt(sum((value - mean) ** 2) / (n - 1))``, since the runs are a few of all that
-        could be made; None of a single value. Whether the published study divided so is not known.
-
-    Examples
-    --------
-    >>> mean_and_std([1.0, 2.0, 3.0])
-    (2.0, 1.0)
+        ``sqrt(sum((value - mean) ** 2) / (n - 1))``, since the runs are a sample of all that could be made; None for a
+        single value. Whether the published study divided by n - 1 or n is not known.
     """
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
@@ -122,8 +117,8 @@ def summarise(runs, published=()):
     Returns
     -------
     list of dict
-        ``id, protocol, post, metric, n_runs, mean, std, min, max, values``: scores that are None do not
-        count; ``std`` as `mean_and_std`. Rows of published methods have their name as ``id``, and a ``source``.
+        ``id, protocol, post, metric, n_runs, mean, std, min, max, values``, without the scores that are None; ``std``
+        as `mean_and_std`. Rows of published methods have their name as ``id``, and a ``source``.
     """
     groups = {}
     for row in long_table(runs):

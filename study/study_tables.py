@@ -25,13 +25,11 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     Parameters
     ----------
     folder : str or Path
-        Folder of the files.
-    runs : list of RunRecord
-        From `study.study_runs.read_runs`.
+        Gets the files.
+    runs, published
+        As `study.study_runs.summarise`.
     metrics : sequence of str
         Metrics in ``summary.md`` and of the box plots; the csv files have all.
-    published : sequence of dict
-        From `study.study_runs.read_published`.
     notes : sequence of str
         Sentences without full stop for the end of ``summary.md``.
 
@@ -49,7 +47,7 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     there = dict.fromkeys(row["metric"] for row in rows)
     wrong = [metric for metric in metrics if metric not in there]
     raise_problems("--metrics", [f"no run has {metric}, but {', '.join(there)}" for metric in wrong])
-    page = study_page(runs, rows, metrics=metrics, notes=[*notes, *odd_repetitions(runs)])
+    page = _page(runs, rows, metrics, [*notes, *odd_repetitions(runs)])
     write_csv(folder / "scores_of_runs.csv", long_table(runs))
     plain = [{key: value for key, value in row.items() if key != "values"} for row in rows]
     write_csv(folder / "summary.csv", plain)
@@ -61,24 +59,8 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     return page
 
 
-def study_page(runs, rows, *, metrics=METRICS, notes=()):
-    """Return a page in Markdown: the experiments, and a table for each metric.
-
-    Parameters
-    ----------
-    runs : list of RunRecord
-        From `study.study_runs.read_runs`.
-    rows : list of dict
-        From `study.study_runs.summarise`.
-    metrics : sequence of str
-        One table each: a row for each protocol and post-processing, a column for each experiment or published method.
-    notes : sequence of str
-        Sentences without full stop for the end of the page.
-
-    Returns
-    -------
-    str
-    """
+def _page(runs, rows, metrics, notes):
+    """Return a page in Markdown: the experiments, a table for each metric, sources and notes."""
     parts = [
         f"# Scores of {len(runs)} runs",
         "Mean ± sample standard deviation over the runs (ddof = 1), the number of runs in brackets.",
@@ -124,8 +106,6 @@ def format_spread(row):
     --------
     >>> format_spread({"mean": 0.87, "std": 0.0061, "n_runs": 5})
     '0.8700 ± 0.0061 (5)'
-    >>> format_spread({"mean": 0.87, "std": None, "n_runs": 1})
-    '0.8700 (1)'
     """
     if row["mean"] is None:
         return "nothing to score"

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from data_sets import downloads
 from data_sets.downloads import download, sha256_of
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -62,8 +63,15 @@ def server():
     thread.join()
 
 
-def fetch(server, path, **options):
-    return download(server.url, path, **{"pause": 0, "attempts": 2, "timeout": 5, "progress": False} | options)
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    for name, value in {"PAUSE_SECONDS": 0, "ATTEMPTS": 2, "TIMEOUT_SECONDS": 5}.items():
+        monkeypatch.setattr(downloads, name, value)
+
+
+def fetch(server, path, *, attempts=2, sha256=None):
+    downloads.ATTEMPTS = attempts
+    return download(server.url, path, sha256=sha256)
 
 
 def test_a_complete_download_is_checked_and_not_asked_for_again(server, tmp_path):
@@ -166,7 +174,7 @@ def test_a_web_page_is_not_taken_for_the_file(server, tmp_path):
 
 def test_no_connection_and_no_url(tmp_path):
     with pytest.raises(ConnectionError, match=r"http://127.0.0.1:9/a could not be downloaded: .*refused.* browser"):
-        download("http://127.0.0.1:9/a", tmp_path / "a", attempts=2, pause=0)
+        download("http://127.0.0.1:9/a", tmp_path / "a")
     with pytest.raises(ValueError, match="file:///etc/hosts cannot be downloaded: only http"):
         download("file:///etc/hosts", tmp_path / "a")
 

@@ -1,4 +1,4 @@
-"""What ``--dry-run`` does instead of training: a few steps, one prediction, and what the whole run will take."""
+"""What ``--dry-run`` does instead of training: a few steps, one prediction, and estimates for the whole run."""
 
 import time
 
@@ -8,7 +8,7 @@ TIMED_STEPS = 3
 
 
 def dry_run(run, model, batches, *, epochs, images, predictions):
-    """Train a few steps, predict one image, print the estimates and end the program.
+    """Train a few steps, predict one image, print the estimates and end the program with status 0.
 
     Parameters
     ----------
@@ -23,18 +23,12 @@ def dry_run(run, model, batches, *, epochs, images, predictions):
     images : ImageSet
         Test images or volumes.
     predictions : iterator of numpy.ndarray
-        Predictions of these by any protocol, of which only the first is made.
-
-    Raises
-    ------
-    SystemExit
-        Always, with status 0.
+        Predictions of these by any protocol; only the first is made.
     """
     model.train_on_batch(*batches[0])  # compiles
     start = time.perf_counter()
     for index in range(TIMED_STEPS):
-        batch = batches[index % len(batches)]
-        model.train_on_batch(*batch)
+        model.train_on_batch(*(batch := batches[index % len(batches)]))
     step_seconds = (time.perf_counter() - start) / TIMED_STEPS
     start = time.perf_counter()
     probability = next(predictions)

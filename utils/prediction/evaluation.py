@@ -1,4 +1,4 @@
-"""The protocols of the study, one after another, as U-Net_2D_template.py and U-Net_3D_template.py spell them out."""
+"""All protocols of the study in one call, as U-Net_2D_template.py and U-Net_3D_template.py spell them out."""
 
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.full_volumes import full_volumes_fit
@@ -7,9 +7,8 @@ from utils.prediction.full_volumes import full_volumes_fit
 def evaluate_images(run, predictor, data, *, z_filter_size=0, ensemble=True):
     """Predict, post-process and score the test images under all 2D protocols of the study.
 
-    Per crop; merged and blended into complete images, each also behind the z-filter; with 50 % overlap, with the
-    ensemble of 8 orientations, and that behind the z-filter; the same three on full images. Merged crops overlap as
-    those of the data do.
+    These are: per crop; merged and blended into complete images, each also with the z-filter; with 50 % overlap, with
+    the ensemble of 8 orientations, and that with the z-filter; the same three on full images.
 
     Parameters
     ----------
@@ -18,16 +17,16 @@ def evaluate_images(run, predictor, data, *, z_filter_size=0, ensemble=True):
     predictor : Predictor
         Of the trained network.
     data : ExperimentData
-        Its ``test``, ``test_crops`` and ``overlap`` are read.
+        Gives ``test``, ``test_crops`` and the ``overlap`` of merged crops.
     z_filter_size : int
         Slices in the median along z; 0 leaves the z-filter out.
     ensemble : bool
-        False leaves all stages with the ensemble out.
+        False leaves out all stages with the ensemble.
 
     Returns
     -------
     dict of (str, str) to SavedImages
-        The probabilities by protocol and post-processing, for what comes next.
+        The probabilities by protocol and post-processing, for the next steps.
     """
     test, saved = data.test, _Saved(run, data.test)
     _evaluate_crops(run, predictor, data)
@@ -63,8 +62,8 @@ def evaluate_volumes(
 ):
     """Predict, post-process and score the test volumes under all 3D protocols of the study.
 
-    Per subvolume; merged into complete volumes, with the ensemble of 16 orientations, each also behind the z-filter;
-    with 50 % overlap, with the ensemble, and that behind the z-filter; whole volumes at once if asked for.
+    These are: per subvolume; merged into complete volumes, with the ensemble of 16 orientations, each also with the
+    z-filter; with 50 % overlap, with the ensemble, and that with the z-filter; whole volumes at once if asked for.
 
     Parameters
     ----------
@@ -72,12 +71,10 @@ def evaluate_volumes(
         As `evaluate_images`.
     overlap : float or tuple of float, optional
         Minimum overlap of neighbouring subvolumes; None: that of the data.
-    padding : int or tuple of int
-        Margin of each subvolume, per axis, whose prediction is thrown away.
-    padding_mode : str
-        What lies outside the volume: ``mirror`` or ``median``.
+    padding, padding_mode
+        As `utils.prediction.protocols.predict_crops`.
     half_overlap : bool
-        False leaves the stages with 50 % overlap out.
+        False leaves out the stages with 50 % overlap.
     full_volume : bool, optional
         Whether whole volumes are predicted at once too; None: if `utils.prediction.full_volumes.full_volumes_fit`.
 
@@ -121,7 +118,7 @@ class _Saved(dict):
         return self[protocol, post]
 
     def evaluate_ensemble(self, protocol, predictions, z_filter_size):
-        """Score and save the predictions of an ensemble, and what the z-filter makes of them."""
+        """Score and save the predictions of an ensemble, also with the z-filter."""
         ensemble = self.evaluate(protocol, predictions, "ensemble")
         if z_filter_size:
             self.evaluate(protocol, z_filter(ensemble, z_filter_size), "ensemble_z_filter")

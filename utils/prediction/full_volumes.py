@@ -1,4 +1,4 @@
-"""Whether a whole volume goes through a network at once."""
+"""Whether a network can take a whole volume at once."""
 
 import math
 
@@ -6,14 +6,14 @@ import keras
 
 from utils.devices import device_memory
 
-# What a level, the skips above it and a convolution need at a time, in largest outputs of a layer: 3.1 were measured of
-# the U-Net and 4.2 of the residual one on a CPU.
+# Memory of a prediction, in largest outputs of a layer: one level, the skips above it and a convolution are there at a
+# time. On a CPU we measured 3.1 for the U-Net and 4.2 for the residual one.
 OUTPUTS_AT_ONCE = 5
 GIB = 2**30
 
 
 def full_volumes_fit(predictor, volumes, *, wanted=None):
-    """Tell whether the network can take the largest of some volumes at once in the memory there is, and print it.
+    """Tell whether the memory is enough to predict the largest of some volumes at once, and print it.
 
     The estimate is five times the largest output of a layer.
 
@@ -48,10 +48,8 @@ def bytes_of_prediction(model, shape, divisor):
     ----------
     model : keras.Model
         Takes any size that the divisor divides.
-    shape : tuple of int
-        ``(z, y, x, c)``.
-    divisor : tuple of int
-        ``(z, y, x)``.
+    shape, divisor : tuple of int
+        ``(z, y, x, c)`` and ``(z, y, x)``.
 
     Returns
     -------

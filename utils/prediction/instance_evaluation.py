@@ -1,4 +1,4 @@
-"""Instances of a run: written, measured and scored in one call, as ``Run.evaluate`` does it with probabilities."""
+"""Save, measure and score the instances of a run in one call, as ``Run.evaluate`` does with probabilities."""
 
 import numpy as np
 
@@ -13,14 +13,14 @@ from utils.post_processing.instances import instances_from_probability
 def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_image", post="instances"):
     """Save instance labels, measure each instance, and score them against the objects of the masks.
 
-    Writes ``images/<protocol>/<post>/labels/<original name>.tif``, int32, and a table of all instances,
-    ``<post>.csv``, beside ``scores.csv``, which gets the scores. True instances are the connected components of the
-    masks. Without ground truth it only saves and measures.
+    Writes ``images/<protocol>/<post>/labels/<original name>.tif``, int32, and a table of all instances, ``<post>.csv``,
+    beside ``scores.csv``, which gets the scores. True instances are the connected components of the masks. Without
+    ground truth it only saves and measures.
 
     Parameters
     ----------
     run : Run
-        Its folder and score tables are written to.
+        Gets the files and scores.
     images : ImageSet
         What was predicted; gives names and truth.
     labels : iterable of numpy.ndarray
@@ -72,21 +72,21 @@ def label_instances(
     voxel_size_nm=1.0,
     min_voxels=0,
 ):
-    """Part the foreground of predictions into instances, with what a network says about contours and distances.
+    """Part the foreground of predictions into instances, with the contours and distances that a network predicts.
 
     Parameters
     ----------
     probabilities : iterable of numpy.ndarray
-        Of the foreground, ``(y, x, c)`` or ``(z, y, x, c)``, also post-processed ones: what they leave out is in no
-        instance.
+        Of the foreground, ``(y, x, c)`` or ``(z, y, x, c)``, also post-processed ones: pixels that they leave out
+        belong to no instance.
     channels : iterable of numpy.ndarray, optional
-        For each of them the prediction of a network that learnt instance targets, a channel for each target.
+        For each of them the prediction of a network that learned instance targets, with a channel for each target.
     targets : sequence of str
-        Which channel is what, as `learn_instances`; contours are used if they are among them.
+        Names of the channels, as `learn_instances`; contours are used if they are among them.
     min_distance_nm : float
-        Distance to the background, computed from the foreground, above which a pixel is sure to be inside.
+        Pixels farther from the background, measured in the foreground, are surely inside an instance.
     min_distance_share : float
-        Above 0: of the predicted distance instead, which is 1 in the middle of each instance.
+        Above 0: a limit on the predicted distance instead, which is 1 in the middle of each instance.
     voxel_size_nm, min_voxels
         As `utils.post_processing.instances.instances_from_probability`.
 
@@ -98,7 +98,7 @@ def label_instances(
     Raises
     ------
     ValueError
-        If a share is asked for without predicted distances, or as `instances_from_probability`.
+        If a share is given without predicted distances, or as `instances_from_probability`.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def label_instances(
     """
     if min_distance_share and (channels is None or "distance" not in targets):
         raise ValueError(
-            f"a share of {min_distance_share} of the predicted distance is asked for, but no distance is predicted. "
+            f"a share of {min_distance_share} of the predicted distance was given, but no distance is predicted. "
             "Learn 'distance', or use a distance in nanometres."
         )
     limits = {"min_distance": min_distance_share or min_distance_nm, "min_voxels": min_voxels}

@@ -1,8 +1,7 @@
-"""A network that predicts: bound once to its crop, its grey values and a batch size.
+"""A network that predicts, bound once to its crop, its grey values and a batch size.
 
-predictor = Predictor(model, data, batch_size=6, divisor=16)  # in a training
-predictor = load_predictor("job_dir/results/400_0")  # of a finished run
-mask = predictor.segment(image)
+predictor = Predictor(model, data, batch_size=6, divisor=16)  # in a training predictor =
+load_predictor("job_dir/results/400_0")  # of a finished run mask = predictor.segment(image)
 """
 
 import copy
@@ -34,8 +33,7 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
     Parameters
     ----------
     run : str or Path
-        Folder ``job_dir/results/<id>_<rid>`` of the run, or its ``checkpoints/best.weights.h5`` with ``network.json``
-        beside it; these two files may be copied anywhere.
+        As `utils.runs.record.RunRecord`.
     precision : str
         As `utils.training.network_file.build_network`.
     crop_shape : tuple of int
@@ -46,7 +44,7 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
     Returns
     -------
     Predictor
-        For images as they are stored: it checks and normalises them as those of the training.
+        Takes images as they are stored: it checks and normalises them like those of the training.
 
     Raises
     ------
@@ -67,36 +65,36 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
 
 
 class Predictor:
-    """A network bound to what belongs to its predictions.
+    """A network bound to what its predictions need.
 
-    All methods but `predict` and `segment` take an `ImageSet` or an iterable of images ``(y, x, c)`` or volumes
-    ``(z, y, x, c)`` of any size, and yield the probability of each, float32, as the functions of
-    `utils.prediction.protocols` that their options belong to.
+    All methods but `predict` and `segment` take an `ImageSet` or an iterable of images ``(y, x, c)`` or volumes ``(z,
+    y, x, c)`` of any size. They yield the probability of each, float32, as the functions of
+    `utils.prediction.protocols`, which also explain the options.
 
     Parameters
     ----------
     model : keras.Model
         With one output; it may be trained further.
     data : ExperimentData or NetworkInput
-        What is known about the images of its training.
+        What is known about the training images.
     batch_size : int
         Crops per call.
     divisor : int or tuple of int, optional
-        What the poolings divide, of all axes or each; None: it is computed.
+        What must divide the sides of images, of all axes or each; None: it is computed.
     crop_shape : tuple of int
         With channels; empty: that of the data.
     target : str, optional
-        Of a network that learns instance targets: the channel that is returned, or None for all.
+        Of a network that learned instance targets: the channel that is returned, or None for all.
     stored : bool
-        Whether images come as they are stored: each is checked, and normalised as those of the training were when they
-        were loaded.
+        Whether images come as they are stored. Then each is checked, and normalised like the training images were when
+        they were loaded.
 
     Attributes
     ----------
     model, batch_size, crop_shape
         As above.
     targets : tuple of str
-        What the channels of the network are, if it learned instance targets instead of classes.
+        Names of the channels, if the network learned instance targets instead of classes.
     n_classes : int
         1: foreground or not; more: number of classes, background included.
     intensity_range : tuple of float, ZScore or None
@@ -105,7 +103,8 @@ class Predictor:
     Raises
     ------
     ValueError
-        If the network does not predict images of the size it gets, the crop does not suit it, or the target is unknown.
+        If the network predicts images of another size than it gets, the crop does not suit it, or the target is
+        unknown.
     """
 
     def __init__(self, model, data, *, batch_size, divisor=None, crop_shape=(), target="binary", stored=False):
@@ -131,12 +130,12 @@ class Predictor:
 
     @functools.cached_property
     def divisor(self):
-        """What the poolings divide, of all axes or each."""
+        """What must divide the sides of images, of all axes or each."""
         return total_strides(network_config(self.model)) if self._divisor is None else self._divisor
 
     @property
     def target_model(self):
-        """The network with nothing but the channel that is returned."""
+        """The network with only the channel that is returned."""
         if self._channel is None:
             return self.model
         return keras.Model(self.model.inputs, self.model.outputs[0][..., self._channel : self._channel + 1])
@@ -156,11 +155,6 @@ class Predictor:
         Returns
         -------
         Predictor
-
-        Raises
-        ------
-        ValueError
-            If it is none of them.
         """
         check_choice("target", target, (*self.targets, None))
         other = copy.copy(self)
@@ -195,19 +189,12 @@ class Predictor:
             As the other methods.
         protocol : str
             One of ``PROTOCOLS``.
-        overlap, padding, padding_mode
-            Of ``crops``.
-        ensemble : bool
-            Average the orientations.
+        overlap, padding, padding_mode, ensemble
+            As `utils.prediction.protocols.predict_crops`; only ``crops`` uses the first three.
 
         Returns
         -------
         iterator of numpy.ndarray
-
-        Raises
-        ------
-        ValueError
-            If the protocol or the padding mode is unknown.
         """
         check_choice("PROTOCOL", protocol, PROTOCOLS)
         check_choice("PADDING_MODE", padding_mode, PADDING_MODES)
@@ -233,7 +220,7 @@ class Predictor:
         Raises
         ------
         ValueError
-            If an option is unknown, or the image has other axes, channels or grey values than those of the training.
+            If an option is unknown, or axes, channels or grey values differ from those of the training images.
         """
         if image.ndim == len(self.crop_shape) - 1 and self.crop_shape[-1] == 1:
             image = image[..., np.newaxis]
@@ -247,24 +234,19 @@ class Predictor:
         image, **options
             As `predict`.
         threshold : float
-            Foreground is what lies above, 0 .. 1; of several classes the most probable one is taken.
+            Foreground lies above, 0 .. 1; of several classes the most probable one is taken.
 
         Returns
         -------
         numpy.ndarray
             Classes ``(y, x, 1)`` or ``(z, y, x, 1)``, uint8, 0 for background; the same as a run saves.
-
-        Raises
-        ------
-        ValueError
-            As `predict`, or if the threshold is not 0 .. 1.
         """
         check_threshold(threshold)
         probability = self.predict(image, **options)
         return probability_to_mask(round_probability(probability), threshold)
 
     def problem(self, image):
-        """Say why an image cannot be predicted as the training images were, or return None.
+        """Say why an image cannot be predicted like the training images, or return None.
 
         Parameters
         ----------
@@ -299,7 +281,8 @@ class Predictor:
         Returns
         -------
         ImageSet
-            As `utils.images.normalisation.stretch_each`: others only with the normalisation ``percentile_per_image``.
+            As `utils.images.normalisation.stretch_each`: they change only with the normalisation
+            ``percentile_per_image``.
         """
         return stretch_each(images, self._data.normalisation, percentiles=self._data.percentiles)
 
@@ -308,7 +291,7 @@ class Predictor:
         return map(self._normalised, arrays) if self._stored else arrays
 
     def _normalised(self, image):
-        """Return an image as `predict_crops` gets them in the run, or raise what is wrong with it."""
+        """Return an image with the grey values of the training, or raise what is wrong with it."""
         if image.ndim != len(self.crop_shape):
             axes = "(z, y, x, c)" if self.is_3d else "(y, x, c)"
             raise ValueError(f"an image has the shape {image.shape}; this network takes {axes}, one at a time.")

@@ -1,8 +1,8 @@
-"""Predicting images and volumes of any size: crop by crop, blended, whole, and averaged over all orientations.
+"""Predict images and volumes of any size: crop by crop, blended, whole, and averaged over all orientations.
 
 Images are ``(y, x, c)``, volumes ``(z, y, x, c)``; the same functions take both. Every function is a generator that
 reads images one by one, sends batches of one fixed shape through the model's compiled prediction function and yields
-one probability map per image, so that memory is bounded by one image and not by the test set.
+one probability map per image. So memory is bounded by one image and not by the test set.
 """
 
 import functools
@@ -26,16 +26,15 @@ def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range
     model : keras.Model
         One output, ``(n, y, x, classes)`` or ``(n, z, y, x, classes)``.
     images : iterable of numpy.ndarray or LazyImage
-        ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide. All functions here read
-        images on disk one by one.
+        ``(y, x, c)`` or ``(z, y, x, c)`` each, sizes that the network's poolings divide.
     ensemble : bool
-        Average all orientations of each image, 8 in 2D, 16 in 3D (test-time augmentation). Half of them, those that
-        leave y and x in their places, where the network does not take an oblong image turned by 90 degrees, as one
-        whose strides differ along y and x; a line is printed then.
+        Average all orientations of each image, 8 in 2D, 16 in 3D (test-time augmentation). A network may refuse an
+        oblong image turned by 90 degrees, for example if its strides differ along y and x. Then only the half that
+        leaves y and x in their places is averaged, and a line is printed.
     batch_size : int
-        Images per call. The last batch is filled up, so that one shape is compiled.
+        Images per call. The last batch is filled up, so that only one shape is compiled.
     intensity_range : tuple of float, optional
-        As ``to_network_input``.
+        As `utils.images.intensity.to_network_input`.
 
     Yields
     ------
@@ -85,8 +84,8 @@ def predict_crops(
 
     Parameters
     ----------
-    model : keras.Model
-        One output.
+    model, ensemble, batch_size, intensity_range
+        As `predict_each`.
     images : iterable of numpy.ndarray
         ``(y, x, c)`` or ``(z, y, x, c)`` each, of any size; smaller ones than a crop are padded and cut back.
     crop_shape : tuple of int
@@ -96,13 +95,7 @@ def predict_crops(
     padding : int or tuple of int
         Margin of each crop, per axis, whose prediction is thrown away.
     padding_mode : str
-        What lies outside the image: ``mirror`` or ``median`` (see ``utils.images.padding.pad``).
-    ensemble : bool
-        Average the orientations of each crop before merging.
-    batch_size : int
-        Crops per call.
-    intensity_range : tuple of float, optional
-        As ``to_network_input``.
+        What lies outside the image: ``mirror`` or ``median`` (see `utils.images.padding.pad`).
 
     Yields
     ------
@@ -117,31 +110,21 @@ def predict_crops(
 def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True, batch_size=6, intensity_range=None):
     """Predict overlapping crops and blend them with a squared spline window, which leaves no seams.
 
-    The image is mirrored outwards by half a crop, so that border pixels lie in the middle of some crop as well.
-    Weights are divided by their sum, so any size is right. The published protocol (after Chevalier's smooth tiling)
-    has all eight orientations.
+    The image is mirrored outwards by half a crop, so that border pixels lie in the middle of some crop as well. Weights
+    are divided by their sum, so any size is right. The published protocol (after Chevalier's smooth tiling) has all
+    eight orientations.
 
     Parameters
     ----------
-    model : keras.Model
-        One output.
-    images : iterable of numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)`` each, of any size.
-    crop_shape : tuple of int
-        ``(y, x, c)`` or ``(z, y, x, c)``.
+    model, images, crop_shape, ensemble, batch_size, intensity_range
+        As `predict_crops`.
     subdivisions : int
         Crops start at most every ``crop / subdivisions`` pixels.
-    ensemble : bool
-        Average the orientations.
-    batch_size : int
-        Crops per call.
-    intensity_range : tuple of float, optional
-        As ``to_network_input``.
 
     Yields
     ------
     numpy.ndarray
-        Probability, float32, of the size of each image.
+        As `predict_crops`.
     """
     settings = {"ensemble": ensemble, "batch_size": batch_size, "intensity_range": intensity_range}
     images, shapes = _with_notes(images, lambda image: image.shape)
@@ -153,25 +136,19 @@ def predict_blended(model, images, crop_shape, *, subdivisions=2, ensemble=True,
 
 
 def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_range=None):
-    """Predict whole images, one at a time, padded by mirroring to what the poolings divide and cut back.
+    """Predict whole images, one at a time, mirrored outwards to sides that the divisor divides and cut back.
 
     Parameters
     ----------
-    model : keras.Model
-        Fully convolutional, one output.
-    images : iterable of numpy.ndarray
-        ``(y, x, c)`` or ``(z, y, x, c)`` each, of any size.
+    model, images, ensemble, intensity_range
+        As `predict_crops`; the model is fully convolutional. The ensemble pads y and x alike.
     divisor : int or tuple of int
         ``2 ** depth`` of the network, or one per axis.
-    ensemble : bool
-        Average the orientations; y and x are then padded to what the poolings along both divide.
-    intensity_range : tuple of float, optional
-        As ``to_network_input``.
 
     Yields
     ------
     numpy.ndarray
-        Probability, float32, of the size of each image.
+        As `predict_crops`.
     """
     if ensemble and not isinstance(divisor, int):
         *divisor, y, x = divisor
@@ -183,7 +160,7 @@ def predict_full_images(model, images, *, divisor=16, ensemble=False, intensity_
 
 
 def _merged(model, images, crop_shape, overlap, settings, *, padding=0, padding_mode="mirror", blend=False):
-    """Yield each image predicted crop by crop and put together, by equal weights or the blending window."""
+    """Yield each image predicted crop by crop and merged, with equal weights or the blending window."""
     grid, margins = {"overlap": overlap, "padding": padding}, {"padding_mode": padding_mode}
     images, shapes = _with_notes(images, lambda image: image.shape)
     crops = (crop for image in images for crop in iterate_crops(image, crop_shape, **grid, **margins))
@@ -195,7 +172,7 @@ def _merged(model, images, crop_shape, overlap, settings, *, padding=0, padding_
 
 
 def _takes_turned(model, shape):
-    """Return whether the network answers an image turned by 90 degrees with what it answers, turned; if not, say so."""
+    """Return whether the network predicts an image turned by 90 degrees in the turned shape; if not, print it."""
     *z, y, x, channels = shape
     if y == x or not hasattr(model, "compute_output_shape"):
         return True
@@ -210,7 +187,7 @@ def _takes_turned(model, shape):
 
 
 def _with_notes(images, note):
-    """Return the images, and a deque that gets ``note(image)`` of each when it is read.
+    """Return the images, and a deque that gets ``note(image)`` when each is read.
 
     ``itertools.tee`` would keep up to 57 images that were used already.
     """

@@ -1,4 +1,4 @@
-"""The log file of a run, a copy of what the run prints."""
+"""The log file of a run, which gets a copy of what the run prints."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ def open_log(path):
     Parameters
     ----------
     path : Path
-        Text is appended. If this process already writes to it, as in a notebook, it stops doing so.
+        Text is appended. If this process already writes to it, as in a notebook, it stops first.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def start_logging(file):
 
 
 def end_logging():
-    """Write standard output to the terminal only."""
+    """Write standard output only to the terminal."""
     if isinstance(sys.stdout, _Tee):
         sys.stdout = sys.stdout.end()
 
@@ -59,7 +59,7 @@ class _Tee:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            # A full disk does not stop the run here; it does when results cannot be written.
+            # A full disk stops the run when results cannot be written, not here.
             self._terminal.write(f"[{self.path} can no longer be written: {error}]\n")
             self._file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         return len(text)

@@ -1,4 +1,4 @@
-"""What a run has left in its folder, read without Keras."""
+"""What a run has left in its folder, read without loading Keras."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ NETWORK_NAME = "network.json"
 
 FOLDER_OF_A_RUN = "job_dir/results/<id>_<rid>"
 TEMPLATE_FOLDERS = ("templates", "sota_implementations")
-# Facts that a resumed run must share with its first start, and how a message calls them.
+# Facts that a resumed run must share with its first start, and their names in messages.
 LASTING_FACTS = {
     "seed": "the seed (SEED + rid, or SEED with --keep-seed)",
     "precision": "--precision",
@@ -33,7 +33,10 @@ MISSING = "not there"
 
 
 class RunRecord:
-    """What a run has left. Each file is read once, when it is first asked for; what is missing is empty or None.
+    """What a run has left in its folder.
+
+    Each file is read when it is first asked for. What is missing is empty or None. A file that cannot be read raises a
+    ValueError.
 
     Parameters
     ----------
@@ -45,11 +48,6 @@ class RunRecord:
     ----------
     folder : Path
         Folder of the run.
-
-    Raises
-    ------
-    ValueError
-        By every member, if a file that it needs cannot be read.
     """
 
     def __init__(self, run):
@@ -74,7 +72,7 @@ class RunRecord:
 
     @cached_property
     def facts(self):
-        """What was fixed when the run started: all that ``settings.json`` holds."""
+        """What was fixed at the start of the run: the content of ``settings.json``."""
         return self._read(SETTINGS_NAME, {})
 
     @property
@@ -84,7 +82,7 @@ class RunRecord:
 
     @property
     def template(self):
-        """Template, as `describe_origin`; empty if it is not known."""
+        """Path of the template, as `describe_origin`; empty if it is not known."""
         return self.facts.get("template", "")
 
     @property
@@ -94,7 +92,7 @@ class RunRecord:
 
     @property
     def seed(self):
-        """Seed of everything random in this repetition; None if nothing is."""
+        """Seed of all random numbers of this repetition; None if there is none."""
         return self.facts.get("seed")
 
     @property
@@ -104,7 +102,7 @@ class RunRecord:
 
     @cached_property
     def environment(self):
-        """Versions, device and times: what ``environment.json`` holds."""
+        """Versions, device and times: the content of ``environment.json``."""
         return self._read(ENVIRONMENT_NAME, {})
 
     @cached_property
@@ -114,7 +112,7 @@ class RunRecord:
 
     @cached_property
     def history(self):
-        """Rows of ``history.csv``, one for each epoch; all values are text."""
+        """Rows of ``history.csv``, one per epoch; all values are text."""
         path = self.folder / HISTORY_NAME
         if not path.is_file():
             return []
@@ -123,12 +121,12 @@ class RunRecord:
 
     @cached_property
     def training_state(self):
-        """What the training saved after its last finished epoch, see `utils.training.callbacks.Checkpoints`."""
+        """What `utils.training.callbacks.Checkpoints` saved after the last finished epoch."""
         return self._read(f"{CHECKPOINTS_NAME}/{STATE_NAME}", {})
 
     @property
     def state(self):
-        """``finished``; ``begun`` if it can be resumed, at least one epoch being done; else ``new``."""
+        """``finished``; ``begun`` if an epoch is finished, so that it can be resumed; else ``new``."""
         if "end" in self.environment:
             return "finished"
         return "begun" if (self.folder / CHECKPOINTS_NAME / STATE_NAME).is_file() else "new"
@@ -148,17 +146,7 @@ class RunRecord:
             )
 
     def weights_file(self):
-        """Return the best weights of a finished run.
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        ValueError
-            If the run does not exist, is not finished or has no weights.
-        """
+        """Return the Path of the best weights of a finished run, or raise a ValueError that says why there are none."""
         if not self._given.exists():
             raise ValueError(
                 f"RUN is {self._given}, which does not exist. Give the folder of a run: {FOLDER_OF_A_RUN}."
@@ -181,7 +169,7 @@ class RunRecord:
         Returns
         -------
         dict
-            What ``network.json`` holds, see `utils.training.network_file.write_network`; ``intensity_range`` is None, a
+            Content of ``network.json``, see `utils.training.network_file.write_network`; ``intensity_range`` is None, a
             tuple of float or a ZScore, as `utils.images.intensity.to_network_input` takes it.
 
         Raises
@@ -202,7 +190,7 @@ class RunRecord:
         return content | {"intensity_range": ZScore(**grey) if isinstance(grey, dict) else grey and tuple(grey)}
 
     def changes(self, now):
-        """Say in what a start differs from the one that this record is of.
+        """Say how a start differs from the one that left this record.
 
         Parameters
         ----------
@@ -220,7 +208,7 @@ class RunRecord:
         return [f"{name} was {before}, is {after}" for name, (before, after) in pairs.items() if before != after]
 
     def _read(self, name, otherwise):
-        """Return what a JSON file of the folder holds."""
+        """Return the content of a JSON file of the folder."""
         path = self.folder / name
         try:
             return read_json(path) if path.is_file() else otherwise
@@ -229,17 +217,17 @@ class RunRecord:
 
 
 def describe_origin(template, data_dir):
-    """Return the facts about template and data of a run, the same from whatever folder it is started.
+    """Return template and data folder of a run in a form that does not depend on the folder it is started from.
 
     Parameters
     ----------
     template, data_dir : str or Path
-        As given on the command line.
+        As on the command line.
 
     Returns
     -------
     dict of str to str
-        ``template``: path within the repository, of a file elsewhere its name alone. ``data_dir``: resolved.
+        ``template``: path within the repository, or only the name of a file elsewhere. ``data_dir``: resolved.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The page of a run: settings, scores, overlays, curves, times and environment in one self-contained html file."""
+"""The page of a run: settings, scores, overlays, curves, times and environment in one html file."""
 
 import base64
 import re
@@ -13,9 +13,9 @@ from utils.files import write_text
 from utils.runs.record import LOG_NAME, RunRecord
 
 REPORT_NAME = "report.html"
-# Wider pictures are shrunk, so that the page can be sent by mail; the originals stay in the folder.
+# Wider pictures are shrunk, so that you can send the page by mail; the originals stay in the folder.
 MAX_WIDTH = 1400
-# Lines and letters stay sharp; the page of a run is a few megabytes smaller than with png.
+# Lines and letters stay sharp, and the page is a few megabytes smaller than with png.
 JPEG_QUALITY = 85
 NO_VALUE = "–"
 STYLE = """
@@ -83,7 +83,7 @@ def write_report(folder):
 
 
 def _order_of_scores(scores):
-    """Return a sorting key for pictures: the order in which the protocols were scored, then names."""
+    """Return a sorting key for pictures: first the order in which the protocols were scored, then names."""
     order = {key: number for number, key in enumerate(dict.fromkeys((row["protocol"], row["post"]) for row in scores))}
     return lambda path: (order.get(path.parts[-3:-1], len(order)), path.parts[-3:-1])
 
@@ -100,7 +100,7 @@ def _section(title, content):
 
 
 def _scores(scores):
-    """Return a table of the pooled scores and, folded away, one of the means over the images."""
+    """Return a table of the pooled scores and, folded, one of the means over the images."""
     if not scores:
         return ""
     metrics = list(dict.fromkeys(row["metric"] for row in scores))
@@ -163,7 +163,7 @@ def _settings(record):
 
 
 def _as_set(value):
-    """Return a value as a template writes it; JSON made lists of its tuples."""
+    """Return a value as a template writes it; JSON turns tuples into lists."""
     return repr(tuple(value) if isinstance(value, list) else value)
 
 
@@ -178,7 +178,7 @@ def _flat(content):
 
 
 def _table(header, rows, *, numbers_from=None, emphasised=()):
-    """Return a table; columns from ``numbers_from`` on are aligned to the right, rows of emphasised names are bold."""
+    """Return a table; columns from ``numbers_from`` on align right, rows with an emphasised name are bold."""
     if not rows:
         return ""
     lines = ["<tr>" + "".join(f"<th>{escape(str(cell))}</th>" for cell in header) + "</tr>"]
@@ -196,7 +196,7 @@ def _pictures(paths, folder):
 
 
 def _picture(path, name):
-    """Return a picture within the page."""
+    """Return a picture as html that holds its pixels."""
     name, content = escape(name), np.frombuffer(path.read_bytes(), np.uint8)
     picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     if picture is None:

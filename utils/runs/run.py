@@ -1,4 +1,4 @@
-"""The folder of a run: what goes where, the log, the scores, and when a folder may be written to."""
+"""The folder of a run: its files, its log, its scores, and when a start may write to it."""
 
 import shutil
 import sys
@@ -27,9 +27,9 @@ from utils.runs.record import (
 from utils.runs.report import REPORT_NAME, write_report
 from utils.runs.scores import IMAGE_TABLE_NAME, TABLE_NAME, ScoreTable
 
-# What a start that begins anew removes.
+# What a start that begins anew removes: only what runs write, because users keep files of their own in the folder.
 RESULTS = ("checks", "charts", "images", "tensorboard", SCORES_NAME, TABLE_NAME, IMAGE_TABLE_NAME, REPORT_NAME)
-RESULTS += ("instances.csv", "instances_by_targets.csv", "validation_report.csv", "normalisation.json")
+RESULTS += ("instances.csv", "instances_by_targets.csv", "validation_report.csv")
 
 
 def run_folder(args):
@@ -61,7 +61,7 @@ class Run:
     settings : dict
         Every variable after overrides, from `utils.command_line.apply_overrides`.
     seed : int, optional
-        Seed of everything random in this repetition.
+        Seed of all random numbers of this repetition.
     intensity_range : tuple of float or ZScore, optional
         Grey values of black and white in pictures; None: by the dtype.
     voxel_size_nm : float or tuple of float, optional
@@ -69,20 +69,18 @@ class Run:
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files.
     begun : bool
-        Whether the folder holds results to keep although no training was saved, such as finished blocks of a volume.
+        Keep the results in the folder although no training was saved, such as the finished blocks of a volume.
 
     Attributes
     ----------
+    name, settings
+        ``<id>_<rid>``; as given.
     folder : Path
         Folder of this machine.
     saved_training : Path
         Folder of the checkpoints that a training resumes from, those of the first machine.
     checkpoints, checks, charts, images : Path
-        Subfolders of ``folder``; who writes into them makes them.
-    name : str
-        ``<id>_<rid>``.
-    settings : dict
-        As given.
+        Subfolders of ``folder``, made when something is written into them.
 
     Raises
     ------
@@ -175,13 +173,7 @@ class Run:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def section(self, title):
-        """Print the title of a part of the template with the time since the start.
-
-        Parameters
-        ----------
-        title : str
-            As in the cell.
-        """
+        """Print the title of a part of the template with the time since the start."""
         print(f"\n--- {title} ({time.perf_counter() - self._start:.0f} s)", flush=True)
 
     def evaluate(self, protocol, images, predictions, *, post="none", loss=None, save=True):
@@ -209,7 +201,7 @@ class Run:
         Returns
         -------
         SavedImages or None
-            The probabilities, read back from disk one by one, for what comes next; None if not saved.
+            The probabilities, read back from disk one by one, for the next step; None if not saved.
 
         Raises
         ------
@@ -276,7 +268,7 @@ class Run:
         self._scores.add(protocol, post, scores, n=n)
 
     def finish(self):
-        """Write what the run took and its page, print the scores in one table, and name the pictures to look at."""
+        """Write times, memory and the page of the run; print the scores and which pictures to look at."""
         self._environment |= {
             "end": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
             "seconds": round(time.perf_counter() - self._start, 1),

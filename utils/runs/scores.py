@@ -1,4 +1,4 @@
-"""The scores of a run: printed under the published labels, and written as tables."""
+"""The scores of a run, printed under the published labels and written as tables."""
 
 import numpy as np
 
@@ -39,20 +39,20 @@ METRIC_LABELS = {
     "adapted_rand_error": "Adapted Rand Error",
     "det": "DET",
 }
-# Scores of pixels that are printed and shown in the closing table.
+# Pixel scores that are printed and stand in the closing table.
 HEADLINE_METRICS = ("foreground_iou", "overall_iou")
 
 
 class ScoreTable:
     """The score tables of a run, written again after every addition.
 
-    A row has ``protocol``, ``post``, ``metric``, ``value``, ``n`` (how many images or volumes) and ``label``. Scores of
-    pixels are pooled over all images; their rows also have ``mean_per_image`` and ``n_scored_images``.
+    A row has ``protocol``, ``post``, ``metric``, ``value``, ``n`` (how many images or volumes) and ``label``. Pixel
+    scores are pooled over all images; their rows also have ``mean_per_image`` and ``n_scored_images``.
 
     Parameters
     ----------
     folder : Path
-        Gets ``scores.json`` and ``scores.csv``, and ``scores_per_image.csv`` with the scores of pixels.
+        Gets ``scores.json`` and ``scores.csv``, and ``scores_per_image.csv`` for pixel scores.
     """
 
     def __init__(self, folder):
@@ -68,14 +68,14 @@ class ScoreTable:
         scores : dict of str to float
             By metric.
         n : int
-            How many images or volumes they are of.
+            How many images or volumes were scored.
         """
         for metric, value in scores.items():
             self._add(protocol, post, metric, float(value), n)
         self._write()
 
     def add_pixels(self, protocol, post, names, matrices, *, losses=()):
-        """Add the scores of the pixels of images, and print the headline metrics.
+        """Add the pixel scores of images, and print the headline metrics.
 
         Parameters
         ----------

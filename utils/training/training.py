@@ -51,7 +51,7 @@ def compile_network(model, *, loss, optimizer, output_weights=None, **options):
     ----------
     model : keras.Model
         From a builder.
-    loss, **options
+    loss, **options : str and its options
         As `utils.training.losses.get_loss`: ``masks``, ``foreground_weight``, ``class_weights`` ...
     optimizer : keras.optimizers.Optimizer
         From `utils.training.optimizers.get_optimizer`.
