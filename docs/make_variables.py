@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.page_network import ROOT, template_files  # noqa: E402
-from utils.command_line import MAY_BE_NONE, ONE_OR_ONE_EACH, template_variables, variable_groups  # noqa: E402
+from utils.command_line import template_variables, variable_groups  # noqa: E402
 from utils.errors import raise_problems  # noqa: E402
 from utils.files import write_text  # noqa: E402
 
@@ -150,15 +150,15 @@ def where(templates, dimensions):
     return min(names, key=len)
 
 
-def values_of(name, defaults):
-    """Say which kind of values a variable takes, by its defaults.
+def values_of(defaults, meanings):
+    """Say which kind of values a variable takes, as `utils.command_line.apply_overrides` sees it.
 
     Parameters
     ----------
-    name : str
-        The variable.
     defaults : iterable of str
         As written in the templates.
+    meanings : iterable of str
+        The comments there.
 
     Returns
     -------
@@ -166,10 +166,10 @@ def values_of(name, defaults):
 
     Examples
     --------
-    >>> values_of("PROBABILITY_MAP", ["None", "(0.94, 0.06)"])
+    >>> values_of(["None", "(0.94, 0.06)"], ["weights of the pixel in the middle, or None"])
     'tuple of numbers, None'
     """
-    kinds = []
+    kinds, text = [], " ".join(meanings)
     for value in map(ast.literal_eval, defaults):
         if isinstance(value, tuple):
             parts = {KINDS.get(type(part), type(part).__name__) for part in value}
@@ -178,9 +178,9 @@ def values_of(name, defaults):
             kinds.append(KINDS.get(type(value), type(value).__name__))
     if not kinds:
         return "None, or as the meaning says"
-    one_each = name in ONE_OR_ONE_EACH and not any(kind.startswith("tuple") for kind in kinds)
+    one_each = "one each" in text and not any(kind.startswith("tuple") for kind in kinds)
     kinds += ["tuple with one for each axis or pooling"] * one_each
-    kinds += ["None"] * ("None" in defaults or name in MAY_BE_NONE)
+    kinds += ["None"] * ("None" in defaults or "None" in text)
     return ", ".join(dict.fromkeys(kinds))
 
 
@@ -221,7 +221,7 @@ def _describe(name, entry, dimensions):
     for text, members in meanings.items():
         lines.append(f"- {text}" + (f" (*{where(members, dimensions)}*)" if len(meanings) > 1 else ""))
     lines += [
-        f"- Values: {values_of(name, defaults)}",
+        f"- Values: {values_of(defaults, meanings)}",
         f"- Default: {'; '.join(shown)}",
         f"- In {where(sorted(templates, key=list(dimensions).index), dimensions)}\n",
     ]

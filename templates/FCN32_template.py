@@ -29,7 +29,7 @@ args = parse_command_line(__file__)
 # --- Data
 # Crop (y, x, channels) that the network sees; sides divisible by 32
 CROP_SHAPE = (256, 256, 1)
-# Minimum overlap of neighbouring crops, as a fraction of the crop
+# Minimum overlap of neighbouring crops, as a fraction of the crop, for all axes or one each
 OVERLAP = 0.0
 # Grey values that become 0 and 1; None: 0..255, 0..65535 or 0..1, by the dtype of the images
 INTENSITY_RANGE = None

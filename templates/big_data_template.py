@@ -28,7 +28,7 @@ args = parse_command_line(__file__, workers=4)
 # --- Data
 # Crop (y, x, channels) that the network sees; sides divisible by 2 ** DEPTH
 CROP_SHAPE = (256, 256, 1)
-# Minimum overlap of neighbouring test crops, as a fraction of the crop
+# Minimum overlap of neighbouring test crops, as a fraction of the crop, for all axes or one each
 OVERLAP = 0.0
 # Margin of each test crop whose prediction is thrown away, for both axes or one each
 PADDING = 0

@@ -42,7 +42,7 @@ VOXEL_SIZE_NM = None
 PROTOCOL = "blended"
 # Crop (y, x, channels) or (z, y, x, channels) that the network sees; (): as in training
 CROP_SHAPE = ()
-# Minimum overlap of neighbouring crops with PROTOCOL crops, as a fraction of the crop
+# Minimum overlap of neighbouring crops with PROTOCOL crops, as a fraction of the crop, for all axes or one each
 OVERLAP = 0.5
 # Margin of each crop whose prediction is thrown away with PROTOCOL crops, for all axes or one each
 PADDING = 0

@@ -26,7 +26,7 @@ args = parse_command_line(__file__)
 # --- Data
 # Crop (y, x, channels) that the network sees; sides divisible by 8
 CROP_SHAPE = (256, 256, 1)
-# Minimum overlap of neighbouring crops, as a fraction of the crop
+# Minimum overlap of neighbouring crops, as a fraction of the crop, for all axes or one each
 OVERLAP = 0.0
 # Random crops per image and epoch; 0 uses a regular grid
 RANDOM_CROPS = 1
