@@ -90,7 +90,7 @@ def predict_by_blocks(job):
     from block_wise.runner import block_workers
 
     shutil.rmtree(job.folder, ignore_errors=True)
-    begin_blocks(job, {})
+    begin_blocks(job)
     with block_workers(0) as workers:
         predict_blocks(job, workers)
     return int(np.prod(job.grid.shape))

@@ -103,6 +103,7 @@ class BlockGrid:
                 "the number of channels."
             )
         self.block_shape = tuple(map(min, blocks, self.shape))
+        self.blending, self.overlap, self.padding = blending, overlap, padding
         inner, margins = (crop, (0, 0, 0)) if blending else without_margins(crop, padding, 3)
         overlaps = (0.5,) * 3 if blending else per_axis(overlap, 3)
         self.axes = tuple(

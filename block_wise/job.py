@@ -18,9 +18,7 @@ from block_wise.volumes import VolumeAddress, open_volume
 from utils.errors import check_choice
 
 OUTPUT_DTYPES = ("float32", "float16")
-# Variables that determine no result, or each of whose values has a stage of its own.
-FREE = ("RUN", "MASK_DATASET", "MASK_IDS")
-# Variables that may change until a block of one of these stages is done.
+# Settings that may change until a block of one of these stages is done.
 UNTIL = {
     "Z_FILTER_SIZE": ("z_filter", "mask"),
     "THRESHOLD": ("mask",),
@@ -105,15 +103,15 @@ class BlockJob:
         return self.folder / "blocks"
 
 
-def check_begun(job, settings):
+def check_begun(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0):
     """Check a job against the manifest of its run, and write nothing.
 
     Parameters
     ----------
     job : BlockJob
         The job.
-    settings : dict of str to object
-        The variables that determine the results, by name; those in ``FREE`` are ignored.
+    z_filter_size, threshold, instances, min_object_size
+        As `block_wise.checks.check_stages`. They may change until their stage begins (see ``UNTIL``).
 
     Returns
     -------
@@ -123,29 +121,46 @@ def check_begun(job, settings):
     Raises
     ------
     ValueError
-        If other settings have determined finished blocks (see ``UNTIL``).
+        If other settings have determined finished blocks.
     """
-    return check_manifest(job.blocks_folder, _manifest(job, settings), until=UNTIL)
+    settings = _settings(job, z_filter_size, threshold, instances, min_object_size)
+    return check_manifest(job.blocks_folder, settings, until=UNTIL)
 
 
-def _manifest(job, settings):
-    volume = open_volume(job.volume)
-    known = {"weights": job.network.key, "volume": str(Path(job.volume.path).resolve()), "dataset": job.volume.dataset}
-    known |= {"volume shape": volume.shape, "volume dtype": str(volume.dtype)}
-    return {name: value for name, value in settings.items() if name not in FREE} | known
+def _settings(job, z_filter_size, threshold, instances, min_object_size):
+    """Return all that determines the results, as the manifest records it and messages name it."""
+    volume, grid, network = open_volume(job.volume), job.grid, job.network
+    return {
+        "volume": str(Path(job.volume.path).resolve()),
+        "dataset": job.volume.dataset,
+        "volume shape": volume.shape,
+        "volume dtype": str(volume.dtype),
+        "weights": network.key,
+        "precision": network.precision,
+        "deterministic": network.deterministic,
+        "BATCH_SIZE": network.batch_size,
+        "CROP_SHAPE": network.crop_shape,
+        "BLOCK_SHAPE": grid.block_shape,
+        "PROTOCOL": "blended" if grid.blending else "crops",
+        "OVERLAP": grid.overlap,
+        "PADDING": grid.padding,
+        "ENSEMBLE": job.ensemble,
+        "EMPTY_VALUES": job.empty_values,
+        "OUTPUT_DTYPE": job.dtype,
+        "Z_FILTER_SIZE": z_filter_size,
+        "THRESHOLD": threshold,
+        "INSTANCES": instances,
+        "MIN_OBJECT_SIZE": min_object_size,
+    }
 
 
-def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
+def begin_blocks(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0):
     """Check a job against the manifest of its run and the free disk space, print its size, and write the manifest.
 
     Parameters
     ----------
-    job, settings
-        As `check_begun`. Address, size and dtype of the volume and the hash of the weights are added.
-    z_filter_size : int
-        Above 0, filtered probabilities need disk space too.
-    instances : bool
-        Whether labels need disk space too.
+    job, z_filter_size, threshold, instances, min_object_size
+        As `check_begun`. Filtered probabilities and labels need disk space too.
 
     Raises
     ------
@@ -154,7 +169,8 @@ def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
     """
     check_choice("OUTPUT_DTYPE", job.dtype, OUTPUT_DTYPES)
     volume, grid = open_volume(job.volume), job.grid
-    begun = check_begun(job, settings)
+    settings = _settings(job, z_filter_size, threshold, instances, min_object_size)
+    begun = check_manifest(job.blocks_folder, settings, until=UNTIL)
     if not begun:  # arrays without a block may have chunks of another size
         shutil.rmtree(job.folder / "volumes", ignore_errors=True)
     memory, part = block_bytes(grid, classes=job.classes, itemsize=volume.dtype.itemsize, channels=volume.shape[-1])
@@ -168,7 +184,7 @@ def begin_blocks(job, settings, *, z_filter_size=0, instances=False):
     layer = len({block[1:] for block in grid.blocks}) + 2
     parts = part * min(n_blocks - n_done, 2 * layer)
     check_disk(job.folder, written + parts)
-    write_manifest(job.blocks_folder, _manifest(job, settings))
+    write_manifest(job.blocks_folder, settings)
     print(
         f"Volume {job.volume.name}: {volume.shape} (z, y, x, c) {volume.dtype}, in {n_blocks} blocks of "
         f"{grid.block_shape}; {grid.count_subvolumes()} subvolumes. A block takes up to "

@@ -25,6 +25,8 @@ class Network(NamedTuple):
         Subvolumes that are predicted at once.
     intensity_range : tuple of float, ZScore or None
         As measured or stated for the training.
+    precision, deterministic
+        As `network_of_run`.
     """
 
     key: str
@@ -33,6 +35,8 @@ class Network(NamedTuple):
     classes: int = 1
     batch_size: int = 1
     intensity_range: object = None
+    precision: str = "auto"
+    deterministic: bool = False
 
 
 def network_of_run(run, *, crop_shape=(), batch_size=0, precision="auto", deterministic=False):
@@ -73,7 +77,8 @@ def network_of_run(run, *, crop_shape=(), batch_size=0, precision="auto", determ
     key = "-".join(hash_file(path) for path in (weights, weights.with_name(NETWORK_NAME)))
     make = partial(_load, weights, crop_shape, batch_size, precision, deterministic)
     classes = 1 if content["instance_targets"] else content["n_classes"]
-    return Network(key, make, crop_shape, classes, batch_size, content["intensity_range"])
+    fixed = (crop_shape, classes, batch_size, content["intensity_range"])
+    return Network(key, make, *fixed, precision, deterministic)
 
 
 def _load(weights, crop_shape, batch_size, precision, deterministic):

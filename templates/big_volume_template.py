@@ -111,19 +111,13 @@ job = BlockJob(
     empty_values=EMPTY_VALUES,
     dtype=OUTPUT_DTYPE,
 )
-check_stages(
-    job,
-    z_filter_size=Z_FILTER_SIZE,
-    threshold=THRESHOLD,
-    instances=INSTANCES,
-    min_object_size=MIN_OBJECT_SIZE,
-    truth=truth,
-    ids=MASK_IDS,
-)
+stages = {"z_filter_size": Z_FILTER_SIZE, "threshold": THRESHOLD}
+stages |= {"instances": INSTANCES, "min_object_size": MIN_OBJECT_SIZE}
+check_stages(job, truth=truth, ids=MASK_IDS, **stages)
 datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
-begun = check_begun(job, settings | machine)
+begun = check_begun(job, **stages)
 run = Run(args, settings, intensity_range=network.intensity_range, begun=begun, **datasets)
-begin_blocks(job, settings | machine, z_filter_size=Z_FILTER_SIZE, instances=INSTANCES)
+begin_blocks(job, **stages)
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")

@@ -55,6 +55,9 @@ WEIGHT_MAP_W0 = 10.0
 WEIGHT_MAP_SIGMA = 5.0
 # Channels that the network learns instead of the mask: some of ("binary", "contour", "distance"), binary first
 INSTANCE_TARGETS = ()
+# Names of the arrays in hdf5 and zarr files that hold several
+IMAGE_DATASET = None
+MASK_DATASET = None
 # Share of the training images, or of the slices of each volume, kept for validation
 VALIDATION_SPLIT = 0.1
 # True: images drawn at random; False: the last ones; of volumes it is always the last slices
@@ -309,6 +312,7 @@ cache = args.job_dir / "cache"
 # %% Checks and data: 2. images or volumes, normalised and cropped [volumes, args, settings, seed]
 stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "voxel_size_nm": VOXEL_SIZE_NM}
 stored |= {"normalisation": NORMALISATION, "percentiles": PERCENTILES}
+stored |= {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
 parts = {"overlap": OVERLAP, "validation_split": VALIDATION_SPLIT, "z_filter_size": Z_FILTER_SIZE, "seed": seed}
 if volumes:
     data = load_volumes(args.data_dir, CROP_SHAPE, random_subvolumes=RANDOM_CROPS, **parts, **stored)

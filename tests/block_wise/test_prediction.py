@@ -33,7 +33,7 @@ def whole(path):
 
 
 def predict(job, workers):
-    begin_blocks(job, {})
+    begin_blocks(job)
     return whole(predict_blocks(job, workers))
 
 
@@ -110,7 +110,7 @@ def test_a_network_of_other_classes_is_refused(tmp_path, here):
 
 def test_an_unknown_dtype_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"OUTPUT_DTYPE 'float64' is not known"):
-        begin_blocks(make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK, dtype="float64"), {})
+        begin_blocks(make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK, dtype="float64"))
 
 
 def test_half_precision_on_disk(tmp_path, here):
@@ -122,7 +122,7 @@ def test_a_dry_run_predicts_one_block_that_is_not_empty_and_leaves_no_part(tmp_p
     volume = blobs((8, 16, 80))
     volume[:, :, 16:] = 0  # the block in the middle is empty
     job = make_job(tmp_path, volume, CROP, (8, 16, 16), empty_values=(0,), grid_options={})
-    begin_blocks(job, {})
+    begin_blocks(job)
     with pytest.raises(SystemExit) as stopped:
         dry_run_blocks(job, here)
     assert not stopped.value.code
@@ -190,7 +190,7 @@ def test_grey_values_without_a_range_and_channels_that_differ_are_refused(tmp_pa
 
 def test_a_picture_of_the_middle(tmp_path, here):
     job = make_job(tmp_path, blobs((10, 30, 40)), CROP, BLOCK)
-    begin_blocks(job, {})
+    begin_blocks(job)
     mask = mask_blocks(job, here, predict_blocks(job, here))
     truth = score_blocks(job, here, mask, job.volume, ids=True)
     draw_blocks(tmp_path / "middle.png", job, mask, truth=truth)

@@ -33,7 +33,7 @@ def whole(path):
 
 
 def predict(job, workers):
-    begin_blocks(job, {})
+    begin_blocks(job)
     return whole(predict_blocks(job, workers))
 
 
@@ -62,45 +62,56 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(tmp_path, here, monkeypatc
 
 
 def test_other_settings_and_another_volume_are_refused(tmp_path):
-    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
-    begin_blocks(job, {"OVERLAP": 0.5, "RUN": "here"})
+    volume = blobs((10, 30, 30))
+    job = make_job(tmp_path, volume, CROP, BLOCK, grid_options={"overlap": 0.5})
+    begin_blocks(job)
     job.markers("probability").mark((0, 0, 0))
-    begin_blocks(job, {"OVERLAP": 0.5, "RUN": "there"})
-    with pytest.raises(ValueError, match=r"OVERLAP was 0\.5, is 0\.25"):
-        begin_blocks(job, {"OVERLAP": 0.25})
+    begin_blocks(job)
+    changed = make_job(tmp_path, volume, CROP, BLOCK, grid_options={"overlap": 0.25}, dtype="float16")
+    with pytest.raises(ValueError, match=r"OVERLAP was 0\.5, is 0\.25; OUTPUT_DTYPE was 'float32', is 'float16'"):
+        begin_blocks(changed)
     (tmp_path / "other").mkdir()
     other = make_job(tmp_path / "other", blobs((11, 30, 30)), CROP, BLOCK, network=FakeNetwork(seconds=0.001))
     other = dataclasses.replace(other, folder=job.folder)
-    with pytest.raises(ValueError, match=r"weights was .*; volume was .*; volume shape was \[10, 30, 30, 1\]"):
-        begin_blocks(other, {"OVERLAP": 0.5})
+    with pytest.raises(ValueError, match=r"volume was .*; volume shape was \[10, 30, 30, 1\].*; weights was"):
+        begin_blocks(other)
+
+
+@pytest.mark.parametrize(("fact", "value"), [("precision", "float32"), ("deterministic", True), ("batch_size", 3)])
+def test_how_the_network_predicts_may_not_change(tmp_path, fact, value):
+    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
+    begin_blocks(job)
+    job.markers("probability").mark((0, 0, 0))
+    with pytest.raises(ValueError, match=f"(?i){fact} was .*, is "):
+        check_begun(dataclasses.replace(job, network=job.network._replace(**{fact: value})))
 
 
 def test_a_run_of_which_nothing_is_done_may_begin_with_any_settings(tmp_path, here):
     volume = blobs((10, 30, 30))
-    job = make_job(tmp_path, volume, CROP, BLOCK)
-    begin_blocks(job, {"BLOCK_SHAPE": BLOCK})
-    create_volume(job.output("probability"), job.output_shape, chunks=BLOCK, dtype="float32")  # and then killed
+    first = make_job(tmp_path, volume, CROP, BLOCK)
+    begin_blocks(first)
+    create_volume(first.output("probability"), first.output_shape, chunks=BLOCK, dtype="float32")  # and then killed
     job = make_job(tmp_path, volume, CROP, (4, 30, 30), dtype="float16")
-    begin_blocks(job, {"BLOCK_SHAPE": (4, 30, 30)})
+    begin_blocks(job)
     assert whole(predict_blocks(job, here)).dtype == np.float16
     with pytest.raises(ValueError, match="BLOCK_SHAPE was"):
-        begin_blocks(job, {"BLOCK_SHAPE": BLOCK})
+        begin_blocks(first)
 
 
 @pytest.mark.parametrize(
     ("name", "stage"),
-    [("Z_FILTER_SIZE", "z_filter"), ("Z_FILTER_SIZE", "mask"), ("THRESHOLD", "mask"), ("INSTANCES", "components")]
-    + [("MIN_OBJECT_SIZE", "labels")],
+    [("z_filter_size", "z_filter"), ("z_filter_size", "mask"), ("threshold", "mask"), ("instances", "components")]
+    + [("min_object_size", "labels")],
 )
-def test_variables_of_a_stage_may_change_until_it_begins(tmp_path, name, stage):
+def test_settings_of_a_stage_may_change_until_it_begins(tmp_path, name, stage):
     job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
-    begin_blocks(job, {"OVERLAP": 0.5, name: 5, "MASK_DATASET": None})
+    begin_blocks(job, **{name: 5})
     job.markers("probability").mark((0, 0, 0))
-    begin_blocks(job, {"OVERLAP": 0.5, name: 3, "MASK_DATASET": "truth"})
+    begin_blocks(job, **{name: 3})
     job.markers(stage).mark((0, 0, 0))
-    with pytest.raises(ValueError, match=f"{name} was 3, is 5"):
-        check_begun(job, {"OVERLAP": 0.5, name: 5})
-    assert check_begun(job, {"OVERLAP": 0.5, name: 3})
+    with pytest.raises(ValueError, match=f"{name.upper()} was 3, is 5"):
+        check_begun(job, **{name: 5})
+    assert check_begun(job, **{name: 3})
 
 
 def test_a_damaged_chunk_costs_its_blocks_only_and_a_repaired_one_is_enough(tmp_path, here):
@@ -170,20 +181,20 @@ def test_a_disk_that_is_too_small_is_said_at_once_and_again_for_what_remains(tmp
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("block_wise.manifest.shutil.disk_usage", lambda path: usage)
     with pytest.raises(ValueError, match="GiB are free"):
-        begin_blocks(job, {})
+        begin_blocks(job)
     assert not job.folder.exists()
     usage.free = 10**9
-    begin_blocks(job, {})
+    begin_blocks(job)
     usage.free = 9000  # enough for the mask alone
     for block in job.grid.blocks[1:]:
         job.markers("probability").mark(block)
     with pytest.raises(ValueError, match="GiB are free"):
-        begin_blocks(job, {})
+        begin_blocks(job)
     job.markers("probability").mark(job.grid.blocks[0])
-    begin_blocks(job, {})
+    begin_blocks(job)
     for more in ({"z_filter_size": 3}, {"instances": True}):
         with pytest.raises(ValueError, match="GiB are free"):
-            begin_blocks(job, {}, **more)
+            begin_blocks(job, **more)
 
 
 # --- results that were damaged
@@ -195,7 +206,7 @@ def empty_chunk(job, name, block):
 
 
 def run_all(job, workers):
-    begin_blocks(job, {}, z_filter_size=3, instances=True)
+    begin_blocks(job, z_filter_size=3, instances=True)
     predict_blocks(job, workers)
     mask = mask_blocks(job, workers, z_filter_blocks(job, workers, 3))
     labels, _ = label_blocks(job, workers, mask)
@@ -229,7 +240,7 @@ def test_a_block_of_zeros_replaces_what_was_written_before_a_kill(tmp_path, here
     mask_blocks(job, here, job.output("probability"), threshold=0.1)
     for marked in job.grid.blocks:  # as if all had been killed before their markers
         job.markers("mask").forget(marked)
-    begin_blocks(job, {"THRESHOLD": 1.0})
+    begin_blocks(job, threshold=1.0)
     assert probability[job.grid.box(block)].any()
     assert not whole(mask_blocks(job, here, job.output("probability"), threshold=1.0)).any()
 
@@ -254,7 +265,7 @@ def test_a_damaged_part_is_predicted_anew(tmp_path, here, monkeypatch, length):
     (tmp_path / "straight").mkdir()
     expected = predict(make_job(tmp_path / "straight", volume, CROP, BLOCK), here)
     job = make_job(tmp_path, volume, CROP, BLOCK)
-    begin_blocks(job, {})
+    begin_blocks(job)
     for block in job.grid.blocks[:3]:
         block_prediction.predict_part(job, block)
     job.part(job.grid.blocks[1]).write_bytes(job.part(job.grid.blocks[1]).read_bytes()[:length])

@@ -120,7 +120,7 @@ def wait_until_started(workers, count):
 
 
 def predict_and_label(job, workers):
-    begin_blocks(job, {})
+    begin_blocks(job)
     predict_blocks(job, workers)
     mask = mask_blocks(job, workers, z_filter_blocks(job, workers, 3))
     labels, _ = label_blocks(job, workers, mask)

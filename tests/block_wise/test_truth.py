@@ -35,7 +35,7 @@ def write_truth(tmp_path, array, **options):
 
 
 def mask_of(job, here):
-    begin_blocks(job, {})
+    begin_blocks(job)
     return mask_blocks(job, here, predict_blocks(job, here), threshold=0.45)
 
 

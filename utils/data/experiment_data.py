@@ -90,6 +90,8 @@ def load_images(
     z_filter_size=0,
     n_classes=1,
     intensity_range=None,
+    image_dataset=None,
+    mask_dataset=None,
     normalisation="dtype",
     percentiles=PERCENTILES,
     voxel_size_nm=None,
@@ -112,7 +114,7 @@ def load_images(
         Slices in the median along z that follows. Above 0 the test images must be slices of one volume, of one size.
     intensity_range : tuple of float or ZScore, optional
         The stated range, as `utils.images.intensity`.
-    seed, overlap, n_classes, normalisation, percentiles, voxel_size_nm
+    seed, overlap, n_classes, image_dataset, mask_dataset, normalisation, percentiles, voxel_size_nm
         As `ExperimentData` and `NetworkInput`.
 
     Returns
@@ -126,11 +128,12 @@ def load_images(
     """
     check_z_filter_size(z_filter_size)
     readable = readable_range(normalisation, percentiles, intensity_range)
-    read = load_image_sets(data_dir, channels=crop_shape[-1], n_classes=n_classes, intensity_range=readable)
+    known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    read = load_image_sets(data_dir, channels=crop_shape[-1], intensity_range=readable, **known)
     train, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
     _check_slices(test, z_filter_size)
     train, validation = split_validation(train, validation_split, seed=seed, shuffle=random_validation)
-    known = {"crop_shape": crop_shape, "overlap": overlap, "seed": seed, "n_classes": n_classes}
+    known |= {"crop_shape": crop_shape, "overlap": overlap, "seed": seed}
     known |= {"normalisation": normalisation, "percentiles": percentiles, "intensity_range": intensity_range}
     return _cropped((train, validation, test), whole=bool(random_crops), voxel_size_nm=voxel_size_nm, **known)
 

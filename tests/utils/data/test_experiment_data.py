@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -124,6 +125,22 @@ def test_what_belongs_to_the_data_is_remembered_once(tmp_path):
         3 * len(volumes.train_crops),
     )
     assert validation.n_samples == len(volumes.validation_crops)
+
+
+@pytest.mark.parametrize(("load", "crop"), [(load_images, CROP), (load_volumes, SUBVOLUME)])
+def test_arrays_of_a_file_with_several_are_chosen_by_name(tmp_path, load, crop):
+    raw, labels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8), np.zeros((4, 8, 8), np.uint8)
+    labels[:, 2:4] = 255
+    for part in ("train/x", "train/y", "test/x", "test/y"):
+        (tmp_path / part).mkdir(parents=True)
+        with h5py.File(tmp_path / part / "cells.h5", "w") as file:
+            file.update({"raw": raw, "labels": labels})
+    with pytest.raises(ValueError, match="labels .*, raw .*IMAGE_DATASET, MASK_DATASET"):
+        load(tmp_path, crop, seed=0)
+    data = load(tmp_path, crop, seed=0, validation_split=0.5, image_dataset="raw", mask_dataset="labels")
+    assert np.array_equal(np.stack(list(data.test.x)).reshape(raw.shape), raw)
+    assert np.array_equal(np.stack(list(data.test.y)).reshape(raw.shape), labels > 0)
+    assert (data.image_dataset, data.mask_dataset) == ("raw", "labels")
 
 
 def test_discarding_is_for_training_crops_alone(tmp_path):
