@@ -60,9 +60,9 @@ def toy_settings(page):
 
 
 def small_maps(variables):
-    """Return feature maps for the levels that are left."""
+    """Return feature maps for the levels that are left; MultiResUNet needs 4 at least."""
     if isinstance(variables.get("FEATURE_MAPS"), tuple):
-        return tuple(range(3, 3 + len(of_levels(variables, "FEATURE_MAPS"))))
+        return tuple(range(4, 4 + len(of_levels(variables, "FEATURE_MAPS"))))
     return 4
 
 
