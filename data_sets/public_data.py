@@ -48,8 +48,14 @@ class File(NamedTuple):
 class Stack(NamedTuple):
     """Images or masks of one part of a data set.
 
-    They go to ``folder``, such as ``train/x``. ``name`` is that of the multi-page file, without suffix, or of the
-    folder of slices; ``shape`` is ``(z, y, x)``.
+    Attributes
+    ----------
+    folder : str
+        Target: ``train/x``, ``train/y``, ``test/x`` or ``test/y``.
+    name : str
+        Of the multi-page file, without suffix, or of the folder of slices.
+    shape : tuple of int
+        ``(z, y, x)``.
     """
 
     folder: str

@@ -61,7 +61,13 @@ def as_markdown(text):
     r"""Turn the text of a docstring into Markdown: indented lines become code, the rest paragraphs.
 
     >>> print(as_markdown("So:\n    --set A=1\nto <id>."))
-    So: <BLANKLINE> ```bash --set A=1 ``` <BLANKLINE> to \<id\>.
+    So:
+    <BLANKLINE>
+    ```bash
+    --set A=1
+    ```
+    <BLANKLINE>
+    to \<id\>.
     """
     parts = []
     for line in text.splitlines():

@@ -109,11 +109,6 @@ def output_channels(content):
     Returns
     -------
     list of str
-
-    Examples
-    --------
-    >>> output_channels({"instance_targets": [], "n_classes": 3})
-    ['background', 'class 1', 'class 2']
     """
     if content["instance_targets"]:
         return list(content["instance_targets"])

@@ -49,7 +49,8 @@ def data(tmp_path_factory, model):
         zarr.create_array(folder / "test" / part / "volume.zarr", data=array, chunks=(8, 32, 32))
     model.save_weights(weights_of(folder))
     content = {"crop_shape": CROP, "batch_size": 1, "n_classes": 1, "instance_targets": (), "intensity_range": None}
-    content |= {"normalisation": "dtype", "percentiles": (1, 99), "dtype": "uint8", "settings": {}}
+    content |= {"normalisation": "dtype", "percentiles": (1, 99), "dtype": "uint8", "voxel_size_nm": None}
+    content["settings"] = {}
     content["network"] = network_config(model)
     weights_of(folder).with_name("network.json").write_text(json.dumps(content))
     return folder

@@ -1,7 +1,8 @@
 """A network that predicts, bound once to its crop, its grey values and a batch size.
 
-predictor = Predictor(model, data, batch_size=6, divisor=16)  # in a training predictor =
-load_predictor("job_dir/results/400_0")  # of a finished run mask = predictor.segment(image)
+predictor = Predictor(model, data, batch_size=6, divisor=16)  # in a training
+predictor = load_predictor("job_dir/results/400_0")  # of a finished run
+mask = predictor.segment(image)
 """
 
 import copy
@@ -57,9 +58,8 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
     model = build_network(content["network"], precision=precision)
     load_weights(model, weights)
     model.compile(jit_compile=use_jit())
-    known = {name: _as_tuple(content[name]) for name in ("crop_shape", "normalisation", "percentiles", "dtype")}
-    known |= {"instance_targets": tuple(content["instance_targets"]), "intensity_range": content["intensity_range"]}
-    known["voxel_size_nm"] = _as_tuple(content.get("voxel_size_nm"))
+    facts = ("crop_shape", "normalisation", "percentiles", "dtype", "instance_targets", "voxel_size_nm")
+    known = {name: _as_tuple(content[name]) for name in facts} | {"intensity_range": content["intensity_range"]}
     size = batch_size or content["batch_size"]
     return Predictor(model, NetworkInput(**known), batch_size=size, crop_shape=crop_shape, stored=True)
 
@@ -67,8 +67,8 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
 class Predictor:
     """A network bound to what its predictions need.
 
-    All methods but `predict` and `segment` take an `ImageSet` or an iterable of images ``(y, x, c)`` or volumes ``(z,
-    y, x, c)`` of any size. They yield the probability of each, float32, as the functions of
+    All methods but `predict` and `segment` take an `ImageSet` or an iterable of images ``(y, x, c)`` or volumes
+    ``(z, y, x, c)`` of any size. They yield the probability of each, float32, as the functions of
     `utils.prediction.protocols`, which also explain the options.
 
     Parameters
@@ -83,8 +83,6 @@ class Predictor:
         What must divide the sides of images, of all axes or each; None: it is computed.
     crop_shape : tuple of int
         With channels; empty: that of the data.
-    target : str, optional
-        Of a network that learned instance targets: the channel that is returned, or None for all.
     stored : bool
         Whether images come as they are stored. Then each is checked, and normalised like the training images were when
         they were loaded.
@@ -103,17 +101,14 @@ class Predictor:
     Raises
     ------
     ValueError
-        If the network predicts images of another size than it gets, the crop does not suit it, or the target is
-        unknown.
+        If the network predicts images of another size than it gets, or the crop does not suit it.
     """
 
-    def __init__(self, model, data, *, batch_size, divisor=None, crop_shape=(), target="binary", stored=False):
+    def __init__(self, model, data, *, batch_size, divisor=None, crop_shape=(), stored=False):
         self.model, self.batch_size, self._data, self._stored = model, batch_size, data, stored
         self.crop_shape, self._divisor = tuple(crop_shape) or tuple(data.crop_shape), divisor
         self.targets, self.intensity_range = tuple(data.instance_targets), data.intensity_range
-        if self.targets and target is not None:
-            check_choice("target", target, self.targets)
-        self._channel = self.targets.index(target) if self.targets and target is not None else None
+        self._channel = 0 if self.targets else None  # the first target is the foreground
         if stored:
             _check_predicts_pixels(model, data.crop_shape)
         self._check_crop()

@@ -73,8 +73,8 @@ class Run:
 
     Attributes
     ----------
-    name, settings
-        ``<id>_<rid>``; as given.
+    name : str
+        ``<id>_<rid>``.
     folder : Path
         Folder of this machine.
     saved_training : Path

@@ -34,19 +34,6 @@ def load_matching_weights(model, path):
     ------
     ValueError
         If the file is missing or holds no weights, or less than half of the layers fit.
-
-    Examples
-    --------
-    >>> import keras
-    >>> def network(n_classes):
-    ...     layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Conv2D(n_classes, 1, name="last")]
-    ...     return keras.Sequential(layers)
-    >>> file = Path(tempfile.mkdtemp()) / "best.weights.h5"
-    >>> network(1).save_weights(file)
-    >>> load_matching_weights(network(3), file)  # doctest: +ELLIPSIS
-    Weights of ...best.weights.h5: 1 of 2 layers fit.
-      last keeps its own: (1, 1, 4, 3), (3,) here, (1, 1, 4, 1), (1,) in the file
-    ['last']
     """
     if not Path(path).is_file():
         raise ValueError(
@@ -137,14 +124,6 @@ def freeze_layers(model, *, until):
     ------
     ValueError
         If there is no such layer, or nothing remains to be trained.
-
-    Examples
-    --------
-    >>> import keras
-    >>> layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="first"), keras.layers.Conv2D(1, 1)]
-    >>> freeze_layers(keras.Sequential(layers), until="first")
-    Frozen: first.
-    ['first']
     """
     names = [layer.name for layer in model.layers]
     check_choice("FREEZE_UNTIL", until, tuple(names))

@@ -65,11 +65,6 @@ def get_loss(
     ------
     ValueError
         If the name is unknown, or a weight is missing, not positive or not used by the loss.
-
-    Examples
-    --------
-    >>> get_loss("focal", n_classes=1, class_weights=(0.75, 0.25)).class_weights
-    (0.75, 0.25)
     """
     check_choice("LOSS", name, tuple(LOSSES))
     weighted = name.startswith("w_")

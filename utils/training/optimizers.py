@@ -60,11 +60,6 @@ def get_optimizer(
     ------
     ValueError
         If a name is unknown, a rate or epsilon is not positive, or the steps are missing.
-
-    Examples
-    --------
-    >>> get_optimizer("sgd", learning_rate=0.002).momentum
-    0.99
     """
     check_choice("OPTIMIZER", name, OPTIMIZERS)
     check_choice("SCHEDULE", schedule, SCHEDULES)
