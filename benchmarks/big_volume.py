@@ -32,7 +32,7 @@ SIZES = ((512, 704, 768), (768, 1024, 1024), (1024, 1408, 1536))
 CROP, BLOCK, MAPS, BATCH = (80, 80, 80, 1), (160, 320, 320), (8, 8, 16, 16), 4
 if "--quick" in sys.argv:
     COMPARED, SIZES = (16, 32, 32), ((16, 32, 32), (16, 32, 64), (32, 64, 64))
-    CROP, BLOCK, MAPS, BATCH = (8, 16, 16, 1), (16, 32, 32), (2, 2, 2, 2), 2
+    CROP, BLOCK, MAPS, BATCH = (8, 16, 16, 1), (16, 32, 32), (2, 2), 2
 
 
 def make_model():
@@ -40,7 +40,7 @@ def make_model():
     from utils.devices import set_precision, use_jit
 
     set_precision("auto", volumes=True)
-    model = U_Net_3D((None, None, None, 1), feature_maps=MAPS, drop_values=(0.0,) * 4)
+    model = U_Net_3D((None, None, None, 1), feature_maps=MAPS, depth=len(MAPS) - 1, drop_values=(0.0,) * len(MAPS))
     model.compile(jit_compile=use_jit())
     return model
 
@@ -107,7 +107,7 @@ def compare(folder, repetitions):
     job = make_job(folder, COMPARED, lambda: model)
 
     def in_memory():
-        volume = open_volume(job.volume).read(tuple(slice(0, size) for size in COMPARED))
+        volume = np.asarray(open_volume(job.volume))
         kept["whole"] = next(predict_blended(model, [volume], CROP, ensemble=False, batch_size=BATCH))
         return volume.size
 

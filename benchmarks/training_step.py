@@ -24,9 +24,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from measuring import call_json, parse_arguments, print_heading, print_table, ratio
 
-MAPS = (16, 32, 64, 128, 256)
-PUBLISHED_DROPOUT = (0.1, 0.1, 0.2, 0.2, 0.3)
-DROPOUTS = {"no dropout": (0.0,) * 5, "published dropout": PUBLISHED_DROPOUT}
+MAPS, PUBLISHED_DROPOUT = (16, 32, 64, 128, 256), (0.1, 0.1, 0.2, 0.2, 0.3)
+if "--quick" in sys.argv:
+    MAPS, PUBLISHED_DROPOUT = (2, 4), (0.1, 0.2)
+DROPOUTS = {"no dropout": (0.0,) * len(MAPS), "published dropout": PUBLISHED_DROPOUT}
 WARM_UP_STEPS = 3
 
 
@@ -59,7 +60,7 @@ def measure_keras(quick, steps):
     for dropout, rates_of_levels in DROPOUTS.items():
         for precision in ("auto", "float32"):
             set_precision(precision)
-            model = U_Net_2D((None, None, 1), feature_maps=MAPS, drop_values=rates_of_levels)
+            model = U_Net_2D((None, None, 1), feature_maps=MAPS, depth=len(MAPS) - 1, drop_values=rates_of_levels)
             optimizer = get_optimizer("adamw", learning_rate=1e-4)
             model.compile(optimizer=optimizer, loss=get_loss("bce"), jit_compile=use_jit())
             step = lambda model=model: model.train_on_batch(images, masks)  # noqa: E731

@@ -41,9 +41,9 @@ def measure(protocol, quick):
     set_precision("auto", volumes=True)
     size, shape, maps = 80, (165, 768, 1024), (4, 4, 4, 4)
     if quick:
-        size, shape, maps = (8, (11, 40, 50), (2, 2, 2, 2))
+        size, shape, maps = 8, (9, 20, 24), (2, 2)
     crop_shape = (size, size, size, 1)
-    model = U_Net_3D((None, None, None, 1), feature_maps=maps, drop_values=(0.0,) * 4)
+    model = U_Net_3D((None, None, None, 1), feature_maps=maps, depth=len(maps) - 1, drop_values=(0.0,) * len(maps))
     model.compile(jit_compile=use_jit())
     if protocol == "one subvolume":
         shape = crop_shape[:3]

@@ -49,7 +49,7 @@ def measure(crop_shape, volume, steps, repetitions, maps):
     mask = (volume > 240).astype(np.uint8)
     generator = VoxelDataGenerator(**AUGMENTATION)
     batches = generator.flow([volume], [mask], crop_shape=crop_shape, samples_per_array=steps, batch_size=1, seed=1)
-    model = U_Net_3D((None, None, None, 1), feature_maps=maps, drop_values=(0.0,) * 4)
+    model = U_Net_3D((None, None, None, 1), feature_maps=maps, depth=len(maps) - 1, drop_values=(0.0,) * len(maps))
     model.compile(optimizer=keras.optimizers.Adam(1e-4), loss=get_loss("bce"), jit_compile=use_jit())
     start = time.perf_counter()
     for number in range(len(batches)):
@@ -73,7 +73,7 @@ def main():
     set_precision("auto", volumes=True)
     shape = (20, 64, 64) if args.quick else (165, 768, 1024)
     crops = ((16, 16, 16), (8, 24, 24)) if args.quick else ((80, 80, 80), (32, 96, 96))
-    maps, steps = ((2, 2, 2, 2), 4) if args.quick else ((28, 36, 48, 64), 20)
+    maps, steps = ((2, 2), 4) if args.quick else ((28, 36, 48, 64), 20)
     volume = np.random.default_rng(0).integers(0, 256, (*shape, 1), np.uint8)
     rows = []
     for crop_shape in crops:

@@ -2,11 +2,11 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm_process
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # The first column of rows that each table must have.
@@ -39,11 +39,15 @@ ROWS = {
 }
 
 
+def run(script, *arguments, folder):
+    """Run a benchmark, and the processes that it starts to measure, in forks of a process that has imported Keras."""
+    command = [Path(__file__).with_name("benchmark_in_forks.py"), REPOSITORY / "benchmarks" / script, *arguments]
+    return warm_process.run(command, cwd=folder)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_benchmark_prints_its_table(name, tmp_path):
-    script = REPOSITORY / "benchmarks" / f"{name}.py"
-    command = [sys.executable, script, "--quick"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    answer = run(f"{name}.py", "--quick", folder=tmp_path)
     assert answer.returncode == 0, answer.stderr[-3000:]
     lines = answer.stdout.splitlines()
     assert "alternating repetition" in lines[1]
@@ -69,8 +73,7 @@ def test_every_benchmark_is_tested():
 )
 def test_architectures_are_refused_in_one_sentence(minutes, arguments, message, tmp_path):
     (tmp_path / "U-Net.json").write_text(json.dumps({"minutes": minutes}))
-    command = [sys.executable, REPOSITORY / "benchmarks" / "architectures.py", *arguments]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    answer = run("architectures.py", *arguments, folder=tmp_path)
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
     assert message in answer.stderr.splitlines()[-1]
@@ -82,3 +85,11 @@ def test_architectures_of_several_machines_are_refused(monkeypatch):
     assert only_device({"U-Net": {"device": "CPU (A)"}, "M-Net": {"device": "CPU (A)"}}) == "CPU (A)"
     with pytest.raises(ValueError, match=r"several machines: U-Net on CPU \(A\); M-Net on CPU \(B\)\. Give another"):
         only_device({"U-Net": {"device": "CPU (A)"}, "M-Net": {"device": "CPU (B)"}})
+
+
+def test_measuring_processes_answer_in_their_last_line(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    call_json = importlib.import_module("measuring").call_json
+    assert call_json([sys.executable, "-c", "print('on the way'); print('[1, 2]')"]) == [1, 2]
+    with pytest.raises(RuntimeError, match="(?s)failed:\n.*ZeroDivisionError"):
+        call_json([sys.executable, "-c", "1 / 0"])

@@ -1,12 +1,13 @@
 """A Python process that has imported Keras once and runs scripts in forks of itself; `warm_process` talks to it.
 
 A fork starts in a hundredth of a second where a new process needs five for its imports. Nothing was computed before the
-fork, so a script finds Keras as if it had imported it: it chooses seed, precision and devices itself.
+fork, so a script finds Keras as if it had imported it: it chooses seed, precision, threads and devices itself.
 """
 
 import atexit
 import json
 import os
+import random
 import runpy
 import sys
 import threading
@@ -16,6 +17,7 @@ import h5py  # noqa: F401
 import keras  # noqa: F401
 import matplotlib.backends.backend_agg  # noqa: F401
 import matplotlib.figure  # noqa: F401
+import numpy as np
 import scipy.ndimage  # noqa: F401
 import scipy.spatial  # noqa: F401
 import skimage.measure  # noqa: F401
@@ -26,11 +28,12 @@ import tqdm.auto  # noqa: F401
 
 
 def serve(requests, answers):
-    """Answer requests line by line: start a script in a fork, or wait for one that was started."""
+    """Answer requests line by line: start a script in a fork, or say how one ended."""
     for line in requests:
         request = json.loads(line)
         if "wait" in request:
-            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+            pid, status = os.waitpid(request["wait"], request["options"])
+            answer = os.waitstatus_to_exitcode(status) if pid else None
         else:
             answer = os.fork()
             if answer == 0:
@@ -41,17 +44,20 @@ def serve(requests, answers):
         answers.flush()
 
 
-def become_script(arguments, folder, environment, output, errors):
+def become_script(arguments, folder, environment, outputs):
     """Run a script as ``python -u`` would, in this process, and end it."""
-    for path, descriptor in ((os.devnull, 0), (output, 1), (errors, 2)):
+    for descriptor, path in enumerate((os.devnull, *outputs)):
         opened = os.open(path, os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, descriptor)
+        os.close(opened)
     sys.stdin = open(0)  # noqa: SIM115
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, encoding="utf-8") for number in (1, 2))  # noqa: SIM115
     sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    random.seed()
+    np.random.seed()
     sys.argv, sys.path[0] = arguments, os.path.dirname(os.path.abspath(arguments[0]))
     status = 0
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+import warm_process
 from PIL import Image
 
 from utils.command_line import template_variables
@@ -121,16 +122,14 @@ def test_figures_are_small_and_their_scripts_are_here():
 
 
 def test_the_picture_of_crops_is_what_its_script_draws(tmp_path):
-    command = [sys.executable, DOCS / "figures" / "draw_crops.py", tmp_path / "drawn.png"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    answer = warm_process.run([DOCS / "figures" / "draw_crops.py", tmp_path / "drawn.png"], cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr[-3000:]
     drawn, published = Image.open(tmp_path / "drawn.png"), Image.open(DOCS / "figures" / "crops.png")
     assert drawn.size == published.size and len(drawn.convert("RGB").getcolors(1 << 20)) > 100
 
 
 def test_the_pictures_of_architectures_are_drawn_from_the_builders(tmp_path):
-    command = [sys.executable, DOCS / "figures" / "draw_architectures.py", tmp_path]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)
+    answer = warm_process.run([DOCS / "figures" / "draw_architectures.py", tmp_path], cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr[-3000:]
     for name in FIGURES[:2]:
         assert Image.open(tmp_path / name).size == Image.open(DOCS / "figures" / name).size
@@ -141,8 +140,8 @@ def test_predictions_are_drawn_from_the_folder_of_a_run(tmp_path):
 
     data = write_demo_data(tmp_path / "data", n_train=1, n_test=1, image_shape=(300, 300))
     run = tmp_path / "run"
-    command = [sys.executable, DOCS / "figures" / "draw_predictions.py", run, data, tmp_path / "drawn.png"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    command = [DOCS / "figures" / "draw_predictions.py", run, data, tmp_path / "drawn.png"]
+    answer = warm_process.run(command, cwd=tmp_path)
     assert answer.returncode != 0 and "Run make demo first" in answer.stderr
     lines = ["protocol,post,metric,value"]
     for stage in ("per_image/none", "per_image/blending", "per_image/blending_z_filter", "overlap_50/ensemble") + (
@@ -154,7 +153,7 @@ def test_predictions_are_drawn_from_the_folder_of_a_run(tmp_path):
             (run / "images" / stage / kind).mkdir(parents=True)
             shutil.copy(data / "test" / "y" / "y_0000.png", run / "images" / stage / kind)
     (run / "scores.csv").write_text("\n".join(lines))
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    answer = warm_process.run(command, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr[-3000:]
     assert Image.open(tmp_path / "drawn.png").size == Image.open(DOCS / "figures" / "predictions.png").size
 

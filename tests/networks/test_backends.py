@@ -1,22 +1,18 @@
 """Weights saved on one backend load on the others and predict the same."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm_process
 from toy_pages import pages_of_networks
 
 SCRIPT = Path(__file__).with_name("predict_everything.py")
 
 
 def predict_everything(folder, action, backend):
-    environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, str(SCRIPT), str(folder), action]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    result = warm_process.run([SCRIPT, folder, action], cwd=folder, env=warm_process.environment(backend))
     assert result.returncode == 0, result.stderr[-3000:]
 
 

@@ -1,7 +1,6 @@
 """Running a template as a user would, and reading what it wrote."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +17,18 @@ def command(template, data, job, *flags, **settings):
     return [sys.executable, "-u", path, str(ROOT), str(data), str(job), "--gpu", "-1", *flags, *overrides]
 
 
-def run(template, *arguments, **settings):
-    """Run a template on TensorFlow, or on another ``backend``, and return the finished process with its output."""
+def start(template, *arguments, **settings):
+    """Start a template, on TensorFlow or another ``backend``, in a fork of the warm process."""
     backend = settings.pop("backend", "tensorflow")
-    environment, words = os.environ | {"KERAS_BACKEND": backend}, command(template, *arguments, **settings)
-    if backend == "tensorflow":
-        return warm_process.run(words[2:], cwd=ROOT.parent, env=environment)
-    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=ROOT.parent)
+    words = command(template, *arguments, **settings)
+    return warm_process.WarmProcess(words[2:], cwd=ROOT.parent, env=warm_process.environment(backend))
+
+
+def run(template, *arguments, **settings):
+    """Run a template as `start` and return the finished process with its output."""
+    process = start(template, *arguments, **settings)
+    texts = process.communicate()
+    return subprocess.CompletedProcess(template, process.returncode, *texts)
 
 
 def read_scores(folder):

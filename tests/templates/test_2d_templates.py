@@ -62,10 +62,6 @@ FINISHED = {"EPOCHS": 3, "BRIGHTNESS_RANGE": "(0.9,1.1)", "ROTATION90": True}
 OF_ONE_RUN = {"log.txt", "settings.json", "environment.json", "report.html", "state.json", "history.csv"}
 
 
-def command(data, job, *flags, **settings):
-    return running.command("U-Net_2D_template.py", data, job, *flags, **TOY | settings)
-
-
 def run(data, job, *flags, **settings):
     return running.run("U-Net_2D_template.py", data, job, *flags, **TOY | settings)
 
@@ -171,15 +167,15 @@ def test_a_dry_run_checks_and_estimates_without_training(toy_data, tmp_path):
 
 
 def test_a_killed_run_resumed_equals_one_never_killed(toy_data, tmp_path):
-    settings = {"EPOCHS": 8, "FEATURE_MAPS": "(8,16,32)", "DROP_VALUES": "(0.1,0.1,0.1)", "Z_FILTER_SIZE": 0}
+    settings = TOY | {"EPOCHS": 8, "DROP_VALUES": "(0.1,0.1,0.1)", "Z_FILTER_SIZE": 0, "ENSEMBLE": False}
     assert run(toy_data, tmp_path, "--id", "whole", **settings).returncode == 0
-    killed = subprocess.Popen(command(toy_data, tmp_path, "--id", "killed", **settings), stdout=subprocess.DEVNULL)
+    killed = running.start("U-Net_2D_template.py", toy_data, tmp_path, "--id", "killed", **settings)
     folder = tmp_path / "results" / "killed_0"
     deadline = time.monotonic() + 300
     while not list(folder.glob("checkpoints/epoch_0000[2-7]*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     killed.kill()
-    killed.wait()
+    assert killed.wait() == -9
     assert not (folder / "scores.json").exists()
     result = run(toy_data, tmp_path, "--id", "killed", "--resume", **settings)
     assert result.returncode == 0, result.stderr
@@ -298,9 +294,9 @@ def test_a_full_disk_is_one_sentence_and_the_run_can_go_on(toy_data, tmp_path):
 
 
 def test_the_demo_reaches_its_floor_and_names_what_to_look_at(tmp_path):
-    # The demo's data and settings, in the environment that runs the tests.
+    # The demo's data and settings, in the environment that runs the tests; a fraction of its epochs.
     demo = tmp_path / "demo"
-    variables = [f"DEMO={demo}", f"BIN={Path(sys.executable).parent}", "VENV=.venv"]
+    variables = [f"DEMO={demo}", f"BIN={Path(sys.executable).parent}", "VENV=.venv", "EPOCHS=8"]
     make = ["make", "-o", ".venv/requirements.done", "demo", *variables]
     result = subprocess.run(make, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stdout + result.stderr

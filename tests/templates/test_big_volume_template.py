@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import time
 
 import numpy as np
@@ -118,17 +117,15 @@ def wait_for_blocks(folder, count, process):
 def test_a_killed_worker_and_a_killed_run_change_no_bit(data, straight, tmp_path):
     folder = tmp_path / "results" / "big_0"
     settings, flags = TOY | {"RUN": weights_of(data)}, ["--id", "big", "--workers", "2"]
-    command = running.command("big_volume_template.py", data, tmp_path, *flags, **settings)
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=running.ROOT.parent
-    ) as process:
-        wait_for_blocks(folder, 2, process)
-        children = psutil.Process(process.pid).children(recursive=True)
-        workers = [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
-        assert len(workers) == 2
-        workers[0].send_signal(signal.SIGKILL)
-        wait_for_blocks(folder, 7, process)
-        process.kill()
+    process = running.start("big_volume_template.py", data, tmp_path, *flags, **settings)
+    wait_for_blocks(folder, 2, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    workers[0].send_signal(signal.SIGKILL)
+    wait_for_blocks(folder, 7, process)
+    process.kill()
+    process.wait()
     for child in children:  # they would end by themselves, a minute after their scheduler
         if child.is_running():
             child.kill()
@@ -141,7 +138,7 @@ def test_a_killed_worker_and_a_killed_run_change_no_bit(data, straight, tmp_path
     assert "ENSEMBLE was False, is True; OUTPUT_DTYPE was 'float32', is 'float16'." in refused.stderr
     assert blocks_done(folder) == done and (folder / "settings.json").read_bytes() == record
 
-    resumed = run(data, tmp_path, "--id", "big", "--resume", "--workers", "1")
+    resumed = run(data, tmp_path, "--id", "big", "--resume", "--workers", "0")
     assert resumed.returncode == 0, resumed.stderr
     assert "nothing to resume" not in resumed.stdout
     assert f"This run continues: {done} of 27 blocks are predicted." in resumed.stdout

@@ -5,12 +5,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import running
+import warm_process
 from running import read_scores
 from test_2d_templates import TOY
 
@@ -18,28 +19,16 @@ TEMPLATE = "U-Net_2D_template.py"
 FLOAT32 = ("--precision", "float32")
 # 42 crops to train on and six to validate with: the last batches are smaller than the others.
 SHORT = TOY | {"LOSS": "bce_dice", "BATCH_SIZE": 4, "Z_FILTER_SIZE": 0, "SCHEDULE": "None"}
-TWO_DEVICES = """
-import runpy, sys
-import tensorflow as tf
-processor = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, sys.argv[2])
-import utils.devices
-utils.devices._training_devices = lambda: ["CPU:0", "CPU:1"]
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+TWO_DEVICES = Path(__file__).with_name("on_two_devices.py")
 
 
 def run_on_two_devices(data, job, *flags, **settings):
-    _, _, template, *arguments = running.command(TEMPLATE, data, job, *FLOAT32, *flags, **SHORT | settings)
-    command = [sys.executable, "-c", TWO_DEVICES, template, *arguments]
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    words = running.command(TEMPLATE, data, job, *FLOAT32, *flags, **SHORT | settings)
+    return warm_process.run([TWO_DEVICES, *words[2:]], cwd=running.ROOT.parent)
 
 
 def start_machines(count, data, job, *flags, **settings):
-    """Start one process for each machine, as a cluster would."""
+    """Start one process for each machine, as a cluster would; no forks, which leave a cluster without a word."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in sockets]
     for port in sockets:
@@ -113,7 +102,7 @@ def test_two_devices_train_what_one_does(toy_data, tmp_path, on_one):
 
 def test_two_machines_train_what_one_does_and_the_first_evaluates(toy_data, tmp_path, on_one):
     first, second = outputs_of(start_machines(2, toy_data, tmp_path, "--id", "two"))
-    assert "2 devices share each batch of 4" in first and "the first one goes on" in second
+    assert "2 devices share each batch of 4" in first and "the first one evaluates" in second
     assert "Test Foreground IoU (full)" in first and "Test Foreground IoU" not in second
     assert_same_training(tmp_path / "results" / "two_0", on_one)
     assert {path.name for path in (tmp_path / "machines").iterdir()} == {"two_0_1"}

@@ -1,12 +1,11 @@
 """Networks on volumes train in a precision whose gradients are right on this machine."""
 
-import os
-import subprocess
-import sys
-
+import warm_process
 from running import ROOT
 
 SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
 import keras, numpy as np
 from utils.training.training import prepare_keras
 
@@ -38,9 +37,8 @@ for name, (shape, layer) in layers.items():
 """
 
 
-def test_the_gradients_of_volumes_are_right_in_the_precision_that_auto_takes():
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_the_gradients_of_volumes_are_right_in_the_precision_that_auto_takes(tmp_path):
+    script = tmp_path / "gradients.py"
+    script.write_text(SCRIPT)
+    result = warm_process.run([script, ROOT], cwd=ROOT, env=warm_process.environment("tensorflow"))
     assert result.returncode == 0, result.stderr[-2000:]
