@@ -16,7 +16,7 @@ def dry_run(run, model, batches, *, epochs, images, predictions):
         Its folder gets the pictures of the checks and the log.
     model : keras.Model
         Compiled.
-    batches : ImageBatches or VolumeBatches
+    batches : PairBatches
         Training data.
     epochs : int
         Epochs of the whole training.

@@ -87,7 +87,7 @@ class Checkpoints(keras.callbacks.Callback):
         ----------
         model : keras.Model
             Compiled as in the earlier training.
-        batches : ImageBatches
+        batches : PairBatches
             Training data; its epoch is set.
         epochs : int
             Epochs of the whole training.
