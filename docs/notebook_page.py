@@ -1,4 +1,4 @@
-"""The notebook of docs/make_notebook.py from top to bottom: text, code, and which cells of the template stand where."""
+"""The notebook of docs/make_notebook.py from top to bottom: text, code, and where the cells of the template go."""
 
 REPOSITORY = "danifranco/EM_Image_Segmentation"
 COLAB_URL = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/templates/U-Net_2D_workflow.ipynb"
@@ -16,7 +16,7 @@ PAGE = (
 From images to scores: get the code and the data, look at them, train, look at curves and predictions, score. *Run all*
 does it without any change, on synthetic images; then take the public EPFL hippocampus, or your own images.
 
-In Colab, take a GPU first: *Runtime > Change runtime type*.
+In Colab, choose a GPU first: *Runtime > Change runtime type*.
 
 Code that starts with a title, such as `# Training`, is that of `templates/U-Net_2D_template.py`, line by line: what you
 change here you can change there, and run it from the command line. `python docs/make_notebook.py` writes this
@@ -115,8 +115,8 @@ print(survey_table(surveys), *survey_notes(surveys), sep="\\n")""",
 ## The command line
 
 A template is started from a shell: `python templates/U-Net_2D_template.py code_dir data_dir job_dir --id ...`. A
-notebook has no command line, so we write down the same words. Without a GPU, `--gpu 0` takes the CPU and says so. To go
-on with a training that was cut off, add `"--resume"`.""",
+notebook has no command line, so we write down the same words. Without a GPU, `--gpu 0` uses the CPU and says so. To
+resume an interrupted training, add `"--resume"`.""",
     ),
     (
         "code",
@@ -246,7 +246,7 @@ else:
     (
         "text",
         """\
-To go on:
+Next:
 
 - Other variables, another data set: change them, count `RUN_ID` up, *Run all*.
 - Your own new images: `load_predictor(run.folder).segment(image)` of `predictor` returns the mask of an array
