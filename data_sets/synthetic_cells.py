@@ -95,16 +95,16 @@ def grow_cells(rng, coordinates):
     rng : numpy.random.Generator
         The only source of randomness.
     coordinates : numpy.ndarray
-        ``(3, z, y, x)``, float32: position of each voxel in nm, along (z, y, x).
+        float32 ``(3, z, y, x)``: position of each voxel in nm, along (z, y, x).
 
     Returns
     -------
-    cells : ndarray of float, shape (n, 8)
-        Centre, unit axis, half-length and radius of each cell, a capsule; lengths in nm.
-    owner, neighbour : ndarray of int32, shape (z, y, x)
-        The cell nearest to each voxel, and the second nearest.
-    margin : ndarray of float32, shape (z, y, x)
-        Distance in nm to the border between the two.
+    cells : numpy.ndarray
+        float ``(n, 8)``: centre, unit axis, half-length and radius of each cell, a capsule; lengths in nm.
+    owner, neighbour : numpy.ndarray
+        int32 ``(z, y, x)``: the cell nearest to each voxel, and the second nearest.
+    margin : numpy.ndarray
+        float32 ``(z, y, x)``: distance in nm to the border between the two.
     """
     low = coordinates.min((1, 2, 3)).astype(float) - _PADDING_NM
     high = coordinates.max((1, 2, 3)).astype(float) + _PADDING_NM

@@ -66,10 +66,10 @@ def synthetic_em_volume(shape, seed, *, voxel_size_nm=(5.0, 5.0, 5.0), foregroun
 
     Returns
     -------
-    image : ndarray of uint8, shape (z, y, x, 1)
-        Grey values 0..255 with a mean of about 130; membranes are dark.
-    labels : ndarray of uint16, shape (z, y, x, 1)
-        As `data_sets.synthetic_tissue.paint_tissue`. The mask is ``labels > 0``.
+    image : numpy.ndarray
+        uint8 ``(z, y, x, 1)``: grey values 0..255 with a mean of about 130; membranes are dark.
+    labels : numpy.ndarray
+        uint16 ``(z, y, x, 1)``: as `data_sets.synthetic_tissue.paint_tissue`. The mask is ``labels > 0``.
 
     Raises
     ------

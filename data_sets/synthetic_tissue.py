@@ -265,16 +265,16 @@ def paint_tissue(rng, shape, *, voxel_size_nm, foreground_fraction):
     shape : tuple of int
         Voxels along (z, y, x).
     voxel_size_nm : numpy.ndarray
-        ``(3,)``, float: voxel size along (z, y, x) in nm.
+        float ``(3,)``: voxel size along (z, y, x) in nm.
     foreground_fraction : float
         Wanted share of mitochondria voxels, 0 to 0.5.
 
     Returns
     -------
-    image : ndarray of float32, shape (z, y, x)
-        Grey values, roughly 50 to 200; membranes are dark.
-    labels : ndarray of uint16, shape (z, y, x)
-        0 for background, 1..n for the mitochondria, each one face-connected piece.
+    image : numpy.ndarray
+        float32 ``(z, y, x)``: grey values, roughly 50 to 200; membranes are dark.
+    labels : numpy.ndarray
+        uint16 ``(z, y, x)``: 0 for background, 1..n for the mitochondria, each one face-connected piece.
     """
     coordinates = _warped_coordinates(rng, shape, voxel_size_nm)
     cells, owner, neighbour, margin = grow_cells(rng, coordinates)

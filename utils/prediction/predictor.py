@@ -89,12 +89,8 @@ class Predictor:
 
     Attributes
     ----------
-    model, batch_size, crop_shape
-        As above.
     targets : tuple of str
         Names of the channels, if the network learned instance targets instead of classes.
-    n_classes : int
-        1: foreground or not; more: number of classes, background included.
     intensity_range : tuple of float, ZScore or None
         As measured or stated for the training.
 
@@ -115,7 +111,7 @@ class Predictor:
 
     @property
     def n_classes(self):
-        """Number of classes, as above."""
+        """1: foreground or not; more: number of classes, background included."""
         return 1 if self.targets else self.model.outputs[0].shape[-1]
 
     @property

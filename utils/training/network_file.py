@@ -103,12 +103,6 @@ def build_network(config, *, precision="auto", sides=None):
     ------
     ValueError
         If the precision is unknown, or a layer is neither of Keras nor of this repository nor registered before.
-
-    Examples
-    --------
-    >>> model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(2, 3)])
-    >>> build_network(network_config(model)).output_shape
-    (None, None, None, 2)
     """
     check_prediction_precision(precision)
     _register_layers(config)
