@@ -30,7 +30,11 @@ VALUES = {
 }
 CROP_SHAPES = {2: (32, 32, 1), 3: (4, 16, 16, 1)}
 # What a page needs beside this. nnU-Net: strides of 8 along y and 16 along x, so that the ensemble cannot turn crops.
-EXCEPTIONS = {"nnU-Net_template.py": {"CROP_SHAPE": (40, 64, 1), "ENSEMBLE": True}}
+# U-Net++: its encoder always has 24 million weights, of which adamw would keep two more copies.
+EXCEPTIONS = {
+    "nnU-Net_template.py": {"CROP_SHAPE": (40, 64, 1), "ENSEMBLE": True},
+    "U-Net++_template.py": {"OPTIMIZER": "sgd"},
+}
 
 
 def n_axes(page):
