@@ -187,7 +187,10 @@ class RunRecord:
             )
         content = read_json(path)
         grey = content["intensity_range"]
-        return content | {"intensity_range": ZScore(**grey) if isinstance(grey, dict) else grey and tuple(grey)}
+        grey = ZScore(**grey) if isinstance(grey, dict) else grey and tuple(grey)
+        # Earlier runs recorded the size of a voxel among their settings alone.
+        earlier = {"voxel_size_nm": content.get("settings", {}).get("VOXEL_SIZE_NM")}
+        return earlier | content | {"intensity_range": grey}
 
     def changes(self, now):
         """Say how a start differs from the one that left this record.

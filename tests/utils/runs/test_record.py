@@ -62,6 +62,15 @@ def test_a_weights_file_has_its_network_beside_it(folder, tmp_path):
     assert record.network()["intensity_range"] == ZScore(low=0.0, high=255.0, mean=120.0, std=30.0)
 
 
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [({}, None), ({"settings": {"VOXEL_SIZE_NM": [8, 4, 4]}}, [8, 4, 4]), ({"voxel_size_nm": 5}, 5)],
+)
+def test_the_size_of_a_voxel_is_known_of_earlier_runs_too(folder, content, size):
+    write_json(folder / "checkpoints" / "network.json", {"intensity_range": None} | content)
+    assert RunRecord(folder).network()["voxel_size_nm"] == size
+
+
 def test_what_differs_from_a_new_start_is_said(folder):
     now = {
         "settings": {"EPOCHS": 3, "CROP": (1, 2), "NEW": None},
