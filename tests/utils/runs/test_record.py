@@ -37,7 +37,7 @@ def test_a_record_has_all_that_the_run_left(folder):
     assert record.scores[0]["value"] == 0.5 and record.history == [{"epoch": "1", "loss": "0.5"}]
     assert record.training_state == {"best_epoch": 1}
     assert record.weights_file() == folder / "checkpoints" / "best.weights.h5"
-    assert record.network() == {"n_classes": 1, "intensity_range": (0, 4095)}
+    assert record.network() == {"voxel_size_nm": None, "n_classes": 1, "intensity_range": (0, 4095)}
 
 
 def test_a_run_that_does_not_exist_yet_is_new_and_empty(tmp_path):
