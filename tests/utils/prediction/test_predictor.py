@@ -2,29 +2,27 @@
 
 import json
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tifffile
+from keras import tree
+from toy_pages import pages_of_networks, toy_settings
 
-from networks.attention_unet import Attention_U_Net_2D, Attention_U_Net_3D
-from networks.fcn import FCN8_VGG16, FCN32_VGG16
-from networks.mnet import MNet
-from networks.multiresunet import MultiResUNet
+from networks.fcn import FCN32_VGG16
 from networks.nnunet import nnUNet_2D
 from networks.pretrained import as_in_imagenet
-from networks.residual_unet import ResUNet_2D, ResUNet_3D
-from networks.se_unet import SE_U_Net_2D, SE_U_Net_3D
-from networks.tiramisu import FC_DenseNet103
+from networks.residual_unet import ResUNet_3D
 from networks.unet import U_Net_2D, U_Net_3D
-from networks.unet_plus_plus import U_Net_plus_plus_2D
 from networks.vanilla_unet import Vanilla_U_Net_3D
 from sota_implementations.casser_2018.casser_unet import Casser_U_Net_2D
 from sota_implementations.cheng_2017.asymmetric_network import asymmetric_3D_network, asymmetric_network
 from sota_implementations.oztel_2017.patch_classifier import create_oztel_model
 from sota_implementations.xiao_2018.xiao_unet import U_Net_3D_Xiao
+from study import page_network
 from utils.data.data_folder import load_new_images
 from utils.data.experiment_data import NetworkInput
 from utils.data.image_set import ImageSet
@@ -37,26 +35,15 @@ from utils.training.network_file import build_network, check_same_network, netwo
 LEVELS = {"feature_maps": (4, 5, 6), "depth": 2}
 DROPS = LEVELS | {"drop_values": (0.1, 0.1, 0.1), "batch_norm": True}
 FCN = {"feature_maps": (2, 2, 4, 4, 4), "fully_connected": 8}
-TIRAMISU = {"n_filters_first_conv": 4, "n_pool": 2, "growth_rate": 2, "n_layers_per_block": (1, 2, 2, 2, 1)}
 # Builder, small options, by how much it reduces the image.
 NETWORKS = [
     (U_Net_2D, DROPS | {"spatial_dropout": True}, (4, 4)),
-    (ResUNet_2D, DROPS, (4, 4)),
-    (Attention_U_Net_2D, DROPS | {"n_classes": 3}, (4, 4)),
-    (SE_U_Net_2D, DROPS, (4, 4)),
-    (FCN8_VGG16, FCN, (32, 32)),
     (FCN32_VGG16, FCN | {"n_classes": 3}, (32, 32)),
-    (MultiResUNet, LEVELS, (4, 4)),
-    (MNet, LEVELS, (4, 4)),
-    (FC_DenseNet103, TIRAMISU, (4, 4)),
-    (U_Net_plus_plus_2D, {"feature_maps": (2, 3, 4, 5, 6), "deep_supervision": True}, (32, 32)),
     (nnUNet_2D, {"feature_maps": 4, "strides": ((2, 2), (1, 2))}, (2, 4)),
     (Casser_U_Net_2D, {"start_filters": 2}, (16, 16)),
     (asymmetric_network, {"numInitChannels": 4, "fixed_dropout": 0.1}, (8, 8)),
     (U_Net_3D, DROPS | {"z_down": 1}, (1, 4, 4)),
     (ResUNet_3D, DROPS | {"z_down": (1, 2)}, (2, 4, 4)),
-    (Attention_U_Net_3D, DROPS, (4, 4, 4)),
-    (SE_U_Net_3D, DROPS, (4, 4, 4)),
     (Vanilla_U_Net_3D, {"feature_maps": (3, 4, 5, 6), "depth": 2}, (4, 4, 4)),
     (asymmetric_3D_network, {"numInitChannels": 6}, (8, 8, 8)),
     (U_Net_3D_Xiao, {"feature_maps": (2, 3, 4, 5)}, (1, 8, 8)),
@@ -72,21 +59,33 @@ def randomise(model, seed=0):
 
 
 @pytest.mark.parametrize(("builder", "options", "strides"), NETWORKS, ids=lambda value: getattr(value, "__name__", ""))
-def test_every_network_is_rebuilt_and_predicts_the_same(builder, options, strides, tmp_path):
-    model = builder((*(None,) * len(strides), 1), **options)
+def test_a_network_with_any_options_is_rebuilt_and_its_strides_are_found(builder, options, strides, tmp_path):
+    written = check_rebuilt(partial(builder, (*(None,) * len(strides), 1), **options), tmp_path)
+    assert total_strides(written) == strides
+
+
+@pytest.mark.parametrize("page", pages_of_networks().values(), ids=lambda page: page.name)
+def test_the_network_of_every_page_is_rebuilt(page, tmp_path):
+    check_rebuilt(lambda: page_network.build_network(page, **toy_settings(page))[0], tmp_path)
+
+
+def check_rebuilt(build, folder):
+    """Check that a network comes back from its description and predicts the same; return the description."""
+    model = build()
     randomise(model)
-    model.save_weights(tmp_path / "some.weights.h5")
+    model.save_weights(folder / "some.weights.h5")
     written = json.loads(json.dumps(network_config(model)))
     again = build_network(written)
-    again.load_weights(tmp_path / "some.weights.h5")
-    image = np.random.default_rng(1).random((1, *((32, 64) if len(strides) == 2 else (8, 16, 24)), 1), np.float32)
+    again.load_weights(folder / "some.weights.h5")
+    size = (32, 64) if len(model.input_shape) == 4 else (8, 16, 24)
+    image = np.random.default_rng(1).random((1, *size, 1), np.float32)
     # By name: collected doctests import the same module under a second name, which Keras's registry then has.
     assert type(again).__name__ == type(model).__name__
-    np.testing.assert_array_equal(again.predict_on_batch(image), model.predict_on_batch(image))
-    assert total_strides(written) == strides
-    (tmp_path / "network.json").write_text(json.dumps({"network": written, "settings": {}}))
-    built_again = builder((*(None,) * len(strides), 1), **options)  # with other names of layers
-    check_same_network(built_again, tmp_path / "some.weights.h5", {})
+    for found, expected in zip(*(tree.flatten(net.predict_on_batch(image)) for net in (again, model)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    (folder / "network.json").write_text(json.dumps({"network": written, "settings": {}}))
+    check_same_network(build(), folder / "some.weights.h5", {})  # built again, its layers have other names
+    return written
 
 
 def test_an_input_prepared_for_imagenet_is_rebuilt():
