@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO := demo
 # Of make demo; fewer take less time and score lower.
 EPOCHS ?= 55
+# Further arguments of its template, such as OPTIONS=--dry-run.
+OPTIONS ?=
 BENCHMARKS := $(addprefix benchmarks/,augmentation.py augmentation_transforms.py voxel_augmentation.py voxel_step.py training_step.py prediction.py flow_from_directory.py epoch_end.py \
   inference_speed.py memory.py volume_memory.py big_volume.py post_processing.py stochastic_downsampling.py)
 
@@ -36,7 +38,7 @@ demo: $(VENV)/requirements.done $(DEMO)/data/test/y
 	$(BIN)/python -u templates/U-Net_2D_template.py . $(DEMO)/data $(DEMO) --id demo --rid 0 --gpu -1 \
 	  --set "DROP_VALUES=(0., 0., 0., 0., 0.)" --set LOSS=bce_dice \
 	  --set OPTIMIZER=adamw --set LEARNING_RATE=0.001 --set SCHEDULE=one_cycle --set EPOCHS=$(EPOCHS) \
-	  --set ROTATION90=True --set AUGMENTATION_PROBABILITY=0.5 --set "BRIGHTNESS_RANGE=(0.8, 1.2)"
+	  --set ROTATION90=True --set AUGMENTATION_PROBABILITY=0.5 --set "BRIGHTNESS_RANGE=(0.8, 1.2)" $(OPTIONS)
 
 test: $(VENV)/requirements-test.done
 	$(BIN)/ruff check .

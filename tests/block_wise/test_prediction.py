@@ -158,7 +158,7 @@ def stored_run(folder, **content):
 
 def test_a_run_says_what_its_network_gets_and_gives(tmp_path):
     trained = network_of_run(stored_run(tmp_path / "a"))
-    assert trained[2:] == ((8, 32, 32, 1), 3, 2, (12, 230))
+    assert trained[2:] == ((8, 32, 32, 1), 3, 2, (12, 230), "auto", False)
     assert network_of_run(stored_run(tmp_path / "b"), crop_shape=(4, 16, 16, 1)).crop_shape == (4, 16, 16, 1)
     assert network_of_run(tmp_path / "b" / "best.weights.h5").key == trained.key
     other = network_of_run(stored_run(tmp_path / "c", intensity_range=None))

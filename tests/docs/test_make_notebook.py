@@ -67,6 +67,7 @@ def test_its_short_training_and_its_data_are_those_of_make_demo():
     makefile = (ROOT / "Makefile").read_text()
     code_cells = "\n".join(text for kind, text in maker.PAGE if kind == "code")
     demo = re.findall(r'--set "?(\w+)=(\([^)]*\)|[\w.]+)', makefile)
+    demo += re.findall(r"^(EPOCHS) \?= (\d+)", makefile, re.MULTILINE)
     texts = {"LOSS", "OPTIMIZER", "SCHEDULE"}
     evaluated = {name: value if name in texts else eval(value) for name, value in demo}
     assert evaluated == {name: eval(value) for name, value in maker.SHORT_TRAINING.items()}

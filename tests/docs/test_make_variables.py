@@ -66,21 +66,21 @@ def test_variables_without_meaning_are_all_named(write_templates):
 
 
 @pytest.mark.parametrize(
-    ("name", "defaults", "expected"),
+    ("defaults", "meaning", "expected"),
     [
-        ("A", ["True"], "True or False"),
-        ("A", ["(1.0, 2.0)", "None"], "tuple of numbers, None"),
-        ("A", ["None"], "None, or as the meaning says"),
-        ("A", ["()"], "tuple"),
-        ("A", ["'x'", "'y'"], "text"),
-        ("A", ["1", "2.5"], "whole number, number"),
-        ("OVERLAP", ["0.0"], "number, tuple with one for each axis or pooling"),
-        ("PADDING", ["(0, 0)"], "tuple of whole numbers"),
-        ("SCHEDULE", ["'step'"], "text, None"),
+        (["True"], "", "True or False"),
+        (["(1.0, 2.0)", "None"], "", "tuple of numbers, None"),
+        (["None"], "", "None, or as the meaning says"),
+        (["()"], "", "tuple"),
+        (["'x'", "'y'"], "", "text"),
+        (["1", "2.5"], "", "whole number, number"),
+        (["0.0"], "as a fraction, for all axes or one each", "number, tuple with one for each axis or pooling"),
+        (["(0, 0)"], "margin, for both axes or one each", "tuple of whole numbers"),
+        (["'step'"], "None, one_cycle or step", "text, None"),
     ],
 )
-def test_values_follow_from_the_defaults(name, defaults, expected):
-    assert page_maker.values_of(name, defaults) == expected
+def test_values_follow_from_defaults_and_meaning(defaults, meaning, expected):
+    assert page_maker.values_of(defaults, [meaning]) == expected
 
 
 def test_the_briefest_list_of_templates_is_given():

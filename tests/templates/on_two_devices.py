@@ -3,13 +3,19 @@
 import runpy
 import sys
 
-import tensorflow as tf
 
-processor = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, sys.argv[2])
-import utils.devices  # noqa: E402
+def main():
+    import tensorflow as tf
 
-utils.devices._training_devices = lambda: ["CPU:0", "CPU:1"]
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+    processor = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+    sys.path.insert(0, sys.argv[2])
+    import utils.devices
+
+    utils.devices._training_devices = lambda: ["CPU:0", "CPU:1"]
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

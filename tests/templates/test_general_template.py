@@ -13,7 +13,6 @@ import running
 from running import read_scores
 from test_2d_templates import PUBLISHED_LABELS
 from test_2d_templates import TOY as TOY_2D
-from test_architectures import run, volume_slices  # noqa: F401 - a fixture
 
 from generators.image_data_generator import ImageDataGenerator
 from generators.voxel_data_generator import VoxelDataGenerator
@@ -180,8 +179,16 @@ POSTS = {
 }
 
 
+def run(template, data, job, *flags, **settings):
+    """Run with toy settings; a setting of None is not given."""
+    chosen = {name: value for name, value in (TOY_2D | settings).items() if value is not None}
+    result = running.run(template, data, job, *flags, **chosen)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, toy_data, volume_slices):  # noqa: F811
+def finished(tmp_path_factory, toy_data, volume_slices):
     """Run the template with the options of a name, once, and return the folder of the run and what was printed."""
     job, done = tmp_path_factory.mktemp("general"), {}
 
@@ -195,7 +202,7 @@ def finished(tmp_path_factory, toy_data, volume_slices):  # noqa: F811
                 else value
                 for option, value in RUNS[name].items()
             }
-            result = run(TEMPLATE, TOY_2D, data, job, "--id", name, *FLAGS.get(name, ()), **options)
+            result = run(TEMPLATE, data, job, "--id", name, *FLAGS.get(name, ()), **options)
             done[name] = job / "results" / f"{name}_0", result.stdout
         return done[name]
 
@@ -220,7 +227,7 @@ def test_every_variable_is_switched_on_in_some_run():
 def test_as_it_stands_it_does_what_the_reference_does(toy_data, tmp_path):
     scores = []
     for template in (TEMPLATE, "U-Net_2D_template.py"):
-        run(template, TOY_2D, toy_data, tmp_path, "--id", template[:7], "--set", "EPOCHS=1", "--deterministic")
+        run(template, toy_data, tmp_path, "--id", template[:7], "--set", "EPOCHS=1", "--deterministic")
         scores.append(read_scores(tmp_path / "results" / f"{template[:7]}_0"))
     assert scores[0] == scores[1] and set(PUBLISHED_LABELS) <= set(scores[0])
 

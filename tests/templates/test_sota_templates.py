@@ -12,7 +12,6 @@ from PIL import Image
 from running import ROOT, read_scores
 from test_2d_templates import PUBLISHED_LABELS as LABELS_2D
 from test_3d_templates import PUBLISHED_LABELS as LABELS_3D
-from test_architectures import volume_slices  # noqa: F401 - a fixture
 
 from data_sets.synthetic_em import write_demo_data
 
