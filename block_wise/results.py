@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from utils.files import atomic_path
-from utils.images.datasets import create_zarr, open_zarr
+from utils.images.formats.array_files import create_zarr, open_zarr
 
 
 class UnreadableBlock(ValueError):

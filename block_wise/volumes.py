@@ -21,7 +21,7 @@ class VolumeAddress(NamedTuple):
     dataset : str, optional
         Name of the array in an hdf5 or zarr file with several.
     channels : int, optional
-        1 reads three equal channels as one; None keeps them as stored.
+        Channels that are wanted; 1 reads three equal ones as one, None keeps them as stored.
     """
 
     path: str
@@ -61,15 +61,16 @@ def open_volume(address):
 
 @functools.lru_cache(maxsize=4)
 def _open(address, changed):
-    sources = open_volume_sources(address.path, dataset=address.dataset)
-    stored = sources[0].shape[-1]
+    sources = open_volume_sources(address.path, dataset=address.dataset, channels=address.channels)
+    is_truth = address.channels is None
+    stored = sources[0].shape[-1] if is_truth else sources[0].shown_channels
     channels = address.channels if address.channels == 1 else stored
-    finish = functools.partial(_finish, channels=channels)
-    return LazyImage(sources, finish, channels=channels, dtype=sources[0].dtype)
+    finish = functools.partial(_finish, channels=channels, as_labels=is_truth)
+    return LazyImage(sources, finish, channels=channels, dtype=sources[0].dtype if is_truth else sources[0].shown_dtype)
 
 
-def _finish(pixels, source, *, channels):
-    pixels = plain_channels(pixels, source.name, keep_colour=channels == 3)
+def _finish(pixels, source, *, channels, as_labels):
+    pixels = plain_channels(pixels if as_labels else source.shown(pixels), keep_colour=channels == 3)
     if pixels.shape[-1] != channels:
         raise ValueError(f"{source.name} has {pixels.shape[-1]} channels, but {channels} is wanted; save it in grey")
     return pixels

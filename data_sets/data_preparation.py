@@ -19,7 +19,7 @@ from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
 from utils.files import atomic_folder, check_free, write_text
 from utils.images.image_files import IMAGE_SUFFIXES, list_images
-from utils.images.sources import read_images
+from utils.images.reading import read_images
 
 CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"
 # Share of mask pixels that may have unexpected values, e.g. of smoothed borders.

@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.images.image_files import ImageName, list_images
 from utils.images.intensity import dtype_range
-from utils.images.sources import read_images
+from utils.images.reading import read_images
 from utils.pictures.charts import draw_pairs
 
 PARTS = ("train", "val", "test")

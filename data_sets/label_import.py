@@ -10,7 +10,7 @@ from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
 from utils.files import atomic_folder
 from utils.images.image_files import ImageName, is_zarr, list_images
-from utils.images.sources import open_sources, read_images
+from utils.images.reading import open_sources, read_images
 from utils.images.writing import ImageWriter
 
 KINDS = ("binary", "classes", "instances")
@@ -56,7 +56,7 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
     """
     check_choice("the kind of masks", kind, KINDS)
     labels, images = Path(labels), Path(images)
-    pages_of = lru_cache(maxsize=1)(partial(read_images, dataset=datasets[0]))
+    pages_of = lru_cache(maxsize=1)(partial(read_images, dataset=datasets[0], as_labels=True))
     pairs, problems = _pairs(labels, images, pages_of)
     counts, touching = Counter(), 0
     for image_path, label_path, page in pairs:

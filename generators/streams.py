@@ -24,7 +24,7 @@ class Streams:
     Parameters
     ----------
     rng : numpy.random.Generator
-        The streams are spawned from it; its own numbers do not change.
+        The streams depend on where it stands; its own numbers do not change.
 
     Examples
     --------
@@ -34,10 +34,10 @@ class Streams:
     """
 
     def __init__(self, rng):
-        self._sequence = rng.bit_generator.seed_seq.spawn(1)[0]
+        self._state = rng.bit_generator.state["state"]["state"]
 
     def __getitem__(self, part):
-        return np.random.default_rng((*self._sequence.generate_state(4).tolist(), PARTS.index(part)))
+        return np.random.default_rng((self._state, PARTS.index(part)))
 
     def if_happens(self, part, options, probabilities):
         """Return the generator of a transform that is on and happens this time, otherwise None.

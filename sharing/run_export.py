@@ -17,7 +17,7 @@ from utils.files import atomic_folder, check_free, write_text
 from utils.images.intensity import black_and_white, to_network_input
 from utils.images.normalisation import stretch_each
 from utils.images.padding import pad_to
-from utils.images.sources import read_images
+from utils.images.reading import read_images
 from utils.prediction.predictor import load_predictor
 from utils.runs.record import RunRecord
 
@@ -146,7 +146,8 @@ def read_test_image(path, predictor, content, *, dataset=None):
     path, crop = Path(path), tuple(content["crop_shape"])
     if not path.exists():
         raise ValueError(f"--image {path} does not exist.")
-    pages = read_images(path, keep_colour=crop[-1] == 3, dataset=dataset, one_volume=predictor.is_3d)
+    wanted = {"keep_colour": crop[-1] == 3, "channels": crop[-1], "one_volume": predictor.is_3d}
+    pages = read_images(path, dataset=dataset, **wanted)
     image = np.stack(pages) if predictor.is_3d else pages[0]
     problem = predictor.problem(image)
     wanted = content["dtype"] or "uint8"

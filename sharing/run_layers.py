@@ -9,7 +9,7 @@ from sharing.network_description import voxel_size
 from utils.data.pairing import pair_by_name
 from utils.errors import check_choice
 from utils.images.image_files import list_images
-from utils.images.sources import open_sources
+from utils.images.reading import open_sources
 from utils.runs.record import RunRecord
 
 # What a prediction may consist of: folders in images/<protocol>/<post>/.
@@ -140,18 +140,20 @@ def _list(folder):
 def _opened(path, part, dataset):
     """Return name, shape of a page, dtype and readers of the pages of an image, a mask or a prediction."""
     sources = open_sources(path, dataset=dataset)
-    channels = sources[0].shape[-1]
+    is_image, (*_, stored) = part == "image", sources[0].shape
+    channels, dtype = (sources[0].shown_channels, sources[0].shown_dtype) if is_image else (stored, sources[0].dtype)
     # Of masks and labels that are stored in colour the first channel is shown.
     in_colour = channels > 1 and part in ("image", "probability")
     shape = sources[0].shape[1:3] + ((channels,) if in_colour else ())
     channel = slice(None) if in_colour else 0
-    readers = [partial(_read_page, source, page, channel) for source in sources for page in range(source.shape[0])]
-    return path.name, shape, sources[0].dtype, readers
+    pages = [(source, page) for source in sources for page in range(source.shape[0])]
+    return path.name, shape, dtype, [partial(_read_page, *page, is_image, channel) for page in pages]
 
 
-def _read_page(source, page, channel):
+def _read_page(source, page, is_image, channel):
     _, height, width, _ = source.shape
-    return source.read([slice(page, page + 1), slice(0, height), slice(0, width)])[0, ..., channel]
+    pixels = source.read([slice(page, page + 1), slice(0, height), slice(0, width)])[0]
+    return (source.shown(pixels) if is_image else pixels)[..., channel]
 
 
 def _layers(part, files, size):

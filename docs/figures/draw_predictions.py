@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from utils.images.image_files import list_images
-from utils.images.sources import read_images
+from utils.images.reading import read_images
 from utils.pictures.charts import FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
 from utils.pictures.figures import new_figure
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from skimage.transform import resize
 
-from utils.images.orientations import count_orientations, orient, restore
 from utils.images.padding import pad
 from utils.post_processing.slices import foreground_of
+from utils.prediction.orientations import count_orientations, orient, restore
 from utils.prediction.protocols import predict_each
 
 PATCH, STRIDE = 32, 8

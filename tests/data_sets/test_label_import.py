@@ -8,7 +8,7 @@ from PIL import Image
 
 from data_sets.label_import import import_labels, parse_classes
 from utils.data.data_folder import load_image_set
-from utils.images.sources import read_images
+from utils.images.reading import read_images
 
 # Three slices of 6 x 8: ids 5 and 7 touch, 70000 is alone.
 LABELS = np.zeros((3, 6, 8), np.uint32)

@@ -15,9 +15,9 @@ from generators.image_data_generator import ImageDataGenerator
 from generators.voxel_data_generator import VoxelDataGenerator
 from utils.data.data_folder import load_image_set, open_image_set
 from utils.data.image_set import split_validation
-from utils.images import sources
+from utils.images.formats import picture_files
 from utils.images.lazy_images import BlockCache, LazyImage
-from utils.images.sources import open_sources
+from utils.images.reading import open_sources
 
 COUNT, HEIGHT, WIDTH = 7, 40, 52
 PLANE = {
@@ -244,8 +244,8 @@ def test_training_sees_the_same_images_with_any_number_of_workers(slices):
 
 
 def test_only_the_first_pair_is_decoded_before_a_batch_is_asked_for(slices, monkeypatch):
-    decoded, read = [], sources._read_picture
-    monkeypatch.setattr(sources, "_read_picture", lambda path, window: decoded.append(path) or read(path, window))
+    decoded, read = [], picture_files._read_picture
+    monkeypatch.setattr(picture_files, "_read_picture", lambda path, *more: decoded.append(path) or read(path, *more))
     batches = ImageDataGenerator().flow_from_directory(slices, mask_values=(0, 255), batch_size=2, shuffle=False)
     assert [path.name for path in decoded] == ["im_000.png"] * 2  # the first pair is looked at
     batches[0]
@@ -257,7 +257,8 @@ def test_only_the_first_pair_is_decoded_before_a_batch_is_asked_for(slices, monk
 @pytest.mark.parametrize("name", ["volume.zarr", "volume.h5", "whole.h5", "plain.tif", "compressed.tif"])
 def test_a_window_reads_only_its_blocks(tmp_path, name, monkeypatch):
     volume = np.random.default_rng(0).integers(0, 255, (6, 40, 60), np.uint8)
-    monkeypatch.setattr("utils.images.sources.TILE", 16)
+    for module in ("array_files", "tif_files"):
+        monkeypatch.setattr(f"utils.images.formats.{module}.TILE", 16)
     ONE_FILE[name](tmp_path / name, volume)
     (part,) = open_sources(tmp_path / name)
     cache = BlockCache()
@@ -391,7 +392,7 @@ def test_a_file_with_two_channels_is_refused(tmp_path):
     tifffile.imwrite(
         tmp_path / "x" / "plain.tif", np.zeros((20, 30, 2), np.uint8), metadata={"axes": "YXS"}, planarconfig="contig"
     )
-    with pytest.raises(ValueError, match="plain.tif has 2 channels; wanted 1 or 3. Save it in grey"):
+    with pytest.raises(ValueError, match="plain.tif has 2 channels, the crop shape 1 .end CROP_SHAPE with 2"):
         ImageDataGenerator().flow_from_directory(tmp_path)
 
 
@@ -419,7 +420,7 @@ def other_size(path):
         ("x", truncate, "im_006.png cannot be read: image file is truncated .*copy it again, or remove it"),
         ("y", truncate, "im_006.png cannot be read: image file is truncated .*copy it again, or remove it"),
         ("x", colour, "im_006.png has 3 channels, the crop shape 1 .end CROP_SHAPE with 3, or save it in grey"),
-        ("y", colour, "mask im_006.png is in colour; wanted one grey value per class"),
+        ("y", colour, "mask im_006.png has 3 channels, .* wanted one grey value per class"),
         ("y", other_values, "mask im_006.png holds the values 128, expected 0 255 .*Correct the mask"),
     ],
 )

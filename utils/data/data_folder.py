@@ -165,13 +165,14 @@ def load_new_images(data_dir, predictor, *, dataset=None):
     """
     places = [Path(data_dir) / part for part in ("x", "test/x")]
     folder = next((path for path in places if path.is_dir()), Path(data_dir))
-    paths, options = list_images(folder), ReadingOptions(volumes=predictor.is_3d, image_dataset=dataset)
+    wanted = {"volumes": predictor.is_3d, "channels": predictor.crop_shape[-1]}
+    paths, options = list_images(folder), ReadingOptions(image_dataset=dataset, **wanted)
     problems = [f"there are no images ({FORMATS})"] * (not paths) + equal_name_problems(paths)
     pairs = as_volumes(open_files([(path, None) for path in paths], options, problems), options, problems)
     x, names = [], []
     for pair in pairs:
         try:
-            images = _pixels(pair.images, partial(_plain, channels=predictor.crop_shape[-1]), options.volumes)
+            images = _pixels(pair.images, partial(_as_shown, channels=options.channels), options.volumes)
         except ValueError as error:
             problems.append(str(error).rstrip("."))
             continue
@@ -218,7 +219,7 @@ def _lazy_set(pairs, mask_values, options, cache):
     finish_mask = partial(_finish_mask, values=mask_values)
     x, y, names = [], [], []
     for images, masks in pairs:
-        x += _lazy_images(images, options.volumes, finish_image, options.channels, images[0].dtype, cache)
+        x += _lazy_images(images, options.volumes, finish_image, options.channels, images[0].shown_dtype, cache)
         y += _lazy_images(masks or [], options.volumes, finish_mask, 1, np.uint8, cache)
         names += names_of(images, options.volumes)
     has_masks = all(pair.masks is not None for pair in pairs)
@@ -259,13 +260,14 @@ def _problems_of_first(images):
     return problems
 
 
-def _plain(pixels, source, *, channels):
-    return plain_channels(pixels, source.name, keep_colour=channels == 3)
+def _as_shown(pixels, source, *, channels):
+    """Return what a viewer shows; three equal channels as one, unless three are wanted."""
+    return plain_channels(source.shown(pixels), keep_colour=channels == 3)
 
 
 def _finish_image(pixels, source, *, channels, intensity_range):
     """Return stored pixels of an image as they are used, or raise what is wrong with them."""
-    pixels = _plain(pixels, source, channels=channels)
+    pixels = _as_shown(pixels, source, channels=channels)
     if pixels.shape[-1] != channels:
         raise ValueError(f"{channel_problem(source.name, pixels.shape[-1], channels)}.")
     problem = intensity_problem(pixels, intensity_range)
@@ -276,9 +278,12 @@ def _finish_image(pixels, source, *, channels, intensity_range):
 
 def _grey_mask(pixels, source):
     """Return stored pixels of a mask with one channel."""
-    pixels = plain_channels(pixels, source.name)
+    pixels = plain_channels(pixels)
     if pixels.shape[-1] != 1:
-        raise ValueError(f"mask {source.name} is in colour; wanted one grey value per class.")
+        raise ValueError(
+            f"mask {source.name} has {pixels.shape[-1]} channels, such as colours or ids of three bytes; wanted one "
+            "grey value per class. python data_sets/import_labels.py makes masks of it."
+        )
     return pixels
 
 

@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 from utils.data.pairing import equal_name_problems, pair_by_name
 from utils.errors import raise_problems
-from utils.images.axes import CHANNELS
 from utils.images.image_files import FORMATS, IMAGE_SUFFIXES, ImageName, is_zarr, list_images, split_address
 from utils.images.intensity import dtype_range
-from utils.images.sources import open_sources
+from utils.images.reading import open_sources
 
 
 class ReadingOptions(NamedTuple):
@@ -108,8 +107,8 @@ def open_files(paths, options, problems):
     for paths_of_pair in paths:
         try:
             opened = [
-                path and open_sources(path, dataset=dataset, one_volume=options.volumes)
-                for path, dataset in zip(paths_of_pair, datasets, strict=True)
+                path and open_sources(path, dataset=dataset, one_volume=options.volumes, channels=channels)
+                for path, dataset, channels in zip(paths_of_pair, datasets, (options.channels, 1), strict=True)
             ]
         except ValueError as error:
             problems.append(str(error))
@@ -120,11 +119,11 @@ def open_files(paths, options, problems):
 
 def _header_problems(pair, options):
     """Return what is wrong with the headers of an image file and of its mask, if there is one."""
-    image, stored = pair.images[0].name, pair.images[0].shape[3]
+    image, shown = pair.images[0].name, pair.images[0].shown_channels
     problems = []
-    if stored < options.channels or stored not in CHANNELS:
-        problems.append(channel_problem(image, stored, options.channels))
-    dtype = pair.images[0].dtype
+    if shown != options.channels and (shown, options.channels) != (3, 1):  # colour may be grey
+        problems.append(channel_problem(image, shown, options.channels))
+    dtype = pair.images[0].shown_dtype
     if options.intensity_range is None and dtype_range(dtype) is None:
         problems.append(f"{image} has the dtype {dtype}; give INTENSITY_RANGE=(low, high)")
     if pair.masks is None:
@@ -157,8 +156,6 @@ def channel_problem(name, found, wanted):
     -------
     str
     """
-    if found not in CHANNELS:
-        return f"{name} has {found} channels; wanted 1 or 3. Save it in grey"
     remedy = f"end CROP_SHAPE with {found}" + ", or save it in grey" * (found > wanted)
     return f"{name} has {found} channel{'s' * (found > 1)}, the crop shape {wanted} ({remedy})"
 
@@ -204,15 +201,17 @@ def names_of(sources, volumes):
     list of ImageName
     """
     count, file = sum(source.shape[0] for source in sources), sources[0].name
+    scale = sources[0].scale
     if not volumes:
-        return [ImageName(file, page if count > 1 else None) for page in range(count)]
+        return [ImageName(file, page if count > 1 else None, scale=scale) for page in range(count)]
     if len(sources) == 1 and count > 1:
-        return [ImageName(file, slices=())]
+        return [ImageName(file, slices=(), scale=scale)]
     together = f"{file} to {sources[-1].name}" if count > 1 else file
-    return [ImageName(together, slices=tuple(ImageName(source.name) for source in sources))]
+    slices = tuple(ImageName(source.name, scale=source.scale) for source in sources)
+    return [ImageName(together, slices=slices, scale=scale)]
 
 
-def open_volume_sources(path, *, dataset=None):
+def open_volume_sources(path, *, dataset=None, channels=None):
     """Open the headers of one volume.
 
     Parameters
@@ -221,6 +220,8 @@ def open_volume_sources(path, *, dataset=None):
         A file of several slices, or a folder of slices; ``file.h5:dataset`` too.
     dataset : str, optional
         Name of the array in an hdf5 or zarr file with several.
+    channels : int, optional
+        As `utils.images.reading.open_sources`.
 
     Returns
     -------
@@ -240,8 +241,8 @@ def open_volume_sources(path, *, dataset=None):
     if not path.is_dir() or is_zarr(path):
         if path.suffix.lower() not in IMAGE_SUFFIXES and not is_zarr(path):
             raise ValueError(f"{path} is no volume. Give a file ({FORMATS}) of several slices, or a folder of slices.")
-        return open_sources(path, dataset=dataset, one_volume=True)
-    problems, options = [], ReadingOptions(volumes=True, image_dataset=dataset)
+        return open_sources(path, dataset=dataset, one_volume=True, channels=channels)
+    problems, options = [], ReadingOptions(volumes=True, image_dataset=dataset, channels=channels)
     pairs = open_files([(file, None) for file in list_images(path)], options, problems)
     volumes = as_volumes(pairs, options, problems)
     if not problems and len(volumes) != 1:

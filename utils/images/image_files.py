@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.images.scale import Scale
+
 TIF_SUFFIXES = (".tif", ".tiff")
 H5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 ZARR_SUFFIX = ".zarr"
@@ -26,11 +28,14 @@ class ImageName(NamedTuple):
         Its page in a file of several images.
     slices : tuple of ImageName, optional
         None for an image. For a volume the names of its slices if each is a file of its own, otherwise empty.
+    scale : Scale, optional
+        Size of a voxel and its position, if known; results are written with it.
     """
 
     file: str
     page: int | None = None
     slices: tuple | None = None
+    scale: Scale | None = None
 
     def __str__(self):
         return self.file if self.page is None else f"{self.file} page {self.page}"

@@ -5,6 +5,7 @@ floats), ``(low, high)`` (these grey values become 0 and 1, values outside are c
 sees ``(value - mean) / std``, everything else 0..1). ``utils.images.normalisation`` measures ranges on training images.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ class ZScore(NamedTuple):
     std: float
 
 
+@functools.lru_cache
 def dtype_range(dtype):
     """Return the grey value range that a dtype stands for.
 

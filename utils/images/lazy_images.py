@@ -76,9 +76,16 @@ class LazyImage:
         Keeps the blocks that a window touches. Without it exactly the window is read, each time anew.
     page : int, optional
         Only this page, as an image. Without it all pages are a volume.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(y, x, c)`` or ``(z, y, x, c)``.
+    dtype : numpy.dtype
+        Of what is read.
     """
 
-    __slots__ = ("_sources", "_starts", "_finish", "_cache", "_places", "_channels", "dtype")
+    __slots__ = ("_sources", "_starts", "_finish", "_cache", "_places", "_channels", "dtype", "shape")
 
     def __init__(self, sources, finish, *, channels, dtype, cache=None, page=None):
         self._sources, self._finish, self._cache = sources, finish, cache
@@ -88,16 +95,12 @@ class LazyImage:
         pages = range(self._starts[-1]) if page is None else page
         self._places = (pages, *map(range, sources[0].shape[1:3]))
         self._channels, self.dtype = channels, np.dtype(dtype)
-
-    @property
-    def shape(self):
-        """``(y, x, c)`` or ``(z, y, x, c)``."""
-        return *(len(places) for places in self._own_places()), self._channels
+        self.shape = (*map(len, self._own_places()), channels)
 
     @property
     def ndim(self):
         """Number of axes, channels included."""
-        return len(self._own_places()) + 1
+        return len(self.shape)
 
     @property
     def size(self):
@@ -138,6 +141,7 @@ class LazyImage:
     def _moved_to(self, places):
         moved = copy.copy(self)
         moved._places = places
+        moved.shape = (*map(len, moved._own_places()), self._channels)
         return moved
 
     def _cut(self, index):
@@ -165,11 +169,13 @@ class LazyImage:
     def _read_window(self, window):
         """Read a window ``(n, y, x)`` of all sources, one behind the other."""
         first, last = window[0].start, window[0].stop
+        read = self._read_directly if self._cache is None else self._read_blocks
+        if len(self._sources) == 1:
+            return read(self._sources[0], window)
         pieces, number = [], bisect.bisect_right(self._starts, first) - 1
         while number < len(self._sources) and self._starts[number] < last:
             start, source = self._starts[number], self._sources[number]
             along_n = slice(max(first - start, 0), min(last - start, source.shape[0]))
-            read = self._read_directly if self._cache is None else self._read_blocks
             pieces.append(read(source, [along_n, *window[1:]]))
             number += 1
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -179,22 +185,23 @@ class LazyImage:
 
     def _read_blocks(self, source, window):
         """Assemble a window from blocks; a window within one block is a view of it."""
-        numbers = [
-            range(wanted.start // step, (wanted.stop - 1) // step + 1)
-            for wanted, step in zip(window, source.block_shape, strict=True)
-        ]
-        is_one = all(len(along) == 1 for along in numbers)
-        shape = *(wanted.stop - wanted.start for wanted in window), self._channels
-        found = None if is_one else np.empty(shape, self.dtype)
-        for number in itertools.product(*numbers):
+        steps = source.block_shape
+        first = tuple(wanted.start // step for wanted, step in zip(window, steps, strict=True))
+        last = tuple((wanted.stop - 1) // step for wanted, step in zip(window, steps, strict=True))
+        if first == last:
+            corners = zip(window, first, steps, strict=True)
+            return self._block(source, first)[
+                tuple(slice(wanted.start - n * step, wanted.stop - n * step) for wanted, n, step in corners)
+            ]
+        found = np.empty((*(wanted.stop - wanted.start for wanted in window), self._channels), self.dtype)
+        for number in itertools.product(*(range(a, b + 1) for a, b in zip(first, last, strict=True))):
             inside = source.block_window(number)
-            block = self._cache.get((source, number), lambda part=inside: self._read_directly(source, part))
             common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(window, inside, strict=True)]
-            piece = block[_seen_from(inside, common)]
-            if is_one:
-                return piece
-            found[_seen_from(window, common)] = piece
+            found[_seen_from(window, common)] = self._block(source, number)[_seen_from(inside, common)]
         return found
+
+    def _block(self, source, number):
+        return self._cache.get((source, number), lambda: self._read_directly(source, source.block_window(number)))
 
 
 def _bounds(places):

@@ -14,8 +14,8 @@ import numpy as np
 
 from utils.images.crops import iterate_crops, merge_crops, spline_window
 from utils.images.intensity import to_network_input
-from utils.images.orientations import count_orientations, orient, restore
 from utils.images.padding import pad, pad_to_multiple
+from utils.prediction.orientations import count_orientations, orient, restore
 
 
 def predict_each(model, images, *, ensemble=False, batch_size=6, intensity_range=None):

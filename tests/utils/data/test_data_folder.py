@@ -249,7 +249,7 @@ PROBLEMS = {
     ),
     "mask of another size": ({"a.png": IMAGE}, {"a.png": MASK[:5]}, {}, "a.png is 6x8, its mask a.png 5x8"),
     "colour mask": (
-        {"a.png": IMAGE}, {"a.png": COLOUR}, {}, "mask a.png is in colour; wanted one grey value per class",
+        {"a.png": IMAGE}, {"a.png": COLOUR}, {}, "mask a.png has 3 channels, .*wanted one grey value per class",
     ),
     "colour image": (
         {"a.png": COLOUR}, {"a.png": MASK}, {}, r"a.png has 3 channels, the crop shape 1 \(end CROP_SHAPE with 3, or",

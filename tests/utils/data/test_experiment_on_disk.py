@@ -14,7 +14,7 @@ from PIL import Image
 
 from utils.data.experiment_data import load_images, open_images, read_samples
 from utils.data.image_set import crop_image_set
-from utils.images import sources
+from utils.images.formats import picture_files
 from utils.images.lazy_images import LazyImage
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.protocols import predict_blended, predict_crops, predict_each, predict_full_images
@@ -111,8 +111,8 @@ def test_test_masks_may_be_missing(folder):
 
 
 def test_opening_decodes_one_image_and_mask_of_each_folder(folder, monkeypatch):
-    decoded, read = [], sources._read_picture
-    monkeypatch.setattr(sources, "_read_picture", lambda path, window: decoded.append(path) or read(path, window))
+    decoded, read = [], picture_files._read_picture
+    monkeypatch.setattr(picture_files, "_read_picture", lambda path, *more: decoded.append(path) or read(path, *more))
     open_images(folder, CROP, seed=0)
     assert {path.name for path in decoded} == {"im_000.png"} and len(decoded) <= 7
 

@@ -10,7 +10,7 @@ from block_wise.volumes import VolumeAddress, open_volume
 from data_sets.label_import import import_labels
 from generators.voxel_data_generator import VoxelDataGenerator
 from utils.data.data_folder import load_image_set, open_image_set
-from utils.images.sources import read_images
+from utils.images.reading import read_images
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (6, 20, 30), np.uint8)
 

@@ -10,7 +10,7 @@ import zarr
 
 from block_wise.volumes import VolumeAddress, find_volume, open_volume
 from utils.images.image_files import ImageName, list_images
-from utils.images.sources import open_sources, read_images
+from utils.images.reading import open_sources, read_images
 from utils.images.writing import ImageWriter, SavedImages, write_pairs
 
 VOLUME = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)

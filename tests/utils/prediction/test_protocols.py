@@ -8,7 +8,7 @@ import pytest
 
 from networks.nnunet import nnUNet_2D, total_strides
 from utils.images.intensity import ZScore
-from utils.images.orientations import orient, restore
+from utils.prediction.orientations import orient, restore
 from utils.prediction.protocols import predict_blended, predict_crops, predict_each, predict_full_images
 
 CROP = (32, 32)

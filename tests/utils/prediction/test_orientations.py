@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.images.orientations import count_orientations, orient, restore
+from utils.prediction.orientations import count_orientations, orient, restore
 
 EIGHT = range(8)
 

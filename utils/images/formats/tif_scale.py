@@ -1,0 +1,99 @@
+"""The size of pixels that a tif states: ImageJ, OME, electron microscopes, resolution tags; and writing it."""
+
+import tifffile
+
+from utils.images.scale import make_scale
+
+# ResolutionUnit in the tag of that name.
+TAG_UNITS = {2: "inch", 3: "cm"}
+
+
+def scale_of_tif(tif, series):
+    """Return the scale of a series of an open tif.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open.
+    series : tifffile.TiffPageSeries
+        One of its images.
+
+    Returns
+    -------
+    Scale or None
+    """
+    if tif.is_ome and series.kind == "ome":
+        return _ome_scale(tif.ome_metadata, tif.series.index(series))
+    of_microscope = _microscope_scale(tif)
+    if of_microscope is not None:
+        return of_microscope
+    page = series.keyframe
+    pixel = [_pixel_length(page, f"{axis}Resolution") for axis in "YX"]
+    if None in pixel:
+        return None
+    imagej = tif.imagej_metadata or {}
+    unit = imagej.get("unit") or TAG_UNITS.get(int(page.tags.valueof("ResolutionUnit") or 1))
+    # The unit of a resolution without ImageJ's is that of the tag: of a stack z has none then.
+    return make_scale((imagej.get("spacing") if imagej.get("unit") else None, *pixel), unit)
+
+
+def _pixel_length(page, tag):
+    """Return the length of a pixel in the unit of a resolution tag ``(pixels, units)``."""
+    pixels, units = page.tags.valueof(tag) or (0, 1)
+    return units / pixels if pixels and units else None
+
+
+def _microscope_scale(tif):
+    """Return what FEI and Thermo Fisher, Zeiss, and Olympus (SIS) write in metres or with a unit."""
+    if tif.is_fei:
+        scan = tif.fei_metadata.get("Scan", {}) or tif.fei_metadata.get("EScan", {})
+        return make_scale((scan.get("PixelHeight"), scan.get("PixelWidth")), "m")
+    if tif.is_sem:
+        _, size, unit = (
+            tif.sem_metadata.get("ap_image_pixel_size") or tif.sem_metadata.get("ap_pixel_size") or (0,) * 3
+        )[:3]
+        return make_scale((size, size), unit)
+    if tif.is_sis:
+        found = tif.sis_metadata or {}
+        return make_scale((found.get("pixelsizey"), found.get("pixelsizex")), "m")
+    return None
+
+
+def _ome_scale(xml, number):
+    """Return the physical size of one of the images in an OME-XML."""
+    images = tifffile.xml2dict(xml)["OME"]["Image"]
+    pixels = (images if isinstance(images, list) else [images])[number]["Pixels"]
+    sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
+    units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"]
+    planes = pixels.get("Plane", {})
+    first = planes[0] if isinstance(planes, list) else planes
+    offset = [first.get(f"Position{axis}") for axis in "ZYX"]
+    offset_units = [first.get(f"Position{axis}Unit") for axis in "ZYX"]
+    return make_scale(sizes, units, offset=offset, offset_unit=offset_units)
+
+
+def tif_options(scale, *, volume, channels=1):
+    """Return the options of ``tifffile.TiffWriter.write`` that let viewers open an image at its scale.
+
+    Parameters
+    ----------
+    scale : Scale or None
+        Of the image.
+    volume : bool
+        Whether it has an axis of slices.
+    channels : int
+        Its channels.
+
+    Returns
+    -------
+    dict
+        ``metadata`` and, of a known scale, ``resolution``; for a writer that was opened with ``imagej=True``.
+    """
+    axes = ("Z" if volume else "") + "YX" + "C" * (channels > 1)
+    options = {"metadata": {"axes": axes}}
+    if scale is not None:
+        z, y, x = scale.voxel_size_nm
+        options["metadata"]["unit"] = "nm"
+        options["metadata"] |= {"spacing": z} if volume and z is not None else {}
+        options |= {"resolution": (1 / x, 1 / y), "resolutionunit": tifffile.RESUNIT.NONE}
+    return options
