@@ -20,7 +20,7 @@ from site_pages import write_pages
 
 project = "EM Image Segmentation"
 author = "Daniel Franco-Barranco, Arrate Muñoz-Barrutia, Ignacio Arganda-Carreras"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 

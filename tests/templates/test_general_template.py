@@ -7,9 +7,11 @@ import dataclasses
 import json
 import re
 
+import h5py
 import numpy as np
 import pytest
 import running
+from PIL import Image
 from running import read_scores
 from test_2d_templates import PUBLISHED_LABELS
 from test_2d_templates import TOY as TOY_2D
@@ -111,6 +113,8 @@ RUNS = {
         "Z_FILTER_SIZE": 0,
     },
     "plain": {
+        "IMAGE_DATASET": "em",
+        "MASK_DATASET": "labels",
         "LOSS": "jaccard",
         "OPTIMIZER": "sgd",
         "SCHEDULE": "step",
@@ -188,14 +192,29 @@ def run(template, data, job, *flags, **settings):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, toy_data, volume_slices):
+def hdf5_data(tmp_path_factory, toy_data):
+    """Return the toy data as hdf5 files that hold image and mask together."""
+    folder = tmp_path_factory.mktemp("hdf5")
+    for part in ("train", "test"):
+        files = zip(*(sorted((toy_data / part / kind).iterdir()) for kind in "xy"), strict=True)
+        for number, paths in enumerate(files):
+            for kind in "xy":
+                target = folder / part / kind / f"{number}.h5"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with h5py.File(target, "w") as file:
+                    file["em"], file["labels"] = (np.asarray(Image.open(path)) for path in paths)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, toy_data, volume_slices, hdf5_data):
     """Run the template with the options of a name, once, and return the folder of the run and what was printed."""
     job, done = tmp_path_factory.mktemp("general"), {}
 
     def make(name):
         if name not in done:
             weights = make("data")[0] / "checkpoints" / "best.weights.h5" if name == "fine_tuning" else ""
-            data = volume_slices if name == "volumes" else toy_data
+            data = {"volumes": volume_slices, "plain": hdf5_data}.get(name, toy_data)
             options = {
                 option: value.replace("{data}", str(data)).replace("{weights}", str(weights))
                 if isinstance(value, str)

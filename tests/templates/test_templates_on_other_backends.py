@@ -9,7 +9,7 @@ import running
 from running import read_scores
 from test_2d_templates import TOY
 
-SHORT = TOY | {"EPOCHS": 1, "Z_FILTER_SIZE": 0}
+SHORT = TOY | {"EPOCHS": 1, "Z_FILTER_SIZE": 0, "ENSEMBLE": False}
 FLOAT32 = ("--precision", "float32")
 
 

@@ -140,6 +140,8 @@ def train_network(
         trained, shared = model, (train_batches, validation_batches)
         if strategy:
             trained, shared = share_training(model, shared, devices=strategy.num_replicas_in_sync)
+        # TensorFlow traces a step twice if the first one makes these variables.
+        trained.optimizer.build(trained.trainable_variables)
         trained.fit(
             shared[0],
             validation_data=shared[1],
