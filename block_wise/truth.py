@@ -103,15 +103,15 @@ def score_blocks(job, workers, mask, truth, *, ids=False):
 
 def _mask_values(values, n_classes, truth, ids):
     """Return the stored values of the classes 0, 1, ..., as in masks of a data folder, or raise what is wrong."""
-    found, problems = class_values({truth.name: values}, n_classes, ids=ids)
-    remedy = "ids of objects need --set MASK_IDS=True; the same command keeps all that is done"
+    found, problems = class_values({"test": {truth.name: values}}, n_classes, ids=ids)
+    remedy = "the same command with another --set keeps all that is done"
     raise_problems("the truth", [f"{problem} ({remedy})" for problem in problems])
     return found
 
 
 def _read_grey(truth, box):
     """Read a box of the truth, ``(z, y, x, 1)``; three equal channels count as one, others are refused."""
-    return read_volume(truth._replace(channels=1), box)
+    return read_volume(truth._replace(channels=1, as_labels=True), box)
 
 
 def _stored_values(truth, box):

@@ -22,11 +22,14 @@ class VolumeAddress(NamedTuple):
         Name of the array in an hdf5 or zarr file with several.
     channels : int, optional
         Channels that are wanted; 1 reads three equal ones as one, None keeps them as stored.
+    as_labels : bool
+        Keep the stored numbers of files with a palette instead of the colours that they stand for.
     """
 
     path: str
     dataset: str | None = None
     channels: int | None = None
+    as_labels: bool = False
 
     @property
     def name(self):
@@ -62,11 +65,11 @@ def open_volume(address):
 @functools.lru_cache(maxsize=4)
 def _open(address, changed):
     sources = open_volume_sources(address.path, dataset=address.dataset, channels=address.channels)
-    is_truth = address.channels is None
-    stored = sources[0].shape[-1] if is_truth else sources[0].shown_channels
-    channels = address.channels if address.channels == 1 else stored
-    finish = functools.partial(_finish, channels=channels, as_labels=is_truth)
-    return LazyImage(sources, finish, channels=channels, dtype=sources[0].dtype if is_truth else sources[0].shown_dtype)
+    stored = sources[0].shape[-1], sources[0].dtype
+    found, dtype = stored if address.as_labels else (sources[0].shown_channels, sources[0].shown_dtype)
+    channels = 1 if address.channels == 1 else found
+    finish = functools.partial(_finish, channels=channels, as_labels=address.as_labels)
+    return LazyImage(sources, finish, channels=channels, dtype=dtype)
 
 
 def _finish(pixels, source, *, channels, as_labels):

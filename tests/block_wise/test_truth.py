@@ -69,7 +69,9 @@ def test_ids_of_objects_are_foreground_if_that_is_said(tmp_path, here):
     numbers = np.where(volume > 140, np.arange(volume.size).reshape(SHAPE), 0).astype(np.uint32)
     truth = write_truth(tmp_path, numbers)
     job = make_job(tmp_path, volume, CROP, BLOCK)
-    with pytest.raises(ValueError, match=r"the truth: truth\.zarr holds the values .* 2 in all .*MASK_IDS=True"):
+    with pytest.raises(
+        ValueError, match=r"the truth: test/: mask of truth\.zarr holds the values .* 2 in all; .*MASK_IDS=True"
+    ):
         check_stages(job, truth=truth)
     check_stages(job, truth=truth, ids=True)
     mask = mask_of(job, here)

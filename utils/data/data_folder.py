@@ -52,10 +52,10 @@ def load_image_sets(data_dir, parts=TRAIN_AND_TEST, **reading):
         in_part = []
         pairs = open_pairs(Path(data_dir) / name, options, masks_optional, in_part)
         loaded.append(_read_pairs(pairs, options, in_part))
-        for mask_name, mask in zip(loaded[-1].names, loaded[-1].y or (), strict=False):
-            found[f"{name}/: mask of {mask_name}"] = tuple(values_in(mask)[:MANY_VALUES])
+        masks = zip(loaded[-1].names, loaded[-1].y or (), strict=False)
+        found[name] = {str(mask_name): tuple(values_in(mask)[:MANY_VALUES]) for mask_name, mask in masks}
         problems += [f"{name}/: {problem}" for problem in dict.fromkeys(in_part)]  # both may show the same
-    values, wrong = class_values(found, options.n_classes)
+    values, wrong = class_values(found, options.n_classes, ids=options.mask_ids)
     raise_problems(str(data_dir), problems + wrong)
     return [images.with_classes(values) for images in loaded]
 
@@ -115,8 +115,7 @@ def open_image_sets(
         problems += [f"{name}/: {problem}" for problem in in_part]
     if mask_values is None and not problems:
         masks = [source for pair in opened[0] for source in pair.masks or ()]
-        mask_values, wrong = _find_mask_values(masks, options.n_classes)
-        problems += [f"{next(iter(parts))}/: {problem}" for problem in wrong]
+        mask_values, problems = _find_mask_values(masks, next(iter(parts)), options)
     sets = []
     if not problems:
         largest = max(source.n_bytes for pairs in opened for pair in pairs for source in _all_sources(pair))
@@ -233,20 +232,19 @@ def _lazy_images(sources, volumes, finish, channels, dtype, cache):
     return [lazy([source], page=page) for source in sources for page in range(source.shape[0])]
 
 
-def _find_mask_values(masks, n_classes):
+def _find_mask_values(masks, part, options):
     """Read masks until they have shown as many values as there are classes; return the values, and problems."""
-    found, n_values = {}, max(n_classes, 2)
+    found, n_values = {}, max(options.n_classes, 2)
     for source in masks:
-        name = f"mask of {source.name}"
         for number in source.block_numbers():
-            if len(set().union(*found.values())) >= n_values:
-                return class_values(found, n_classes)
+            if options.mask_ids or len(set().union(*found.values())) >= n_values:
+                return class_values({part: found}, options.n_classes, ids=options.mask_ids)
             try:
                 values = values_in(_grey_mask(source.read(source.block_window(number)), source))
             except ValueError as error:
-                return (), [str(error).rstrip(".")]
-            found[name] = tuple(sorted({*found.get(name, ()), *values}))[:MANY_VALUES]
-    return class_values(found, n_classes)
+                return (), [f"{part}/: {str(error).rstrip('.')}"]
+            found[source.name] = tuple(sorted({*found.get(source.name, ()), *values}))[:MANY_VALUES]
+    return class_values({part: found}, options.n_classes, ids=options.mask_ids)
 
 
 def _problems_of_first(images):

@@ -8,6 +8,10 @@ import numpy as np
 MANY_VALUES = 256
 # In place of the value of class 1: every value but 0, such as the ids of objects.
 OTHERS = "others"
+IDS_REMEDY = (
+    "python data_sets/import_labels.py makes masks of them, or --set MASK_IDS=True (general and big_volume template) "
+    "takes all above 0 as foreground"
+)
 
 
 def values_in(mask):
@@ -27,12 +31,12 @@ def values_in(mask):
 
 
 def class_values(found, n_classes, *, ids=False):
-    """Decide which stored value is which class, and find the masks that do not fit.
+    """Decide for all masks of a data set which stored value is which class, and find what does not fit.
 
     Parameters
     ----------
-    found : dict of str to iterable
-        The values in each mask, by its name in messages.
+    found : dict of str to dict
+        For each part, such as ``train``, the values in each mask by its name.
     n_classes : int
         Classes; 1 and 2 both mean background and foreground.
     ids : bool
@@ -41,35 +45,52 @@ def class_values(found, n_classes, *, ids=False):
     Returns
     -------
     values : tuple
-        The stored values of the classes 0, 1, ...: these numbers themselves if no other value occurs, otherwise the
-        most common values, the smallest first. With ``ids`` it is ``(0, OTHERS)``.
+        The stored values of the classes 0, 1, ...: these numbers themselves if no other value occurs, otherwise all
+        values that occur, the smallest first. With ``ids`` it is ``(0, OTHERS)``.
     problems : list of str
-        A clause for each mask with other values.
+        A clause for each mask with more values than classes, and for parts whose values mean different things.
 
     Examples
     --------
-    >>> class_values({"a": [0, 255], "b": [0]}, 1)
+    >>> class_values({"train": {"a": [0, 255], "b": [0]}}, 1)
     ((0, 255), [])
-    >>> class_values({"a": [0, 1], "b": [0, 1, 7, 9]}, 1)
-    ((0, 1), ['b holds the values 0 1 7 9, expected 2 in all'])
+    >>> class_values({"train": {"a": [0, 1]}, "test": {"b": [0, 255]}}, 1)[1]
+    ['the values of masks differ between folders: train/ 0 1, test/ 0 255; save the masks of all folders alike']
     """
     n_values = max(n_classes, 2)
     if ids:
         return (0, OTHERS), []
-    union = {value for values in found.values() for value in values}
+    parts = {part: {value for values in masks.values() for value in values} for part, masks in found.items() if masks}
+    union = set().union(*parts.values())
     if union <= set(range(n_values)):  # classes already, even when some do not occur
         return tuple(range(n_values)), []
+    expected = tuple(sorted(union))
+    fit = all(len(values) <= n_values for values in parts.values())
+    # With more than two classes, 0 1 in one folder and 0 255 in another may be one class in two encodings.
+    if fit and (len(union) > n_values or union not in parts.values()):
+        held = [f"{part}/ {_shown(sorted(values))}" for part, values in parts.items()]
+        return expected[:n_values], [
+            f"the values of masks differ between folders: {', '.join(held)}; save the masks of all folders alike"
+        ]
+    if len(union) < n_values > 2:
+        folders = " ".join(f"{part}/" for part in parts)
+        return expected, [
+            f"{folders}: the masks hold only the values {_shown(expected)}, so it is not known which of the {n_values} "
+            "classes they are; save the classes as 0, 1, 2 ..., or tell the values of all classes with mask_values"
+        ]
     if len(union) <= n_values:
-        return tuple(sorted(union)), []
+        return expected, []
     # The masks to blame are those with values beyond the most common ones.
-    counts = Counter(value for values in found.values() for value in values)
-    expected = {value for value, _ in counts.most_common(n_values)}
+    counts = Counter(value for masks in found.values() for values in masks.values() for value in values)
+    common = {value for value, _ in counts.most_common(n_values)}
     problems = [
-        f"{name} holds the values {_shown(values)}, expected {n_values} in all"
-        for name, values in found.items()
-        if not set(values) <= expected
+        f"{part}/: mask of {name} holds the values {_shown(values)}, expected {n_values} in all; if they are ids of "
+        f"objects, {IDS_REMEDY}"
+        for part, masks in found.items()
+        for name, values in masks.items()
+        if not set(values) <= common
     ]
-    return tuple(sorted(expected)), problems
+    return tuple(sorted(common)), problems
 
 
 def to_classes(mask, values, name):

@@ -25,6 +25,8 @@ class ReadingOptions(NamedTuple):
         file of several slices (multi-page tif, npy, hdf5, zarr).
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files with several.
+    mask_ids : bool
+        Masks hold ids of objects; every value above 0 is foreground.
     """
 
     channels: int = 1
@@ -33,6 +35,7 @@ class ReadingOptions(NamedTuple):
     volumes: bool = False
     image_dataset: str | None = None
     mask_dataset: str | None = None
+    mask_ids: bool = False
 
 
 class Pair(NamedTuple):

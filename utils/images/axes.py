@@ -69,7 +69,7 @@ def _ends_with(shape, length, channels):
     return len(shape) == length and shape[-1] in channels
 
 
-def settle_axes(axes, shape, *, channels=None, one_volume=False):
+def settle_axes(axes, shape, *, channels=None, one_volume=False, certain=False):
     """Decide which of the named axes of an array are its channels.
 
     Parameters
@@ -82,6 +82,8 @@ def settle_axes(axes, shape, *, channels=None, one_volume=False):
         Channels that are wanted; None takes what is certain and 3 for colour.
     one_volume : bool
         There must be an axis of slices.
+    certain : bool
+        The program that wrote the file calls nothing else ``C``.
 
     Returns
     -------
@@ -102,7 +104,9 @@ def settle_axes(axes, shape, *, channels=None, one_volume=False):
     count = lengths.get(name, 1)
     others = any(length > 1 for axis, length in zip(axes, shape, strict=True) if axis not in ("Y", "X", name))
     is_channels = count > 1 and (name == "S" or others or count == (channels or 3))
-    if count > 1 and one_volume and not others and count != channels:
+    if certain:
+        is_channels = count > 1
+    elif count > 1 and one_volume and not others and count != channels:
         is_channels = name == "S" and axes.endswith("S")
     elif count > 1 and not is_channels and channels is not None and count <= MOST_UNASKED_CHANNELS:
         is_channels = count == 3  # colour that may be grey

@@ -9,6 +9,8 @@ import numpy as np
 import tifffile
 
 from utils.files import atomic_path
+from utils.images.axes import stacked_pages
+from utils.images.formats.tif_scale import imagej_description, resolution_tags
 from utils.images.image_files import ImageName
 
 # A larger tif must be a BigTIFF: 4 GiB less some space for its directory.
@@ -45,8 +47,8 @@ class ImageWriter:
     def write(self, *images):
         """Write the next image ``(y, x, c)`` or volume ``(z, y, x, c)`` of every folder.
 
-        One channel is written without its axis. A volume becomes a tif with the axes ZYX, or ZYXS with several
-        channels.
+        One channel is written without its axis. The tifs hold the size of the pixels, if the names do, as ImageJ and
+        Bio-Formats read it.
         """
         name = self._names[self._position]
         self._position += 1
@@ -61,21 +63,31 @@ class ImageWriter:
                 writers.append(stack.enter_context(tifffile.TiffWriter(temporary, bigtiff=is_big)))
             self._open = writers, stack
         for writer, image in zip(self._open[0], images, strict=True):
-            _write_image(writer, image)
+            _write_image(writer, image, name)
         last = self._position == len(self._names) or self._names[self._position].file != name.file
         if last:
             self._open[1].close()
             self._open = None
 
 
-def _write_image(writer, image):
-    """Append an image, or a volume with its axes, to an open tif."""
-    is_volume, n_channels = image.ndim == 4, image.shape[-1]
-    image = image[..., 0] if n_channels == 1 else image
-    options = {"photometric": "rgb" if n_channels == 3 else "minisblack"}
-    options |= {"planarconfig": "contig"} if n_channels > 1 else {}
-    options["metadata"] = {"axes": "ZYX" if n_channels == 1 else "ZYXS"} if is_volume else None
-    writer.write(image, compression="zlib", compressionargs={"level": 1}, **options)
+def _write_image(writer, image, name):
+    """Append an image or a volume to an open tif, as ImageJ reads it unless it is one page of several."""
+    options = {"compression": "zlib", "compressionargs": {"level": 1}, "metadata": None}
+    options |= resolution_tags(name.scale, in_cm=name.page is not None)
+    n_channels = image.shape[-1]
+    is_colour = n_channels == 3 and image.dtype == np.uint8
+    if name.page is not None or is_colour and image.ndim == 3:
+        photometric = {"photometric": "rgb" if is_colour else "minisblack"}
+        photometric |= {"planarconfig": "contig"} if n_channels > 1 else {}
+        writer.write(image[..., 0] if n_channels == 1 else image, **photometric, **options)
+        return
+    volume = image if image.ndim == 4 else image[np.newaxis]
+    planes = volume if is_colour else np.moveaxis(volume, -1, 1).reshape(-1, *volume.shape[1:3])
+    description = imagej_description(name.scale, slices=len(volume), channels=1 if is_colour else n_channels)
+    for plane in planes:
+        photometric = "rgb" if is_colour else "minisblack"
+        writer.write(plane, photometric=photometric, description=description, **options)
+        description = None
 
 
 def write_pairs(folder, images, masks):
@@ -115,11 +127,11 @@ class SavedImages(Sequence):
             return SavedImages(self.folder, self._names[index])
         name = self._names[index]
         if name.slices is None:
-            return self._read(name, dimensions=3, key=name.page or 0)
-        if name.slices:
-            return np.stack([self._read(part, dimensions=3, key=part.page or 0) for part in name.slices])
-        return self._read(name, dimensions=4)
+            return self._read(name)[0]
+        return np.concatenate([self._read(part) for part in name.slices or [name]])
 
-    def _read(self, name, dimensions, **options):
-        image = tifffile.imread(self.folder / name.output, **options)
-        return image[..., np.newaxis] if image.ndim == dimensions - 1 else image
+    def _read(self, name):
+        """Read an image or a volume as ``(n, y, x, c)``."""
+        with tifffile.TiffFile(self.folder / name.output) as tif:
+            found = tif.series[0] if name.page is None else tif.pages[name.page]
+            return stacked_pages(found.asarray(), found.axes.replace("S", "C"))

@@ -1,4 +1,4 @@
-"""A table of what instances measure, in nanometres."""
+"""A table of what instances measure, in nanometres or, if the size of a voxel is not known, in voxels."""
 
 import itertools
 
@@ -13,6 +13,8 @@ FEW_POINTS = 200
 
 def measure_instances(labels, *, voxel_size_nm):
     """Measure each instance; ``utils.files.write_csv`` writes the rows as a table.
+
+    Without a voxel size the names below end with ``px`` instead of ``nm``: a voxel has the side 1.
 
     - ``label``, ``voxels``: its number and size.
     - ``area_nm2`` (2D) or ``volume_nm3`` (3D): voxels times the size of one.
@@ -35,8 +37,8 @@ def measure_instances(labels, *, voxel_size_nm):
     ----------
     labels : numpy.ndarray
         ``(y, x, 1)`` or ``(z, y, x, 1)``, integers, 0 for background.
-    voxel_size_nm : float or sequence of float
-        One for all axes, or ``(y, x)`` or ``(z, y, x)``; nanometres.
+    voxel_size_nm : float, sequence of float or None
+        One for all axes, or ``(y, x)`` or ``(z, y, x)``; None if it is not known.
 
     Returns
     -------
@@ -57,24 +59,26 @@ def measure_instances(labels, *, voxel_size_nm):
     (7, 800.0, 44.72, 2.0, 25.0)
     """
     labels = check_labels(labels)
-    sizes = np.array(check_voxel_size(voxel_size_nm, labels.ndim))
+    unit = "px" if voxel_size_nm is None else "nm"
+    sizes = np.array(check_voxel_size(1.0 if voxel_size_nm is None else voxel_size_nm, labels.ndim))
     directions = _directions(sizes)
-    return [_measure(labels, number, box, sizes, directions) for number, box in boxes_of(labels)]
+    return [_measure(labels, number, box, sizes, directions, unit) for number, box in boxes_of(labels)]
 
 
-def _measure(labels, number, box, sizes, directions):
+def _measure(labels, number, box, sizes, directions, unit):
     part = labels[box] == number
     points = np.argwhere(part) * sizes
     centroid = (points.mean(axis=0) + [side.start * size for side, size in zip(box, sizes, strict=True)]).tolist()
-    content, outline = ("area_nm2", "perimeter_nm") if part.ndim == 2 else ("volume_nm3", "surface_nm2")
+    in_plane, in_space = (f"area_{unit}2", f"perimeter_{unit}"), (f"volume_{unit}3", f"surface_{unit}2")
+    content, outline = in_plane if part.ndim == 2 else in_space
     return {
         "label": number,
         "voxels": len(points),
         content: float(len(points) * sizes.prod()),
         outline: _crossings(np.pad(part, 1), directions),
-        "length_nm": _feret_diameter(part, sizes),
+        f"length_{unit}": _feret_diameter(part, sizes),
         "elongation": _elongation(points, sizes),
-        **{f"centroid_{axis}_nm": place for axis, place in zip("zyx"[-part.ndim :], centroid, strict=True)},
+        **{f"centroid_{axis}_{unit}": place for axis, place in zip("zyx"[-part.ndim :], centroid, strict=True)},
         "touches_border": any(
             side.start == 0 or side.stop == length for side, length in zip(box, labels.shape, strict=True)
         ),

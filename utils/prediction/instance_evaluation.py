@@ -10,7 +10,7 @@ from utils.metrics.measurements import measure_instances
 from utils.post_processing.instances import instances_from_probability
 
 
-def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_image", post="instances"):
+def evaluate_instances(run, images, labels, *, voxel_size_nm=None, protocol="per_image", post="instances"):
     """Save instance labels, measure each instance, and score them against the objects of the masks.
 
     Writes ``images/<protocol>/<post>/labels/<original name>.tif``, int32, and a table of all instances, ``<post>.csv``,
@@ -25,8 +25,8 @@ def evaluate_instances(run, images, labels, *, voxel_size_nm=1.0, protocol="per_
         What was predicted; gives names and truth.
     labels : iterable of numpy.ndarray
         Instance labels ``(y, x, 1)`` or ``(z, y, x, 1)``, integers, one for each of ``images``; read once.
-    voxel_size_nm : float or sequence of float
-        One for all axes, or ``(y, x)`` or ``(z, y, x)``; nanometres.
+    voxel_size_nm : float, sequence of float or None
+        As `utils.metrics.measurements.measure_instances`; None if it is not known.
     protocol, post : str
         Where the labels come from, as in `Run.evaluate`.
 
@@ -69,7 +69,7 @@ def label_instances(
     targets=("binary",),
     min_distance_nm=0.0,
     min_distance_share=0.0,
-    voxel_size_nm=1.0,
+    voxel_size_nm=None,
     min_voxels=0,
 ):
     """Part the foreground of predictions into instances, with the contours and distances that a network predicts.
@@ -88,7 +88,7 @@ def label_instances(
     min_distance_share : float
         Above 0: a limit on the predicted distance instead, which is 1 in the middle of each instance.
     voxel_size_nm, min_voxels
-        As `utils.post_processing.instances.instances_from_probability`.
+        As `utils.post_processing.instances.instances_from_probability`; None counts distances in voxels.
 
     Yields
     ------
@@ -115,7 +115,7 @@ def label_instances(
             "Learn 'distance', or use a distance in nanometres."
         )
     limits = {"min_distance": min_distance_share or min_distance_nm, "min_voxels": min_voxels}
-    limits |= {"voxel_size_nm": voxel_size_nm}
+    limits |= {"voxel_size_nm": voxel_size_nm or 1.0}
     used = ("contour", "distance") if min_distance_share else ("contour",)
     used = () if channels is None else [name for name in used if name in targets]
     pairs = ((one, None) for one in probabilities) if channels is None else zip(probabilities, channels, strict=True)

@@ -181,7 +181,10 @@ def test_problems_of_train_and_test_are_said_together(tmp_path):
 
 def test_values_that_differ_between_train_and_test_are_refused(tmp_path):
     folder = write_parts(tmp_path, MASK, MASK // 255 * 7)
-    with pytest.raises(ValueError, match="test/: mask of b.png holds the values 0 7, expected 2 in all"):
+    with pytest.raises(
+        ValueError,
+        match="values of masks differ between folders: train/ 0 255, test/ 0 7; save the masks of all folders alike",
+    ):
         load_image_sets(folder)
 
 

@@ -2,7 +2,7 @@
 
 import tifffile
 
-from utils.images.scale import make_scale
+from utils.images.scale import UNITS_NM, make_scale
 
 # ResolutionUnit in the tag of that name.
 TAG_UNITS = {2: "inch", 3: "cm"}
@@ -34,7 +34,9 @@ def scale_of_tif(tif, series):
     imagej = tif.imagej_metadata or {}
     unit = imagej.get("unit") or TAG_UNITS.get(int(page.tags.valueof("ResolutionUnit") or 1))
     # The unit of a resolution without ImageJ's is that of the tag: of a stack z has none then.
-    return make_scale((imagej.get("spacing") if imagej.get("unit") else None, *pixel), unit)
+    sizes = (imagej.get("spacing") if imagej.get("unit") else None, *pixel)
+    offset = [-imagej.get(f"{axis}origin", 0) * (size or 0) for axis, size in zip("zyx", sizes, strict=True)]
+    return make_scale(sizes, unit, offset=offset)
 
 
 def _pixel_length(page, tag):
@@ -72,28 +74,52 @@ def _ome_scale(xml, number):
     return make_scale(sizes, units, offset=offset, offset_unit=offset_units)
 
 
-def tif_options(scale, *, volume, channels=1):
-    """Return the options of ``tifffile.TiffWriter.write`` that let viewers open an image at its scale.
+def resolution_tags(scale, *, in_cm=False):
+    """Return the options of ``tifffile.TiffWriter.write`` for the size of a pixel.
 
     Parameters
     ----------
     scale : Scale or None
         Of the image.
-    volume : bool
-        Whether it has an axis of slices.
-    channels : int
-        Its channels.
+    in_cm : bool
+        For a page without `imagej_description`, which would tell the unit.
 
     Returns
     -------
     dict
-        ``metadata`` and, of a known scale, ``resolution``; for a writer that was opened with ``imagej=True``.
+        Empty if the size is not known.
     """
-    axes = ("Z" if volume else "") + "YX" + "C" * (channels > 1)
-    options = {"metadata": {"axes": axes}}
+    if scale is None:
+        return {}
+    unit_nm, unit = (UNITS_NM["cm"], tifffile.RESUNIT.CENTIMETER) if in_cm else (1, tifffile.RESUNIT.NONE)
+    _, y, x = scale.voxel_size_nm
+    return {"resolution": (unit_nm / x, unit_nm / y), "resolutionunit": unit}
+
+
+def imagej_description(scale, *, slices, channels):
+    """Return what ImageJ writes as the description of a tif: its axes, unit and spacing.
+
+    Parameters
+    ----------
+    scale : Scale or None
+        Of the image.
+    slices, channels : int
+        Pages along these axes, the channels of a slice one after another.
+
+    Returns
+    -------
+    str
+    """
+    about = {"ImageJ": "1.54f", "images": slices * channels, "channels": channels, "slices": slices}
+    about |= {"hyperstack": "true", "mode": "color" if channels > 1 else "grayscale", "loop": "false"}
     if scale is not None:
         z, y, x = scale.voxel_size_nm
-        options["metadata"]["unit"] = "nm"
-        options["metadata"] |= {"spacing": z} if volume and z is not None else {}
-        options |= {"resolution": (1 / x, 1 / y), "resolutionunit": tifffile.RESUNIT.NONE}
-    return options
+        about |= {"unit": "nm"} | ({} if z is None else {"spacing": z})
+        # ImageJ keeps the origin in pixels, of which a positive one is the place of 0.
+        places = {
+            f"{axis}origin": -place / size
+            for axis, place, size in zip("zyx", scale.offset_nm, (z, y, x), strict=True)
+            if size
+        }
+        about |= {name: place for name, place in places.items() if place}
+    return "".join(f"{name}={value}\n" for name, value in about.items())
