@@ -121,7 +121,7 @@ datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
 reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE, **datasets}
 parts = {"validation_split": VALIDATION_SPLIT, "overlap": OVERLAP, "random_subvolumes": RANDOM_SUBVOLUMES}
 data = load_volumes(args.data_dir, CROP_SHAPE, seed=seed, **reading, **parts)
-run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, **datasets)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, voxel_size_nm=data.voxel_size_nm, **datasets)
 
 # %% Data augmentation
 augmentation = VoxelDataGenerator(

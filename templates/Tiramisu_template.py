@@ -113,7 +113,7 @@ prepare_keras(seed=seed, precision=args.precision, deterministic=args.determinis
 reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter_size": Z_FILTER_SIZE}
 parts = {"validation_split": VALIDATION_SPLIT, "random_validation": RANDOM_VALIDATION, "overlap": OVERLAP}
 data = load_images(args.data_dir, CROP_SHAPE, seed=seed, **reading, **parts)
-run = Run(args, settings, seed=seed, intensity_range=data.intensity_range)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, voxel_size_nm=data.voxel_size_nm)
 
 # %% Data augmentation
 augmentation = ImageDataGenerator(

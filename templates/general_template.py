@@ -62,7 +62,7 @@ MASK_DATASET = None
 VALIDATION_SPLIT = 0.1
 # True: images drawn at random; False: the last ones; of volumes it is always the last slices
 RANDOM_VALIDATION = True
-# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements; None: not known
+# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements; None: as the files state
 VOXEL_SIZE_NM = None
 # Repetition --rid has the seed SEED + rid; with --keep-seed all have SEED
 SEED = 42
@@ -241,7 +241,7 @@ from utils.data.weight_maps import cached_weight_maps
 from utils.pictures.charts import draw_checks
 from utils.pictures.looking_inside import check_layers, look_inside
 from utils.post_processing.across_slices import remove_small_objects
-from utils.post_processing.checks import check_post_processing
+from utils.post_processing.checks import check_distance, check_post_processing
 from utils.post_processing.edge_watershed import edge_watershed
 from utils.post_processing.gradient_watershed import gradient_watershed
 from utils.post_processing.thresholds import apply_threshold, choose_threshold
@@ -319,7 +319,8 @@ if volumes:
 else:
     parts |= {"random_validation": RANDOM_VALIDATION, "random_crops": RANDOM_CROPS}
     data = load_images(args.data_dir, CROP_SHAPE, **parts, **stored)
-run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, voxel_size_nm=VOXEL_SIZE_NM)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, voxel_size_nm=data.voxel_size_nm)
+check_distance(INSTANCE_DISTANCE_NM, data.voxel_size_nm)
 
 # %% Checks and data: 3. weight maps of the U-Net paper, of whole images, cropped as their masks [cache, data]
 weigh = None
@@ -474,7 +475,7 @@ if FILL_HOLES:
     merged = run.evaluate("per_image", test, fill_holes(merged), post="filled_holes")
 
 # %% Evaluation: 20. instances, their scores and measurements [run, test, merged, predictor]
-size = {"voxel_size_nm": VOXEL_SIZE_NM or 1.0}
+size = {"voxel_size_nm": data.voxel_size_nm}
 limits = {"min_distance_nm": INSTANCE_DISTANCE_NM, "min_voxels": MIN_OBJECT_SIZE, **size}
 if INSTANCES:
     evaluate_instances(run, test, label_instances(merged, **limits), **size)

@@ -34,7 +34,7 @@ args = parse_command_line(__file__)
 RUN = None
 # Name of the array in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
-# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements; None: not known
+# Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements; None: as the files state
 VOXEL_SIZE_NM = None
 
 # --- Prediction
@@ -84,8 +84,9 @@ from itertools import repeat
 
 from utils.data.checks import check_same_size
 from utils.data.data_folder import load_new_images
+from utils.data.experiment_data import voxel_size_of
 from utils.post_processing.across_slices import remove_small_objects
-from utils.post_processing.checks import check_post_processing
+from utils.post_processing.checks import check_distance, check_post_processing
 from utils.post_processing.edge_watershed import edge_watershed
 from utils.post_processing.gradient_watershed import gradient_watershed
 from utils.post_processing.instances import instances_from_probability
@@ -112,7 +113,9 @@ check_post_processing(
     instance_distance_nm=INSTANCE_DISTANCE_NM,
     voxel_size_nm=VOXEL_SIZE_NM or 1.0,
 )
-images = load_new_images(args.data_dir, predictor, dataset=IMAGE_DATASET)
+images = load_new_images(args.data_dir, predictor, dataset=IMAGE_DATASET).with_voxel_size(VOXEL_SIZE_NM)
+size = voxel_size_of(images, volumes=predictor.is_3d)
+check_distance(INSTANCE_DISTANCE_NM, size)
 if args.dry_run:
     images = images.subset([0])
 if Z_FILTER_SIZE and not predictor.is_3d:
@@ -124,7 +127,7 @@ prediction = {"overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MO
 # %% Network: that of the run
 predicted = predictor.by_protocol(images, PROTOCOL, **prediction)
 grey = {"intensity_range": predictor.intensity_range}
-run = Run(args, settings, voxel_size_nm=VOXEL_SIZE_NM, image_dataset=IMAGE_DATASET, **grey)
+run = Run(args, settings, voxel_size_nm=size, image_dataset=IMAGE_DATASET, **grey)
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")
@@ -156,13 +159,12 @@ if FILL_HOLES:
 
 # %% Evaluation: instances and their measurements
 if INSTANCES:
-    size = {"voxel_size_nm": VOXEL_SIZE_NM or 1.0}
-    limits = {"min_distance": INSTANCE_DISTANCE_NM, "min_voxels": MIN_OBJECT_SIZE, **size}
+    limits = {"min_distance": INSTANCE_DISTANCE_NM, "min_voxels": MIN_OBJECT_SIZE, "voxel_size_nm": size or 1.0}
     contours = repeat(None)
     if INSTANCE_CONTOURS and "contour" in predictor.targets:
         contours = predictor.for_target("contour").by_protocol(stored, PROTOCOL, **prediction)
     found = (instances_from_probability(p, contour=c, **limits) for p, c in zip(merged, contours, strict=False))
-    evaluate_instances(run, images, found, protocol=PROTOCOL, **size)
+    evaluate_instances(run, images, found, protocol=PROTOCOL, voxel_size_nm=size)
 
 # %% Results
 run.finish()

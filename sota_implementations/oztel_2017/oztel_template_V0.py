@@ -133,7 +133,7 @@ clear = {"foreground_above": FOREGROUND_ABOVE, "background_below": BACKGROUND_BE
 train = patches.repeat_foreground(patches.keep_clear_patches(data.train_crops, **clear), FOREGROUND_REPEATS)
 validation = patches.keep_clear_patches(data.validation_crops, **clear)
 data = replace(data, train_crops=train, validation_crops=validation)
-run = Run(args, settings, seed=seed, intensity_range=data.intensity_range)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, voxel_size_nm=data.voxel_size_nm)
 
 # %% Data augmentation
 augmentation = ImageDataGenerator(

@@ -130,7 +130,7 @@ reading = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "z_filter
 parts = {"validation_split": VALIDATION_SPLIT, "overlap": OVERLAP, "random_subvolumes": RANDOM_SUBVOLUMES}
 parts |= {"test_grid": (TEST_CROP_SHAPE, TEST_OVERLAP)}
 data = load_volumes(args.data_dir, CROP_SHAPE, seed=seed, **reading, **parts)
-run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, **datasets)
+run = Run(args, settings, seed=seed, intensity_range=data.intensity_range, voxel_size_nm=data.voxel_size_nm, **datasets)
 
 # %% Data augmentation
 augmentation = VoxelDataGenerator(

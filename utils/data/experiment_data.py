@@ -10,6 +10,7 @@ from utils.data.data_folder import load_image_sets, open_image_sets
 from utils.data.image_set import ImageSet, crop_image_set, split_validation, split_validation_z, with_context
 from utils.images.lazy_images import CACHE_BYTES
 from utils.images.normalisation import PERCENTILES, measure_intensity_range, readable_range, stretch_each
+from utils.images.scale import common_voxel_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class NetworkInput:
     instance_targets : tuple of str
         The channels of a network that learns instances instead of classes.
     voxel_size_nm : float, tuple of float or None
-        Size of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres; None if it is not known.
+        Size of a voxel ``(z, y, x)`` or pixel ``(y, x)`` in nanometres, as stated or as the files of the training
+        images state it; None if it is not known.
     """
 
     crop_shape: tuple
@@ -258,6 +260,27 @@ def open_images(
     return _cropped((train, validation, test), whole=True, crop_shape=crop_shape, overlap=overlap, seed=seed, **known)
 
 
+def voxel_size_of(images, *, volumes):
+    """Return the voxel size of images, and print it.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Their names hold the scale of each.
+    volumes : bool
+        Whether z counts.
+
+    Returns
+    -------
+    tuple of float or None
+        ``(z, y, x)`` or ``(y, x)`` in nanometres; None if it is neither stated nor in the files, or these differ.
+    """
+    size, note = common_voxel_size(images.names, volumes=volumes)
+    shown = f"{' x '.join(f'{length:g}' for length in size)} nm" if size else "not known"
+    print(f"Size of a {'voxel' if volumes else 'pixel'}: {shown}." + f" Note: {note}" * bool(note))
+    return size
+
+
 def read_samples(data, *, count=12):
     """Read what `utils.pictures.charts.draw_checks` draws: the first training image, and some training crops.
 
@@ -301,9 +324,11 @@ def _cropped(
     **known,
 ):
     """Crop the three parts, training images unless they stay ``whole``, and measure their grey values."""
-    train, validation, test = parts
+    stated = known.pop("voxel_size_nm", None)
+    train, validation, test = (part.with_voxel_size(stated) for part in parts)
     measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
     test_shape, test_overlap = test_grid or (crop_shape, overlap)
+    size = voxel_size_of(train, volumes=len(crop_shape) == 4)
     return ExperimentData(
         train=train,
         validation=validation,
@@ -317,5 +342,6 @@ def _cropped(
         normalisation=normalisation,
         percentiles=tuple(percentiles),
         dtype=str(train.x[0].dtype),
+        voxel_size_nm=size,
         **known,
     )

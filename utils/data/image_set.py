@@ -9,6 +9,7 @@ import numpy as np
 from utils.data.mask_classes import to_classes
 from utils.images.crops import crop_grid, crop_images
 from utils.images.image_files import ImageName
+from utils.images.scale import scale_of
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,22 @@ class ImageSet:
             return name._replace(file=f"{prefix}/{name.file}", **slices)
 
         return replace(self, names=[new_name(name) for name in self.names])
+
+    def with_voxel_size(self, voxel_size_nm):
+        """Return the same images with a voxel size that was stated, which their results are written with.
+
+        ``voxel_size_nm`` is one number, ``(y, x)`` or ``(z, y, x)``; None leaves what the files state.
+        """
+        stated = scale_of(voxel_size_nm)
+        if stated is None:
+            return self
+
+        def stated_for(name):
+            offset = name.scale.offset_nm if name.scale else stated.offset_nm
+            slices = {"slices": tuple(map(stated_for, name.slices))} if name.slices else {}
+            return name._replace(scale=stated._replace(offset_nm=offset), **slices)
+
+        return replace(self, names=[stated_for(name) for name in self.names])
 
     def pieces(self, index):
         """List what of an image or volume is scored and written as one: ``(ImageName, index into the array)``.

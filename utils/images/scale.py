@@ -135,7 +135,18 @@ def close(sizes, others, tolerance=TOLERANCE):
 
 
 def scale_of(voxel_size_nm):
-    """Return the scale of a voxel size as users state it: one number, ``(y, x)`` or ``(z, y, x)``; None of None."""
+    """Return the scale of a voxel size as users state it.
+
+    Parameters
+    ----------
+    voxel_size_nm : float, tuple of float or None
+        One number, ``(y, x)`` or ``(z, y, x)``.
+
+    Returns
+    -------
+    Scale or None
+        None of None.
+    """
     if voxel_size_nm is None:
         return None
     sizes = (voxel_size_nm,) * 3 if isinstance(voxel_size_nm, int | float) else tuple(voxel_size_nm)

@@ -91,3 +91,25 @@ apart; leave it off.
         except ValueError as error:
             problems.append(f"{name}: {str(error).rstrip('.')}")
     raise_problems("the post-processing", problems)
+
+
+def check_distance(instance_distance_nm, voxel_size_nm):
+    """Refuse a distance in nanometres if the size of a voxel is not known.
+
+    Parameters
+    ----------
+    instance_distance_nm : float
+        As the template variable; 0 is none.
+    voxel_size_nm : float, tuple of float or None
+        As stated or read from the files.
+
+    Raises
+    ------
+    ValueError
+        If the one is given and the other is not known.
+    """
+    if instance_distance_nm and voxel_size_nm is None:
+        raise ValueError(
+            f"INSTANCE_DISTANCE_NM is {instance_distance_nm}, but the files do not state the size of a voxel. "
+            "Give it, such as --set 'VOXEL_SIZE_NM=(30, 5, 5)' for (z, y, x)."
+        )

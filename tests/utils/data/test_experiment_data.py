@@ -185,3 +185,36 @@ def test_validation_counts_its_own_slices_alone(tmp_path):
     assert found["foreground_iou"] == 1 and found["loss"] == pytest.approx(0, abs=1e-5)
     halves = [np.concatenate([batch[part] for batch in (batches[i] for i in range(2))]) for part in range(3)]
     assert halves[2][:, :2].max() == 0 and halves[2][:, 2:].min() == 2
+
+
+# --- the size of pixels
+
+
+def write_slices(folder, *, part_sizes):
+    for part, sizes in part_sizes.items():
+        for number, size in enumerate(sizes):
+            for kind, value in (("x", number), ("y", 1)):
+                (folder / part / kind).mkdir(parents=True, exist_ok=True)
+                options = {} if size is None else {"resolution": (1 / size,) * 2, "metadata": {"unit": "nm"}}
+                image = np.full((16, 16), value, np.uint8)
+                image[:8] = 0
+                tifffile.imwrite(folder / part / kind / f"{number}.tif", image, imagej=True, **options)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("sizes", "stated", "size", "printed"),
+    [
+        ([5, 5, 5], None, (5.0, 5.0), "Size of a pixel: 5 x 5 nm."),
+        ([5, 5, 5], (7, 8), (7, 8), "Size of a pixel: 7 x 8 nm."),
+        ([None, None, None], None, None, "Size of a pixel: not known."),
+        ([None, None, None], 4.0, (4.0, 4.0), "Size of a pixel: 4 x 4 nm."),
+        ([5, 8, 5], None, None, "not known. Note: The sizes of pixels differ"),
+    ],
+    ids=str,
+)
+def test_the_size_of_pixels_is_that_of_the_files_unless_stated(tmp_path, capsys, sizes, stated, size, printed):
+    folder = write_slices(tmp_path, part_sizes={"train": sizes, "test": [5]})
+    data = load_images(folder, (16, 16, 1), seed=0, voxel_size_nm=stated, validation_split=0.3, random_validation=False)
+    assert (data.voxel_size_nm, printed in capsys.readouterr().out) == (size, True)
+    assert data.test.names[0].scale.voxel_size_nm[1:] == (size if stated else (5.0, 5.0))

@@ -84,7 +84,17 @@ def open_tif(path, name=None, *, one_volume=False, channels=None):
 
 
 def open_file(path):
-    """Open a tif; other files that its OME-XML lists are left alone."""
+    """Open a tif; other files that its OME-XML lists are left alone.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    tifffile.TiffFile
+    """
     tif = tifffile.TiffFile(path, _multifile=False)
     text = tif.ome_metadata if tif.is_ome else ""
     if len(set(re.findall(r'FileName="([^"]*)"', text))) > 1 or "<BinaryOnly" in text:
