@@ -14,8 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_sets.data_survey import draw_data, survey_data, survey_notes, survey_table
+from data_sets.data_survey import draw_data, survey_data, survey_table
 from utils.data.data_folder import load_image_sets
+from utils.data.survey import survey_notes
 from utils.errors import say_error
 
 
@@ -47,7 +48,7 @@ def main():
     surveys = survey_data(args.data_dir, **datasets)
     if surveys:
         print(survey_table(surveys))
-    for note in survey_notes(surveys):
+    for note in survey_notes(surveys, range_is_known=bool(args.intensity_range)):
         print(f"Note: {note}")
     intensity_range = args.intensity_range and tuple(args.intensity_range)
     settings = {"channels": args.channels, "n_classes": args.n_classes, "intensity_range": intensity_range}

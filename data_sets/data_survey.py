@@ -1,55 +1,17 @@
-"""What a data folder holds, as a table and a picture, and what in it is allowed but worth a look."""
+"""What a data folder holds, as a table and a picture."""
 
-import hashlib
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from utils.data.survey import PARTS, FolderSurvey
 from utils.images.image_files import ImageName, list_images
 from utils.images.intensity import dtype_range
 from utils.images.reading import read_images
 from utils.pictures.charts import draw_pairs
 
-PARTS = ("train", "val", "test")
 # If masks have more values than that, these are counted and not listed.
 LISTED_VALUES = 12
-
-
-@dataclass
-class FolderSurvey:
-    """What the readable files of one folder of images or masks, such as ``train/x``, hold."""
-
-    name: str
-    n_files: int = 0
-    n_unreadable: int = 0
-    n_images: int = 0  # pages of the readable files
-    shapes: Counter = field(default_factory=Counter)
-    dtypes: Counter = field(default_factory=Counter)
-    low: float = np.inf
-    high: float = -np.inf
-    values: Counter = field(default_factory=Counter)  # pixels of each value, of masks only
-    n_empty: int = 0  # masks that hold one value
-    digests: dict = field(default_factory=dict)  # names by hash of the pixels, of images only
-
-    def foreground_share(self):
-        """Return the share of mask pixels above the smallest value, 0 .. 1; 0 if there is only one value."""
-        return 1 - self.values[min(self.values)] / self.values.total() if len(self.values) > 1 else 0.0
-
-    def add(self, name, image):
-        """Count one image ``(y, x, c)`` under a name."""
-        self.n_images += 1
-        self.shapes[image.shape] += 1
-        self.dtypes[image.dtype] += 1
-        self.low, self.high = min(self.low, image.min()), max(self.high, image.max())
-        if self.name.endswith("y"):
-            values, counts = np.unique(image, return_counts=True)
-            self.values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-            self.n_empty += len(values) == 1
-        else:
-            digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode() + image.tobytes()).digest()
-            self.digests.setdefault(digest, []).append(f"{self.name} {name}")
 
 
 def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
@@ -77,7 +39,7 @@ def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
         for path in list_images(Path(data_dir) / name):
             survey.n_files += 1
             try:
-                pages = read_images(path, dataset=dataset)
+                pages = read_images(path, dataset=dataset, as_labels=name.endswith("y"))
             except ValueError:
                 survey.n_unreadable += 1
                 continue
@@ -130,53 +92,6 @@ def _shares(values):
     if len(values) > LISTED_VALUES:
         return f"{len(values)} values"
     return ", ".join(f"{value:g}: {values[value] / values.total():.2%}" for value in sorted(values))
-
-
-def survey_notes(surveys):
-    """Say what no template refuses but may be a mistake.
-
-    Parameters
-    ----------
-    surveys : list of FolderSurvey
-        From `survey_data`.
-
-    Returns
-    -------
-    list of str
-        A sentence each: equal images, foreground in most of the pixels, empty masks, 16-bit images that use a small
-        part of their range, a missing ``test/y``.
-    """
-    notes = []
-    digests = {}
-    for survey in surveys:
-        for digest, names in survey.digests.items():
-            digests.setdefault(digest, []).extend(names)
-    equal = [names for names in digests.values() if len(names) > 1]
-    if equal:
-        shown = "; ".join(" = ".join(names[:3]) for names in equal[:3])
-        shared = [{name.split("/")[0] for name in names} for names in equal]
-        advice = ""
-        if any("test" in parts and len(parts) > 1 for parts in shared):
-            advice = " A test image that is trained on or validated with makes the scores worthless."
-        elif any(len(parts) > 1 for parts in shared):
-            advice = " A validation image that is trained on does not tell when a network overfits."
-        notes.append(f"{len(equal)} images are there more than once: {shown}.{advice}")
-    for survey in surveys:
-        if survey.foreground_share() > 0.5:
-            notes.append(
-                f"{survey.name}: {survey.foreground_share():.1%} of the pixels are foreground. The smallest value, "
-                f"{min(survey.values):g}, becomes the background: are the masks the wrong way round?"
-            )
-        if survey.n_empty:
-            notes.append(f"{survey.name}: {survey.n_empty} of {survey.n_images} masks hold a single value.")
-        if survey.name.endswith("x") and np.dtype(np.uint16) in survey.dtypes and survey.high < 2**14:
-            notes.append(
-                f"{survey.name}: 16-bit images with values up to {survey.high:g} of 65535 are very dark to a network. "
-                f"Use --set 'INTENSITY_RANGE=({survey.low:g}, {survey.high:g})' or another NORMALISATION."
-            )
-    if "test/x" in {survey.name for survey in surveys} and "test/y" not in {survey.name for survey in surveys}:
-        notes.append("There is no test/y: predictions will be written and nothing scored.")
-    return notes
 
 
 def draw_data(path, train, test, *, validation=None, intensity_range=None):

@@ -84,7 +84,7 @@ from itertools import repeat
 
 from utils.data.checks import check_same_size
 from utils.data.data_folder import load_new_images
-from utils.data.experiment_data import voxel_size_of
+from utils.data.image_set import voxel_size_of
 from utils.post_processing.across_slices import remove_small_objects
 from utils.post_processing.checks import check_distance, check_post_processing
 from utils.post_processing.edge_watershed import edge_watershed

@@ -60,7 +60,10 @@ def test_import_then_check_then_a_mistake(toy_data, tmp_path):
     (data / "val" / "x").symlink_to(toy_data / "test" / "x")
     (data / "val" / "y").symlink_to(toy_data / "test" / "y")
     with_validation = run("check", data, "--n-classes", 3)
-    assert "| val/x" in with_validation.stdout and "expected 3 in all" in with_validation.stderr  # 0 and 255 there
+    assert (
+        "| val/x" in with_validation.stdout
+        and "differ between folders: train/ 0 1 2, val/ 0 255" in with_validation.stderr
+    )  # 0 and 255 there
     (data / "val" / "y").unlink()
     (data / "val" / "y").mkdir()
     for image in (data / "val" / "x").iterdir():

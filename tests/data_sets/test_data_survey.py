@@ -5,8 +5,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_sets.data_survey import draw_data, survey_data, survey_notes, survey_table
+from data_sets.data_survey import draw_data, survey_data, survey_table
 from utils.data.data_folder import load_image_sets
+from utils.data.experiment_data import load_images, open_images
+from utils.data.survey import survey_notes
 
 WITH_VALIDATION = {"train": False, "val": False, "test": True}
 
@@ -115,7 +117,7 @@ def test_masks_the_wrong_way_round_and_empty_ones(data_dir):
         Image.fromarray(mask_with(72)).save(data_dir / "train" / "y" / f"im_{number}.png")
     Image.fromarray(mask_with(0)).save(data_dir / "test" / "y" / "im_0.png")
     wrong, empty = notes_of(data_dir)
-    assert wrong.startswith("train/y: 90.0% of the pixels are foreground. The smallest value, 0, becomes")
+    assert wrong.startswith("train/y: 90.0% of the pixels are foreground against 6.7% in the other folder")
     assert empty == "test/y: 1 of 3 masks hold a single value."
 
 
@@ -142,3 +144,36 @@ def test_the_picture_shows_images_and_outlines(data_dir, tmp_path):
     assert n_orange(with_outlines) > n_orange(without) > 0
     # 16-bit images of 1000 to 1081 are stretched, so that something is to be seen.
     assert with_outlines[: len(with_outlines) // 4].min() < 60
+
+
+# --- what every template prints before it trains
+
+
+def printed_notes(data_dir, capsys, **options):
+    load_images(data_dir, (8, 8, 1), seed=0, **options)
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: ")]
+
+
+def test_templates_print_the_notes(data_dir, capsys):
+    assert printed_notes(data_dir, capsys) == []
+    for number in range(3):
+        Image.fromarray(mask_with(0)).save(data_dir / "train" / "y" / f"im_{number}.png")
+        Image.fromarray(mask_with(75)).save(data_dir / "test" / "y" / f"im_{number}.png")
+    background, wrong = printed_notes(data_dir, capsys)
+    assert background == "Note: train/y: all masks are 0 everywhere, background only."
+    assert "test/y: 93.8% of the pixels are foreground" in wrong
+
+
+def test_files_in_another_dtype_and_dark_ones(data_dir, capsys):
+    for number in range(2):
+        Image.fromarray(gradient(number, np.uint16)).save(data_dir / "train" / "x" / f"im_{number}.png")
+    mixed, dark = printed_notes(data_dir, capsys)
+    assert mixed == "Note: train/x: the images have different dtypes: 2 uint16, 1 uint8. Each is scaled by its own."
+    assert "uint16 images with values up to 80 of 65535 are very dark" in dark
+    assert printed_notes(data_dir, capsys, intensity_range=(0, 255)) == [mixed]
+
+
+def test_images_on_disk_have_the_notes_that_headers_tell(data_dir, capsys):
+    Image.fromarray(gradient(0, np.uint16)).save(data_dir / "train" / "x" / "im_0.png")
+    open_images(data_dir, (8, 8, 1), seed=0, validation_split=0.3)
+    assert "Note: train/x: the images have different dtypes: 2 uint8, 1 uint16." in capsys.readouterr().out

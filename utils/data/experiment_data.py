@@ -7,10 +7,17 @@ import numpy as np
 
 from utils.data.checks import check_same_size, check_volumes_hold_crop, check_z_filter_size
 from utils.data.data_folder import load_image_sets, open_image_sets
-from utils.data.image_set import ImageSet, crop_image_set, split_validation, split_validation_z, with_context
+from utils.data.image_set import (
+    ImageSet,
+    crop_image_set,
+    split_validation,
+    split_validation_z,
+    voxel_size_of,
+    with_context,
+)
+from utils.data.survey import print_notes
 from utils.images.lazy_images import CACHE_BYTES
 from utils.images.normalisation import PERCENTILES, measure_intensity_range, readable_range, stretch_each
-from utils.images.scale import common_voxel_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +139,7 @@ def load_images(
     readable = readable_range(normalisation, percentiles, intensity_range)
     known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
     read = load_image_sets(data_dir, channels=crop_shape[-1], intensity_range=readable, **known)
+    print_notes(read, range_is_known=readable is not None or normalisation != "dtype")
     train, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
     _check_slices(test, z_filter_size)
     train, validation = split_validation(train, validation_split, seed=seed, shuffle=random_validation)
@@ -191,6 +199,7 @@ def load_volumes(
     readable = readable_range(normalisation, percentiles, intensity_range)
     known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
     read = load_image_sets(data_dir, volumes=True, channels=crop_shape[-1], intensity_range=readable, **known)
+    print_notes(read, range_is_known=readable is not None or normalisation != "dtype")
     volumes, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
     train, validation = split_validation_z(volumes, validation_split)
     check_volumes_hold_crop(train, crop_shape, what="what is left to train on")
@@ -249,6 +258,7 @@ def open_images(
     stored = {"channels": crop_shape[-1], "cache_bytes": cache_bytes}
     train, *validation, test = open_image_sets(data_dir, parts, problems=problems, **stored, **known)
     _check_slices(test, z_filter_size)
+    print_notes((train, *validation, test), range_is_known=intensity_range is not None)
     if validation:
         (validation,) = validation
     else:
@@ -258,27 +268,6 @@ def open_images(
         f"Data on disk: {len(train)} images to train on, {len(validation)} {where} to validate with, {len(test)} test."
     )
     return _cropped((train, validation, test), whole=True, crop_shape=crop_shape, overlap=overlap, seed=seed, **known)
-
-
-def voxel_size_of(images, *, volumes):
-    """Return the voxel size of images, and print it.
-
-    Parameters
-    ----------
-    images : ImageSet
-        Their names hold the scale of each.
-    volumes : bool
-        Whether z counts.
-
-    Returns
-    -------
-    tuple of float or None
-        ``(z, y, x)`` or ``(y, x)`` in nanometres; None if it is neither stated nor in the files, or these differ.
-    """
-    size, note = common_voxel_size(images.names, volumes=volumes)
-    shown = f"{' x '.join(f'{length:g}' for length in size)} nm" if size else "not known"
-    print(f"Size of a {'voxel' if volumes else 'pixel'}: {shown}." + f" Note: {note}" * bool(note))
-    return size
 
 
 def read_samples(data, *, count=12):

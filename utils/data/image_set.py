@@ -9,7 +9,7 @@ import numpy as np
 from utils.data.mask_classes import to_classes
 from utils.images.crops import crop_grid, crop_images
 from utils.images.image_files import ImageName
-from utils.images.scale import scale_of
+from utils.images.scale import common_voxel_size, scale_of
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,27 @@ class ImageSet:
         pairs = zip(self.y or (), self.names, strict=False)
         masks = None if self.y is None else [to_classes(mask, mask_values, str(name)) for mask, name in pairs]
         return replace(self, y=masks, mask_values=mask_values)
+
+
+def voxel_size_of(images, *, volumes):
+    """Return the voxel size of images, and print it.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Their names hold the scale of each.
+    volumes : bool
+        Whether z counts.
+
+    Returns
+    -------
+    tuple of float or None
+        ``(z, y, x)`` or ``(y, x)`` in nanometres; None if it is neither stated nor in the files, or these differ.
+    """
+    size, note = common_voxel_size(images.names, volumes=volumes)
+    shown = f"{' x '.join(f'{length:g}' for length in size)} nm" if size else "not known"
+    print(f"Size of a {'voxel' if volumes else 'pixel'}: {shown}." + f" Note: {note}" * bool(note))
+    return size
 
 
 def split_validation(images, fraction, *, seed, shuffle=True):
