@@ -120,9 +120,8 @@ def _source(path, tif, series, one_volume, channels):
     page, axes = series.keyframe, series.axes
     # tifffile writes four slices of a volume as the planes of one image in colour.
     has_alpha = _has_alpha(page, channels) and not (one_volume and axes == "SYX")
-    axes = axes if not has_alpha else axes.replace("C", "Q").replace("S", "C")
     # ImageJ calls slices channels too, unless it was told how to colour them.
-    certain = series.kind == "ome" or (tif.imagej_metadata or {}).get("mode") in ("composite", "color")
+    certain = has_alpha or series.kind == "ome" or (tif.imagej_metadata or {}).get("mode") in ("composite", "color")
     axes = settle_axes(axes, series.shape, channels=channels, one_volume=one_volume, certain=certain)
     if one_volume:
         check_axes_of_volume(axes, series.shape)
