@@ -29,6 +29,29 @@ def raise_problems(where, problems):
     raise ValueError(message if message.endswith("?") else f"{message}.")
 
 
+def shortened(names, most=3):
+    """Return the first names of a list, and how many there are if that is not all.
+
+    Parameters
+    ----------
+    names : list of str
+        At least one.
+    most : int
+        So many are named.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> shortened(["a", "b"]), shortened(["a", "b", "c", "d"])
+    ('a, b', '4 files, a, b, c ...')
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{len(names)} files, {shown} ..."
+
+
 def check_choice(name, value, choices):
     """Raise a ``ValueError`` that lists ``choices`` and suggests the closest, unless ``value`` is one of them.
 

@@ -11,7 +11,7 @@ import numpy as np
 from utils.data.image_set import ImageSet
 from utils.data.mask_classes import MANY_VALUES, class_values, to_classes, values_in
 from utils.data.paired_sources import ReadingOptions, as_volumes, channel_problem, names_of, open_files, open_pairs
-from utils.data.pairing import equal_name_problems
+from utils.data.pairing import name_problems
 from utils.errors import raise_problems
 from utils.images.axes import plain_channels
 from utils.images.image_files import FORMATS, list_images
@@ -166,7 +166,7 @@ def load_new_images(data_dir, predictor, *, dataset=None):
     folder = next((path for path in places if path.is_dir()), Path(data_dir))
     wanted = {"volumes": predictor.is_3d, "channels": predictor.crop_shape[-1]}
     paths, options = list_images(folder), ReadingOptions(image_dataset=dataset, **wanted)
-    problems = [f"there are no images ({FORMATS})"] * (not paths) + equal_name_problems(paths)
+    problems = [f"there are no images ({FORMATS})"] * (not paths) + name_problems(paths)
     pairs = as_volumes(open_files([(path, None) for path in paths], options, problems), options, problems)
     x, names = [], []
     for pair in pairs:

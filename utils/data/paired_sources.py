@@ -2,9 +2,18 @@
 
 from typing import NamedTuple
 
-from utils.data.pairing import equal_name_problems, pair_by_name
-from utils.errors import raise_problems
-from utils.images.image_files import FORMATS, IMAGE_SUFFIXES, ImageName, is_zarr, list_images, split_address
+from utils.data.pairing import name_problems, pair_by_name
+from utils.errors import raise_problems, shortened
+from utils.images.file_order import numbering_gap
+from utils.images.image_files import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    ImageName,
+    is_zarr,
+    list_images,
+    passed_over,
+    split_address,
+)
 from utils.images.intensity import dtype_range
 from utils.images.reading import open_sources
 
@@ -79,17 +88,49 @@ def open_pairs(folder, options, masks_optional, problems):
         problems.append(f"{error}: put images into x/ and masks of the same names into y/")
         return []
     if not image_paths:
-        problems.append(f"{folder / 'x'} holds no images ({FORMATS})")
-    problems += equal_name_problems(image_paths)
+        problems.append(f"{folder / 'x'} holds no images ({FORMATS}) {_of_other_formats(folder / 'x')}".rstrip())
+    problems += name_problems(image_paths)
     paths, unpaired = [(path, None) for path in image_paths], []
     if has_masks:
         paths, unpaired = pair_by_name(image_paths, mask_paths)
     if unpaired:
         problems += [*unpaired[:-1], f"{unpaired[-1]} (add what is missing, or remove files without a partner)"]
     pairs = open_files(paths, options, problems)
+    for note in _notes(folder, image_paths, pairs):
+        print(f"Note: {folder.name}/{note}")
     wrong = [problem for pair in pairs for problem in _header_problems(pair, options)]
     problems += wrong
     return pairs if wrong else as_volumes(pairs, options, problems)
+
+
+def _of_other_formats(folder):
+    """Return a clause about files that may be images in a format that is not read, or nothing."""
+    others = passed_over(folder) if folder.is_dir() else []
+    return f"files in a format that is not read: {shortened(others)}; save them as tif" if others else ""
+
+
+def _notes(folder, image_paths, pairs):
+    """Say what is left out of a part of a data folder, and what is odd in its files."""
+    notes = [f"{kind}: {clause}." for kind in "xy" if (clause := _of_other_formats(folder / kind)) and image_paths]
+    gap = numbering_gap(image_paths)
+    notes += [f"x: {gap}"] if gap else []
+    left_out = {}
+    for pair in pairs:
+        for kind, sources in zip("xy", pair, strict=True):
+            for source in sources or ():
+                for note in source.notes:
+                    left_out.setdefault((kind, note), []).append(source.name)
+    notes += [f"{kind}: {shortened(names)}: {note}." for (kind, note), names in left_out.items()]
+    palettes = {}
+    for source in (source for pair in pairs for source in pair.masks or () if source.shown_values is not None):
+        palettes.setdefault(source.shown_values.tobytes(), []).append(source.name)
+    if len(palettes) > 1:
+        usual, *others = sorted(palettes.values(), key=len, reverse=True)
+        others = [name for names in others for name in names]
+        notes.append(
+            f"y: the palette of {shortened(others)} is not that of {usual[0]}; the numbers count, not colours."
+        )
+    return notes
 
 
 def open_files(paths, options, problems):

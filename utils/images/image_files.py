@@ -1,9 +1,9 @@
 """Which files are images, and in which order; addresses of arrays in files; names of images."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.images.file_order import in_order
 from utils.images.scale import Scale
 
 TIF_SUFFIXES = (".tif", ".tiff")
@@ -13,6 +13,12 @@ ZARR_SUFFIX = ".zarr"
 DATASET_SUFFIXES = (*H5_SUFFIXES, ZARR_SUFFIX)
 NPY_SUFFIX = ".npy"
 IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp", NPY_SUFFIX, *DATASET_SUFFIXES)
+DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr", ".nii.gz")
+# Formats of images that are not read.
+OTHER_FORMATS = tuple(
+    ".czi .nd2 .lif .gif .webp .jp2 .psd .dcm .nrrd .mha .mhd .raw .ims .oib .oif .vsi .svs .ndpi .lsm .npz .mat .n5 "
+    ".gz .bif .scn .stk .fits .dat .bin .svg .heic".split()
+)
 # The formats in a sentence.
 FORMATS = "png, tif, npy, hdf5, zarr"
 
@@ -43,7 +49,24 @@ class ImageName(NamedTuple):
     @property
     def output(self):
         """Name of the file that results are written to: that of the input, as tif."""
-        return str(Path(self.file).with_suffix(".tif"))
+        return f"{Path(self.file).parent / stem_of(self.file)}.tif"
+
+
+def stem_of(path):
+    """Return the name of a file without its suffixes: of ``a.ome.tif`` and ``a.nii.gz`` it is ``a``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    str
+    """
+    name = Path(path).name
+    double = (known for known in DOUBLE_SUFFIXES if name.lower().endswith(known))
+    return name[: -len(next(double, Path(name).suffix)) or None]
 
 
 def is_zarr(path):
@@ -63,10 +86,10 @@ def is_zarr(path):
 
 
 def list_images(folder):
-    """List the image files of a folder in natural order (``im_2`` before ``im_10``).
+    """List the image files of a folder, in the order of the numbers in their names (``im_2`` before ``im_10``).
 
-    Hidden files and files with other suffixes (``Thumbs.db``, ``notes.txt``) are ignored. If a folder holds a single
-    folder and no images, that folder is listed: Keras' doubled layout ``x/x/``.
+    Hidden files and files with other suffixes (``Thumbs.db``, ``notes.txt``) are ignored, see `passed_over`. If a
+    folder holds a single folder and no images, that folder is listed: Keras' doubled layout ``x/x/``.
 
     Parameters
     ----------
@@ -92,22 +115,25 @@ def list_images(folder):
     files, folders = files + arrays, [entry for entry in folders if entry not in arrays]
     if not files and len(folders) == 1:
         return list_images(folders[0])
-    return sorted(files, key=lambda path: (natural_key(path.name), path.name))
+    return in_order(files)
 
 
-def natural_key(name):
-    """Return a sort key that compares the numbers in a name by value.
+def passed_over(folder):
+    """List files beside the images of a folder that may be images too, in a format that is not read.
 
     Parameters
     ----------
-    name : str
-        A file name.
+    folder : str or Path
+        As `list_images`.
 
     Returns
     -------
-    tuple
+    list of str
+        Names of files with the suffix of an image format or with none.
     """
-    return tuple((int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name))
+    files = [entry for entry in Path(folder).iterdir() if entry.is_file() and not entry.name.startswith((".", "~"))]
+    kinds = [entry for entry in files if entry.suffix.lower() in OTHER_FORMATS or not entry.suffix]
+    return [entry.name for entry in in_order(kinds)]
 
 
 def split_address(path, dataset=None):

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from utils.images.image_files import ImageName, list_images, natural_key
+from utils.images.image_files import ImageName, list_images, passed_over, stem_of
 from utils.images.reading import read_images
 from utils.images.writing import ImageWriter, SavedImages
 
@@ -268,16 +268,6 @@ def test_images_are_listed_in_natural_order(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("names", [["7", "a", "B", "b2", "b10"], ["x9y1", "x9y20", "x10y3"], ["", "0", "00a"]])
-def test_natural_key_sorts_numbers_by_value(names):
-    assert sorted(reversed(names), key=natural_key) == names
-
-
-@pytest.mark.parametrize("names", [["10.png", "1²2.png"], ["²", "3"]])
-def test_natural_key_copes_with_superscript_digits(names):
-    assert len({natural_key(name) for name in names}) == 2
-
-
 def test_what_is_no_image_is_passed_over(tmp_path):
     names = [
         "a.png",
@@ -438,3 +428,16 @@ def test_output_name_is_the_input_name_as_tif(name, expected):
 def test_source_names_its_page():
     assert str(ImageName("a.png")) == "a.png"
     assert str(ImageName("a.tif", 0)) == "a.tif page 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a.tif", "a"), ("a.ome.tif", "a"), ("a.nii.gz", "a"), ("v1.5.tif", "v1.5"), ("a", "a"), ("a.OME.TIFF", "a")],
+)
+def test_a_name_without_its_suffixes(name, stem):
+    assert stem_of(name) == stem and ImageName(name).output == f"{stem}.tif"
+
+
+def test_files_of_other_formats_are_named(tmp_path):
+    touch(tmp_path, "a.png", "b.czi", "c.GIF", "d", "notes.txt", "table.csv", ".hidden.czi", "Thumbs.db")
+    assert passed_over(tmp_path) == ["b.czi", "c.GIF", "d"]

@@ -192,7 +192,7 @@ def _open_array(path, dataset, changed):
     if dataset is None and len(members) == 1:
         (dataset,) = members
     if dataset not in members:
-        levels = {name: members[first] for name, first in images.items() if name and first in members}
+        levels = {name: members[first] for name, first in sorted(images.items()) if name and first in members}
         shown = [f"{name} {tuple(member.array.shape)}" for name, member in (levels or members).items()]
         more = f" and {len(shown) - SHOWN_ARRAYS} more" * (len(shown) > SHOWN_ARRAYS)
         names = ", ".join(shown[:SHOWN_ARRAYS]) + more or "no array of an image"
