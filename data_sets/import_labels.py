@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_sets.label_import import KINDS, import_labels, parse_classes
+from data_sets.label_import import KINDS, NO_OBJECT, import_labels, parse_classes
 from utils.errors import say_error
 
 
@@ -31,7 +31,11 @@ def parse_arguments():
         help="class of each id, rest:CLASS for all others; not needed where the ids are 0, 1, ... without a gap",
     )
     parser.add_argument(
-        "--background", type=int, nargs="+", metavar="ID", help="ids that are no object (default 0), not for classes"
+        "--background",
+        type=int,
+        nargs="+",
+        metavar="ID",
+        help="ids that are no object, not for classes (default 0 and 2**64 - 1)",
     )
     parser.add_argument("--dataset", metavar="NAME", help="array of the labels in hdf5 and zarr files")
     parser.add_argument("--image-dataset", metavar="NAME", help="array of the images in hdf5 and zarr files")
@@ -53,7 +57,7 @@ def main():
         args.target,
         kind=args.kind,
         classes=args.classes and parse_classes(args.classes),
-        background=tuple(args.background or (0,)),
+        background=tuple(args.background or (0, NO_OBJECT)),
         datasets=(args.dataset, args.image_dataset),
     )
     print(report)

@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
-from utils.files import atomic_folder
+from utils.files import atomic_folder, write_csv
 from utils.images.image_files import ImageName, is_zarr, list_images
 from utils.images.reading import open_sources, read_images
 from utils.images.writing import ImageWriter
@@ -17,23 +17,28 @@ KINDS = ("binary", "classes", "instances")
 # More ids than that are taken for instances, unless each is assigned to a class.
 MAX_CLASSES = 20
 REST = "rest"
+# What CREMI and others write where there is no object: the largest number of uint64.
+NO_OBJECT = 2**64 - 1
+ID_TABLE = "ids.csv"
 
 
-def import_labels(labels, images, target, *, kind, classes=None, background=(0,), datasets=(None, None)):
+def import_labels(labels, images, target, *, kind, classes=None, background=(0, NO_OBJECT), datasets=(None, None)):
     """Write a mask for every image out of labels, under the image's name, as tif.
 
     Parameters
     ----------
     labels : str or Path
         A file (multi-page tif, hdf5, zarr, npy) with as many slices as there are images or as the one image has, or a
-        folder of files that pair with the images by name. Whole numbers in one channel.
+        folder of files that pair with the images by name. Whole numbers in one channel, or ids as 24-bit colours:
+        ``65536 * red + 256 * green + blue``.
     images : str or Path
         Folder of the images, as ``train/x``.
     target : str or Path
         Folder to make, as ``train/y``; it appears complete or not at all.
     kind : str
         ``binary``: 0 for the ids in ``background``, 255 for all others. ``classes``: the class of each id, uint8.
-        ``instances``: the ids themselves, uint16 or, if one is above 65535, uint32.
+        ``instances``: the ids themselves, uint16 or, if one is above 65535, uint32; if one is above 4294967295 all
+        are numbered anew, 1, 2, ... in their order, and ``ids.csv`` beside the masks says which is which.
     classes : dict of int to int, optional
         Class of each id; the key ``"rest"`` stands for all ids that are not named. Without it the ids must be 0, 1, ...
         without a gap; they are the classes then.
@@ -56,7 +61,7 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
     """
     check_choice("the kind of masks", kind, KINDS)
     labels, images = Path(labels), Path(images)
-    pages_of = lru_cache(maxsize=1)(partial(read_images, dataset=datasets[0], as_labels=True))
+    pages_of = lru_cache(maxsize=1)(partial(_read_ids, dataset=datasets[0]))
     pairs, problems = _pairs(labels, images, pages_of)
     counts, touching = Counter(), 0
     for image_path, label_path, page in pairs:
@@ -68,7 +73,7 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
             problems.append(str(error))
             continue
         wrong = _pair_problems(image_path.name, sizes, label_path.name, pages)
-        problems += wrong
+        problems += [f"{problem}{_place(label_path, datasets[0])}" for problem in wrong]
         for label in [] if wrong else pages:
             counts.update(dict(zip(*map(np.ndarray.tolist, np.unique(label, return_counts=True)), strict=True)))
             touching += _touching_pixels(label, background) if kind == "binary" else 0
@@ -79,11 +84,17 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0,)
         for image_path, label_path, page in pairs
         for number in range(len(_chosen(pages_of(label_path), page)))
     ]
-    with atomic_folder(target) as folder, ImageWriter([folder], names) as writer:
-        for _, label_path, page in pairs:
-            for label in _chosen(pages_of(label_path), page):
-                writer.write(_replaced(label, new_values, dtype))
-    return _report(counts, new_values, kind, len(pairs), touching)
+    renumbered = {id_: new for id_, new in new_values.items() if new not in (0, id_)} if kind == "instances" else {}
+    with atomic_folder(target) as folder:
+        with ImageWriter([folder], names) as writer:
+            for _, label_path, page in pairs:
+                for label in _chosen(pages_of(label_path), page):
+                    writer.write(_replaced(label, new_values, dtype))
+        if renumbered:
+            write_csv(folder / ID_TABLE, [{"id": id_, "new_id": new} for id_, new in renumbered.items()])
+    report = _report(counts, new_values, kind, len(pairs), touching)
+    note = f"\nNote: ids above {2**32 - 1} were numbered anew, 1 to {len(renumbered)}: {ID_TABLE} says which is which."
+    return report + note * bool(renumbered)
 
 
 def parse_classes(text):
@@ -125,6 +136,20 @@ def parse_classes(text):
     return classes
 
 
+def _read_ids(path, dataset):
+    """Read the pages of a label file, colours as one number."""
+    return [_as_ids(page) for page in read_images(path, dataset=dataset, as_labels=True, keep_colour=True)]
+
+
+def _as_ids(page):
+    if page.shape[-1] != 3 or page.dtype != np.uint8:
+        return page
+    if (page == page[..., :1]).all():  # grey numbers that a paint program saved as colours
+        return page[..., :1]
+    red, green, blue = np.moveaxis(page.astype(np.uint32), -1, 0)
+    return (65536 * red + 256 * green + blue)[..., np.newaxis]
+
+
 def _pairs(labels, images, pages_of):
     """Pair image files with (label file, None), or (label file, slice) where one file has a slice for each image."""
     image_paths = list_images(images) if images.is_dir() else []
@@ -150,13 +175,24 @@ def _chosen(pages, page):
     return pages if page is None else [pages[page]]
 
 
+def _place(label_path, dataset):
+    """Return a clause on where labels lie that are smaller than their image, if the file states it."""
+    scale = open_sources(label_path, dataset=dataset)[0].scale
+    if scale is None or not any(scale.offset_nm):
+        return ""
+    offset, size = (
+        " x ".join(f"{length or 0:g}" for length in lengths) for lengths in (scale.offset_nm, scale.voxel_size_nm)
+    )
+    return f"; it states that it begins at {offset} nm (z x y x x) with voxels of {size} nm: cut the image to it"
+
+
 def _pair_problems(image_name, sizes, label_name, pages):
     if len(sizes) != len(pages):
         return [f"{image_name} has {len(sizes)} slices, its labels {label_name} {len(pages)}"]
     problems = []
     for size, label in zip(sizes, pages, strict=True):
         if label.shape[-1] != 1:
-            problems.append(f"{label_name} is in colour; save it with one number a pixel")
+            problems.append(f"{label_name} has {label.shape[-1]} channels; save it with one number a pixel")
         elif label.dtype.kind == "f" and not (np.isfinite(label).all() and (label == np.rint(label)).all()):
             problems.append(f"{label_name} holds values that are not whole numbers: are these labels?")
         if label.shape[:2] != size:
@@ -180,8 +216,11 @@ def _new_values(counts, kind, classes, background):
         return {id_: 0 if id_ in background else 255 for id_ in ids}, np.uint8
     if kind == "instances":
         new = {id_: 0 if id_ in background else int(id_) for id_ in ids}
-        outside = [f"{int(id_)} ({counts[id_]:,} pixels)" for id_ in ids if not 0 <= new[id_] < 2**32]
-        raise_problems("ids outside of 0 to 4294967295; name those that are no object as background", outside)
+        negative = [f"{int(id_)} ({counts[id_]:,} pixels)" for id_ in ids if new[id_] < 0]
+        raise_problems("ids below 0; name those that are no object as background", negative)
+        if max(new.values()) >= 2**32:
+            objects = [id_ for id_ in ids if new[id_]]
+            new |= {id_: number for number, id_ in enumerate(objects, start=1)}
         return new, np.uint16 if max(new.values()) < 2**16 else np.uint32
     if classes is None:
         if len(ids) > MAX_CLASSES:

@@ -94,9 +94,7 @@ def test_background_of_several_ids(images, tmp_path):
     labels = LABELS.astype(np.uint64)
     labels[0, 0, 0] = 2**64 - 1
     path = write_labels(tmp_path / "labels.npy", labels)
-    with pytest.raises(ValueError, match=r"name those that are no object as background: 18446744073709551615 \(1 pix"):
-        import_labels(path, images, tmp_path / "ids", kind="instances")
-    import_labels(path, images, tmp_path / "ids", kind="instances", background=(0, 2**64 - 1))
+    import_labels(path, images, tmp_path / "ids", kind="instances")
     assert np.array_equal(masks_in(tmp_path / "ids")[1], LABELS)
     import_labels(path, images, tmp_path / "y", kind="binary", background=(0, 7, 2**64 - 1))
     assert np.array_equal(masks_in(tmp_path / "y")[1], np.where((LABELS == 5) | (LABELS == 70000), 255, 0))
@@ -126,7 +124,7 @@ def test_a_volume_for_a_volume(tmp_path):
 def test_all_problems_of_the_files_are_listed_at_once_and_nothing_is_written(images, tmp_path):
     folder = tmp_path / "labels"
     folder.mkdir()
-    Image.fromarray(np.arange(144, dtype=np.uint8).reshape(6, 8, 3)).save(folder / "im_8.png")
+    Image.fromarray(np.arange(96, dtype=np.uint8).reshape(6, 8, 2)).save(folder / "im_8.png")
     write_labels(folder / "im_9.tif", LABELS[0, :5] + 0.5)
     (folder / "im_10.png").write_bytes(b"nothing")
     Image.fromarray(LABELS[0].astype(np.uint8)).save(folder / "im_11.png")
@@ -136,7 +134,7 @@ def test_all_problems_of_the_files_are_listed_at_once_and_nothing_is_written(ima
         "6 problems in",
         "3 images but 4 masks",
         "no image for mask im_11.png",
-        "im_8.png is in colour",
+        "im_8.png cannot be read: its alpha channel holds values 1 to 95",
         "im_9.tif holds values that are not whole numbers",
         "im_9.png is 6x8, its labels im_9.tif 5x8 (y x x)",
         "im_10.png cannot be read",
@@ -162,7 +160,7 @@ def test_mistakes_in_what_is_asked_for(images, tmp_path):
     with pytest.raises(ValueError, match="48 different ids are too many for classes"):
         many = np.stack([np.arange(48).reshape(6, 8)] * 3).astype(np.uint8)
         import_labels(write_labels(tmp_path / "many.tif", many), images, tmp_path / "y", **options)
-    with pytest.raises(ValueError, match=r"ids outside of 0 to 4294967295; .*: -1 \(31 pixels\)"):
+    with pytest.raises(ValueError, match=r"ids below 0; name those .*: -1 \(31 pixels\)"):
         negative = write_labels(tmp_path / "negative.npy", np.where(LABELS > 0, -1, 0))
         import_labels(negative, images, tmp_path / "y", kind="instances")
     images.joinpath("im_8.png").unlink()
@@ -189,3 +187,54 @@ def test_classes_on_the_command_line():
         "'8:-1'",
     ):
         assert clause in str(caught.value)
+
+
+# --- ids of large data sets
+
+
+FLYWIRE = (720575940621039145, 720575940621039146)
+
+
+def test_ids_above_32_bits_are_numbered_anew(images, tmp_path):
+    ids = np.zeros((3, 6, 8), np.uint64)
+    ids[0, :2], ids[1:, 3:] = FLYWIRE
+    report = import_labels(write_labels(tmp_path / "l.npy", ids), images, tmp_path / "y", kind="instances")
+    assert "ids above 4294967295 were numbered anew, 1 to 2: ids.csv says which is which" in report
+    rows = (tmp_path / "y" / "ids.csv").read_text().split()
+    assert rows == ["id,new_id", *(f"{id_},{number}" for number, id_ in enumerate(FLYWIRE, start=1))]
+    (tmp_path / "y" / "ids.csv").unlink()
+    masks = masks_in(tmp_path / "y")[1]
+    assert masks.dtype == np.uint16
+    assert np.array_equal(masks, np.where(ids == FLYWIRE[0], 1, np.where(ids == FLYWIRE[1], 2, 0)))
+
+
+@pytest.mark.parametrize("kind", ["binary", "instances"])
+def test_the_largest_number_of_64_bits_is_no_object(images, tmp_path, kind):
+    clefts = np.where(LABELS > 0, LABELS, np.uint64(2**64 - 1))
+    import_labels(
+        write_labels(tmp_path / "l.h5", clefts), images, tmp_path / "y", kind=kind, datasets=("volumes/labels", None)
+    )
+    masks = masks_in(tmp_path / "y")[1]
+    assert np.array_equal(masks > 0, LABELS > 0)
+    assert kind == "binary" or np.array_equal(masks, LABELS)
+
+
+def test_colours_of_24_bits_are_ids(images, tmp_path):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for number, ids in enumerate(LABELS):
+        colours = np.stack([ids // 65536, ids // 256 % 256, ids % 256], axis=-1).astype(np.uint8)
+        Image.fromarray(colours).save(folder / f"im_{number + 8}.png")
+    import_labels(folder, images, tmp_path / "y", kind="instances")
+    # The colours of a slice whose ids are below 256 are blue only.
+    assert np.array_equal(masks_in(tmp_path / "y")[1], LABELS)
+
+
+def test_labels_of_a_part_of_the_image_are_refused_with_their_place(images, tmp_path):
+    with h5py.File(tmp_path / "l.h5", "w") as file:
+        file["inner"] = LABELS[:, :4, :5]
+        file["inner"].attrs.update(resolution=(40.0, 4.0, 4.0), offset=(0.0, 8.0, 12.0))
+    with pytest.raises(
+        ValueError, match=r"im_8.png is 6x8, its labels l.h5 4x5 .* begins at 0 x 8 x 12 nm .* 40 x 4 x 4 nm"
+    ):
+        import_labels(tmp_path / "l.h5", images, tmp_path / "y", kind="binary")

@@ -60,6 +60,9 @@ def class_values(found, n_classes, *, ids=False):
     n_values = max(n_classes, 2)
     if ids:
         return (0, OTHERS), []
+    largest = max((value for masks in found.values() for values in masks.values() for value in values), default=0)
+    if largest >= 2**63:  # the background of CREMI, which would become the foreground
+        return (), [f"masks hold the value {largest}, which stands for no object: {IDS_REMEDY.split(', or')[0]}"]
     parts = {part: {value for values in masks.values() for value in values} for part, masks in found.items() if masks}
     union = set().union(*parts.values())
     if union <= set(range(n_values)):  # classes already, even when some do not occur
@@ -132,4 +135,4 @@ def to_classes(mask, values, name):
 
 
 def _shown(values):
-    return " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
+    return " ".join(str(v) if isinstance(v, int) else f"{v:g}" for v in values[:8]) + " ..." * (len(values) > 8)

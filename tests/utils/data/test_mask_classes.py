@@ -37,6 +37,7 @@ def test_a_value_means_one_class_in_all_folders(parts, n_classes, values):
         ({"train": [0, 1], "test": [0, 255]}, 3, "train/ 0 1, test/ 0 255; save the masks of all folders alike"),
         ({"train": [0, 1, 2], "test": [0, 128, 255]}, 3, "save the masks of all folders alike"),
         ({"val": [0, 255]}, 3, "hold only the values 0 255, .* which of the 3 classes they are; .*mask_values"),
+        ({"train": [7, 2**64 - 1]}, 1, "masks hold the value 18446744073709551615, which stands for no object: python"),
         ({"train": [0, 7, 9, 12]}, 1, "train/: mask of a.tif .*import_labels.py makes masks .*MASK_IDS=True"),
     ],
     ids=str,
