@@ -98,8 +98,9 @@ RUN_ID = 0  # @param {type: "integer"}""",
         "code",
         """\
 from data_sets.data_preparation import prepare_data
-from data_sets.data_survey import survey_data, survey_notes, survey_table
+from data_sets.data_survey import survey_data, survey_table
 from data_sets.synthetic_em import write_demo_data
+from utils.data.survey import survey_notes
 from utils.files import atomic_folder
 
 data_dir = Path(FOLDER) / "data" / DATA  # just DATA, if that is the whole path of a folder

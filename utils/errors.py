@@ -2,31 +2,65 @@
 
 import difflib
 import linecache
+import re
 import sys
 import traceback
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHOWN_PROBLEMS = 20
+LONGEST_LINE = 200
+FILE_NAME = re.compile(
+    r"[^\s/:;,()]+\.(?:tiff?|png|jpe?g|bmp|npy|h5|hdf5?|zarr|mrc|rec|st|map|nii|gz|dm[34])\b", re.IGNORECASE
+)
 
 
 def raise_problems(where, problems):
     """Raise one ``ValueError`` that lists every problem found, if there are any.
+
+    Problems of files that are alike but for names and numbers are said once, with their count and the first names. What
+    does not fit on a line becomes a list.
 
     Parameters
     ----------
     where : str
         Where the problems were found, e.g. ``"train/"``.
     problems : list of str
-        One clause each, without full stop. At most 20 are spelled out.
+        One clause each, without full stop. At most 20 lines are written.
+
+    Examples
+    --------
+    >>> raise_problems("train/", [f"no mask for {name}.tif" for name in "abcde"])
+    Traceback (most recent call last):
+    ValueError: train/: no mask for a.tif (5 such files: a.tif, b.tif, c.tif ...).
     """
     if not problems:
         return
-    shown = "; ".join(problems[:SHOWN_PROBLEMS])
-    more = f"; and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-    count = f"{len(problems)} problems in {where}" if len(problems) > 1 else where
-    message = f"{count}: {shown}{more}"
-    raise ValueError(message if message.endswith("?") else f"{message}.")
+    alike = {}
+    for problem in problems:
+        alike.setdefault(_kind(problem), []).append(problem)
+    lines = [line for group in alike.values() for line in _lines(group)]
+    if len(lines) == 1:
+        message = f"{where}: {lines[0]}"
+        raise ValueError(message if message.endswith("?") else f"{message}.")
+    more = [f"and {len(lines) - SHOWN_PROBLEMS} more"] * (len(lines) > SHOWN_PROBLEMS)
+    shown = [line.replace(":\n  - ", ": ").replace("\n  - ", "; ") for line in lines[:SHOWN_PROBLEMS]] + more
+    message = f"{len(lines)} problems in {where}: {'; '.join(shown)}."
+    if len(message) > LONGEST_LINE:
+        message = "\n  - ".join([f"{len(lines)} problems in {where}:", *shown])
+    raise ValueError(message)
+
+
+def _kind(problem):
+    """Return a problem without the name of its file and without numbers; one without a file is of its own kind."""
+    without_name = FILE_NAME.sub("<file>", problem)
+    return problem if without_name == problem else re.sub(r"(\d[\d.]*)( \d[\d.]*)*( \.\.\.)?", "#", without_name)
+
+
+def _lines(group):
+    """Return what is said of problems of one kind: all of up to three files, otherwise the first with the count."""
+    names = list(dict.fromkeys(FILE_NAME.search(problem).group() for problem in group)) if len(group) > 1 else []
+    return group if len(names) <= 3 else [f"{group[0]} ({len(names)} such files: {', '.join(names[:3])} ...)"]
 
 
 def shortened(names, most=3):

@@ -73,7 +73,7 @@ def test_other_settings_and_another_volume_are_refused(tmp_path):
     (tmp_path / "other").mkdir()
     other = make_job(tmp_path / "other", blobs((11, 30, 30)), CROP, BLOCK, network=FakeNetwork(seconds=0.001))
     other = dataclasses.replace(other, folder=job.folder)
-    with pytest.raises(ValueError, match=r"volume was .*; volume shape was \[10, 30, 30, 1\].*; weights was"):
+    with pytest.raises(ValueError, match=r"(?s)volume was .*volume shape was \[10, 30, 30, 1\].*weights was"):
         begin_blocks(other)
 
 

@@ -60,7 +60,10 @@ def test_what_cannot_be_read_is_left_out_and_said_at_the_end():
         "good": Task(str, ("fine",)),
     }
     seen = []
-    with block_workers(0) as workers, pytest.raises(ValueError, match=r"2 problems in the volume; .* 0 to 8; .* 8 to"):
+    with (
+        block_workers(0) as workers,
+        pytest.raises(ValueError, match=r"(?s)2 problems in the volume; .* 0 to 8.* 8 to"),
+    ):
         for name, _ in run_tasks(workers, tasks, title="Test"):
             seen.append(name)
     assert seen == ["good"]

@@ -135,7 +135,7 @@ def test_variables_of_all_stages_are_checked(tmp_path):
     job = make_job(tmp_path, blobs(SHAPE), CROP, BLOCK, classes=3, batch_size=-1)
     with pytest.raises(ValueError, match="Z_FILTER_SIZE is 4"):
         check_stages(job, z_filter_size=4)
-    said = r"4 problems in the variables: THRESHOLD is 1\.5; .*MIN_OBJECT_SIZE is -1.*INSTANCES=False.*BATCH_SIZE is -1"
+    said = r"(?s)4 problems in .* THRESHOLD is 1\.5; .*MIN_OBJECT_SIZE is -1.*INSTANCES=False.*BATCH_SIZE is -1"
     with pytest.raises(ValueError, match=said):
         check_stages(job, threshold=1.5, min_object_size=-1, instances=True)
     assert not job.folder.exists()

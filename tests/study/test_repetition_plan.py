@@ -60,7 +60,7 @@ def test_all_problems_are_named_at_once(folders, tmp_path):
             grid=["SEED=1,2", "LEARNING_RATE=0.1,,1"],
         )
     text = str(error.value)
-    assert text.startswith("8 problems in the repetition: ")
+    assert text.startswith("8 problems in the repetition:\n  - ")
     for part in (
         f"code_dir {tmp_path} is not a copy of this repository",
         f"data_dir {tmp_path / 'nowhere'} does not exist",
@@ -132,11 +132,11 @@ def test_runs_made_with_other_settings_are_refused_all_at_once(folders):
     with pytest.raises(ValueError) as error:
         plan_runs(TEMPLATE, folders, id="400", rids="0-5")
     assert str(error.value) == (
-        "4 problems in the repetition: "
-        "400_0 is another run (LOSS was dice, is bce; OLD was 1, is not there): choose another --id; "
-        "400_1 is another run (SEED was 7, is 42): choose another --id; "
-        "400_3 is another run (LOSS was not there, is bce): choose another --id; "
-        "400_5 is another run (--keep-seed was given): choose another --id."
+        "4 problems in the repetition:"
+        "\n  - 400_0 is another run (LOSS was dice, is bce; OLD was 1, is not there): choose another --id"
+        "\n  - 400_1 is another run (SEED was 7, is 42): choose another --id"
+        "\n  - 400_3 is another run (LOSS was not there, is bce): choose another --id"
+        "\n  - 400_5 is another run (--keep-seed was given): choose another --id"
     )
 
 
@@ -159,10 +159,10 @@ def test_runs_of_another_template_or_data_are_not_taken_for_the_own(end, folders
     with pytest.raises(ValueError) as error:
         plan_runs(TEMPLATE, folders, id="400", rids="0-2")
     assert str(error.value) == (
-        "2 problems in the repetition: "
-        "400_1 is another run (the template was templates/fake_template.txt, is fake_template.txt): "
-        "choose another --id; "
-        f"400_2 is another run (the data folder was {tmp_path / 'other'}, is {tmp_path / 'data'}): choose another --id."
+        "2 problems in the repetition:"
+        "\n  - 400_1 is another run (the template was templates/fake_template.txt, is fake_template.txt): "
+        "choose another --id"
+        f"\n  - 400_2 is another run (the data folder was {tmp_path / 'other'}, is {tmp_path / 'data'}): choose another --id"
     )
 
 

@@ -175,7 +175,9 @@ def test_test_folder_may_lack_masks_and_the_training_folder_may_not(tmp_path):
 def test_problems_of_train_and_test_are_said_together(tmp_path):
     write_set(tmp_path / "data" / "train", {"a.png": IMAGE}, {"a.png": MASK[:5]})
     write_set(tmp_path / "data" / "test", {"b.png": COLOUR}, {"b.png": MASK})
-    with pytest.raises(ValueError, match="^2 problems in .*data: train/: a.png is 6x8.*; test/: b.png has 3 channels"):
+    with pytest.raises(
+        ValueError, match="(?s)^2 problems in .*data:.*  - train/: a.png is 6x8.*  - test/: b.png has 3 channels"
+    ):
         load_image_sets(tmp_path / "data")
 
 
@@ -240,8 +242,8 @@ THREE_VALUES = MASK.copy()
 THREE_VALUES[0, 0] = 128
 MASKS = numbered("im_{}.png", MASK)
 PROBLEMS = {
-    "missing mask": (numbered("im_{}.png", IMAGE, 4), MASKS, {}, "4 images but 3 masks; .*no mask for im_3.png"),
-    "missing image": (numbered("im_{}.png", IMAGE, 2), MASKS, {}, "2 images but 3 masks; .*no image for mask im_2.png"),
+    "missing mask": (numbered("im_{}.png", IMAGE, 4), MASKS, {}, "4 images but 3 masks.*no mask for im_3.png"),
+    "missing image": (numbered("im_{}.png", IMAGE, 2), MASKS, {}, "2 images but 3 masks.*no image for mask im_2.png"),
     "three values": (
         numbered("im_{}.png", IMAGE), MASKS | {"im_1.png": THREE_VALUES}, {},
         "mask of im_1.png holds the values 0 128 255, expected 2",
@@ -285,7 +287,7 @@ PROBLEMS = {
 @pytest.mark.parametrize(("images", "masks", "options", "message"), PROBLEMS.values(), ids=PROBLEMS)
 def test_problem_is_said(tmp_path, images, masks, options, message):
     folder = write_set(tmp_path / "train", images, masks)
-    with pytest.raises(ValueError, match=f"train/: .*{message}"):
+    with pytest.raises(ValueError, match=f"(?s)train/: .*{message}"):
         load_image_set(folder, **options)
 
 
@@ -301,7 +303,7 @@ def test_all_problems_are_said_at_once(tmp_path):
     folder = write_set(tmp_path / "train", images, masks)
     (folder / "x" / "im_2.png").write_text("no image")
     write(folder / "x" / "im_3.png", COLOUR)
-    with pytest.raises(ValueError, match="^6 problems in .*: train/: ") as error:
+    with pytest.raises(ValueError, match="^6 problems in .*:\n  - train/: ") as error:
         load_image_set(folder)
     message = str(error.value)
     for part in (
@@ -313,7 +315,7 @@ def test_all_problems_are_said_at_once(tmp_path):
         "mask of im_0.png holds the values 0 128 255",
     ):
         assert part in message
-    assert message.endswith(".")
+    assert len(message.splitlines()) == 7
 
 
 def test_right_mask_is_blamed_after_a_pair_with_different_numbers_of_pages(tmp_path):
@@ -332,9 +334,11 @@ def test_page_with_other_channels_is_noticed(tmp_path):
         load_image_set(folder)
 
 
-def test_long_list_of_problems_is_cut(tmp_path):
+def test_equal_problems_are_said_once(tmp_path):
     folder = write_set(tmp_path, numbered("im_{}.png", COLOUR, 25), numbered("im_{}.png", MASK, 25))
-    with pytest.raises(ValueError, match="^25 problems .*; and 5 more.$"):
+    with pytest.raises(
+        ValueError, match=r"im_0.png has 3 channels, .*\(25 such files: im_0.png, im_1.png, im_2.png \.\.\.\)\.$"
+    ):
         load_image_set(folder)
 
 
@@ -420,7 +424,7 @@ def test_problems_of_volumes_are_said_together(tmp_path):
 def test_a_volume_with_another_mask_is_one_problem(tmp_path):
     pair = (volume_of(5), np.zeros((5, 6, 7), np.uint8))
     data = write_volumes(tmp_path, {"a.tif": pair}, {"b.tif": pair})
-    with pytest.raises(ValueError, match=r"^2 problems in .*a\.tif is 6x8, its mask a\.tif 6x7.*b\.tif is 6x8"):
+    with pytest.raises(ValueError, match=r"(?s)^2 problems in .*a\.tif is 6x8, its mask a\.tif 6x7.*b\.tif is 6x8"):
         load_image_sets(data, volumes=True)
 
 

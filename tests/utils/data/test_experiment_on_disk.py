@@ -157,7 +157,9 @@ def test_all_problems_of_all_folders_are_said_at_once(folder):
     with pytest.raises(ValueError) as error:
         open_images(folder, CROP, seed=0, validation_split=0)
     message = str(error.value)
-    assert message.startswith(f"7 problems in {folder}: there is no folder {folder / 'val'} and VALIDATION_SPLIT is 0")
+    assert message.startswith(
+        f"7 problems in {folder}:\n  - there is no folder {folder / 'val'} and VALIDATION_SPLIT is 0"
+    )
     for expected in (
         "--set VALIDATION_SPLIT=0.1",
         "train/: 4 images but 3 masks",
@@ -189,7 +191,9 @@ def test_the_z_filter_needs_slices_of_one_size(folder):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(ValueError, match="2 problems in .*train/: the folder .*train/x does not exist.*test/: the fol"):
+    with pytest.raises(
+        ValueError, match="(?s)2 problems in .*train/: the folder .*train/x does not exist.*test/: the fol"
+    ):
         open_images(tmp_path, CROP, seed=0)
 
 

@@ -145,7 +145,7 @@ def test_for_random_crops_images_stay_whole(main, other):
     assert names(found)[4:] == ["other/im_0.tif", "other/im_1.tif"]
     options = {"folder": other, "n_crops": 3, "min_foreground": 0.1}
     with pytest.raises(
-        ValueError, match=r"2 problems.*random_crops=2 and n_crops=3 exclude.*min_foreground=0.1 exclude"
+        ValueError, match=r"(?s)2 problems.*random_crops=2 and n_crops=3 exclude.*min_foreground=0.1 exclude"
     ):
         joined(main, [options], random_crops=2)
 

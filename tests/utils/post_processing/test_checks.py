@@ -62,7 +62,7 @@ def test_several_classes_are_refused_for_all_at_once():
         check_post_processing(5, 2, **ALL_ON)
     text = str(error.value)
     assert text.startswith(
-        "7 problems in the post-processing: SPURIOUS_BELOW=0.8 is made for one foreground class, but"
+        "7 problems in the post-processing:\n  - SPURIOUS_BELOW=0.8 is made for one foreground class, but"
     )
     for part in (
         "THRESHOLD=0.4",
@@ -82,7 +82,7 @@ def test_limits_are_named_by_their_variables_all_at_once():
     with pytest.raises(ValueError) as error:
         check_post_processing(1, 3, **ALL_ON | wrong)
     text = str(error.value)
-    assert text.startswith("6 problems in the post-processing: Z_FILTER_SIZE: a z-filter of size 4")
+    assert text.startswith("6 problems in the post-processing:\n  - Z_FILTER_SIZE: a z-filter of size 4")
     for part in (
         "SPURIOUS_BELOW: min_probability is 0.2",
         "THRESHOLD: the threshold is -0.1, but a probability from 0 to 1 is needed",
