@@ -162,7 +162,8 @@ def test_runs_of_another_template_or_data_are_not_taken_for_the_own(end, folders
         "2 problems in the repetition:"
         "\n  - 400_1 is another run (the template was templates/fake_template.txt, is fake_template.txt): "
         "choose another --id"
-        f"\n  - 400_2 is another run (the data folder was {tmp_path / 'other'}, is {tmp_path / 'data'}): choose another --id"
+        f"\n  - 400_2 is another run (the data folder was {tmp_path / 'other'}, is {tmp_path / 'data'}): "
+        "choose another --id"
     )
 
 
