@@ -474,7 +474,7 @@ if MIN_OBJECT_SIZE:
 if FILL_HOLES:
     merged = run.evaluate("per_image", test, fill_holes(merged), post="filled_holes")
 
-# %% Evaluation: 20. instances, their scores and measurements [run, test, merged, predictor]
+# %% Evaluation: 20. instances, their scores and measurements [data, run, test, merged, predictor]
 size = {"voxel_size_nm": data.voxel_size_nm}
 limits = {"min_distance_nm": INSTANCE_DISTANCE_NM, "min_voxels": MIN_OBJECT_SIZE, **size}
 if INSTANCES:

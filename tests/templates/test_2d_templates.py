@@ -231,7 +231,7 @@ def test_all_problems_of_the_data_are_said_at_once_before_anything_is_written(to
     Image.fromarray(np.arange(64 * 96, dtype=np.uint8).reshape(64, 96)).save(data / "train/y/y_0004.png")
     result = run(data, tmp_path, "--id", "bad")
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    message = result.stderr.strip().splitlines()[-1]
+    message = result.stderr[result.stderr.index("ValueError: ") :]
     for part in (
         "problems in",
         "train/: x_0000.png",

@@ -140,6 +140,6 @@ def test_several_classes_are_scored_one_by_one(name, data, tmp_path):
     written = results / "images" / "overlap_50" / "ensemble"
     name = next((written / "binary").iterdir()).name
     probability, classes = (tifffile.imread(written / part / name) for part in ("probability", "binary"))
-    assert probability.shape[-1] == 3
-    np.testing.assert_allclose(probability.sum(axis=-1), 1, atol=0.001)
-    assert (probability.argmax(axis=-1) == classes).all()
+    assert probability.shape == (3, *classes.shape)  # the channels of ImageJ
+    np.testing.assert_allclose(probability.sum(axis=0), 1, atol=0.001)
+    assert (probability.argmax(axis=0) == classes).all()

@@ -131,7 +131,7 @@ def test_mistakes_are_one_sentence_before_anything_is_written(data, tmp_path):
     (tmp_path / "data/test/x/x/im_0.png").write_text("no image")
     shutil.rmtree(tmp_path / "data/val")
     refused = running.run(TEMPLATE, tmp_path / "data", tmp_path, **TOY | {"VALIDATION_SPLIT": 0.0})
-    message = refused.stderr.strip().splitlines()[-1]
+    message = refused.stderr[refused.stderr.index("ValueError: ") :]
     assert refused.returncode == 1 and "Traceback" not in refused.stderr
     for expected in ("VALIDATION_SPLIT is 0.0", "no mask for im_1.png", "test/: im_0.png cannot be read"):
         assert expected in message
