@@ -126,6 +126,7 @@ def _source(path, tif, series, one_volume, channels):
     if one_volume:
         check_axes_of_volume(axes, series.shape)
     shape = count, height, width, _ = pages_shape(series.shape, axes)
+    number = tif.series.index(series)
     numbers = [None if page is None else page.index for page in series.pages]
     if None in numbers:
         raise UnusableImage("pages that its description lists are missing. Save it again with all of them")
@@ -135,9 +136,9 @@ def _source(path, tif, series, one_volume, channels):
     elif len(numbers) == count:
         block, read = (1, height, width), partial(_read_pages, path, numbers)
         if one_volume and len(page.dataoffsets) > 1:
-            read = partial(_read_segments, path, numbers, axes, (height, width))
+            read = partial(_read_segments, path, number, numbers, axes, (height, width))
     else:  # the channels of a page stand apart
-        block, read = shape[:3], partial(_read_whole, path, tif.series.index(series), axes)
+        block, read = shape[:3], partial(_read_whole, path, number, axes)
     found = Source(path, shape, series.dtype, block, read, scale=scale_of_tif(tif, series))
     return _as_shown(found, page, tif, has_alpha)
 
@@ -213,20 +214,20 @@ def _read_pages(path, numbers, window):
     return stacked_pages(pixels, axes if len(numbers) == 1 else f"Q{axes}")[:, *window[1:]]
 
 
-def _read_segments(path, numbers, axes, shape, window):
+def _read_segments(path, number, numbers, axes, shape, window):
     """Read only the tiles or strips that hold a part of the pages if zarr is installed, otherwise whole pages."""
     is_part = [part.stop - part.start for part in window[1:]] != list(shape)
     if is_part and importlib.util.find_spec("zarr") is not None:
-        return read_window(_as_array(str(path), path.stat().st_mtime_ns), axes, window)
+        return read_window(_as_array(str(path), number, path.stat().st_mtime_ns), axes, window)
     return _read_pages(path, numbers, window)
 
 
 @functools.lru_cache(maxsize=4)
-def _as_array(path, changed):
-    """Return the pages of a tif as a zarr array; ``changed`` tells files of one name apart."""
+def _as_array(path, number, changed):
+    """Return a series of a tif as a zarr array; ``changed`` tells files of one name apart."""
     import zarr
 
-    return zarr.open(open_file(path).series[0].aszarr(level=0), mode="r")
+    return zarr.open(open_file(path).series[number].aszarr(level=0), mode="r")
 
 
 def _read_whole(path, number, axes, window):

@@ -170,6 +170,18 @@ def test_series_are_chosen_by_name_or_number(tmp_path):
         read(path, dataset="pos 7")
 
 
+def test_a_part_of_a_series_in_tiles_is_that_of_the_chosen_one(tmp_path):
+    stacks = np.random.default_rng(0).integers(0, 255, (2, 5, 64, 80)).astype(np.uint8)
+    path = tmp_path / "positions.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for stack in stacks:
+            tif.write(stack, metadata={"axes": "ZYX"}, photometric="minisblack", compression="zlib", tile=(16, 16))
+    window = [slice(1, 3), slice(2, 20), slice(3, 40)]
+    for number, stack in enumerate(stacks):
+        (source,) = open_sources(path, dataset=number, one_volume=True)
+        assert np.array_equal(source.read(window)[..., 0], stack[tuple(window)])
+
+
 def test_files_that_list_each_other_are_one_image_each(tmp_path):
     names = [f"pos_Z{number}.ome.tif" for number in range(3)]
     ids = [f"urn:uuid:{uuid.uuid4()}" for _ in names]
