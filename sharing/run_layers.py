@@ -8,7 +8,7 @@ import numpy as np
 from sharing.network_description import voxel_size
 from utils.data.pairing import pair_by_name
 from utils.errors import check_choice
-from utils.images.image_files import list_images
+from utils.images.image_files import list_images, stem_of
 from utils.images.reading import open_sources
 from utils.runs.record import RunRecord
 
@@ -56,7 +56,7 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
     found |= {folder.parent.name: folder for folder in sorted((saved / protocol).glob("*/labels"))}
     found = {part: list_images(folder) for part, folder in found.items() if folder.is_dir()}
     found = {part: [path for path in paths if path.suffix == ".tif"] for part, paths in found.items()}
-    names = {path.stem for files in found.values() for path in files}
+    names = {stem_of(path) for files in found.values() for path in files}
     given, notes = _given_files(data_dir or record.data_dir, names)
     size, layers = voxel_size(record.facts.get("voxel_size_nm"), 3), []
     datasets = {"image": record.facts.get("image_dataset"), "truth": record.facts.get("mask_dataset")}
@@ -119,11 +119,11 @@ def _given_files(data_dir, names):
         return {}, [f"The images are not shown: there is no {data_dir}. Give their folder: --data DATA_DIR."]
     for images, masks in PLACES:
         there = _list(data_dir / images)
-        files = [path for path in there if path.stem in names]
+        files = [path for path in there if stem_of(path) in names]
         if not files:
             continue
         mask_files = _list(data_dir / masks) if images != "." else []
-        truth = [mask for image, mask in pair_by_name(there, mask_files)[0] if image.stem in names]
+        truth = [mask for image, mask in pair_by_name(there, mask_files)[0] if stem_of(image) in names]
         if len(truth) == len(files):
             return {"image": files, "truth": truth}, []
         missing = f"The truth is not shown: {len(files) - len(truth)} images have no mask in {data_dir / masks}."

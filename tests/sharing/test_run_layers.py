@@ -67,6 +67,13 @@ def test_slices_are_stacks_in_natural_order_with_the_voxel_size(run):
     np.testing.assert_array_equal(found["probability"].compute(), wanted / np.float32(200))
 
 
+def test_images_of_double_suffixes_are_those_of_the_predictions(run):
+    for path in run.parents[1].glob("data/test/?/*.tif"):
+        path.rename(path.with_suffix(".ome.tif"))
+    layers, notes = run_layers(run)
+    assert notes == [] and [layer["name"] for layer in layers][:2] == ["image", "truth"]
+
+
 def test_only_what_is_looked_at_is_read(run):
     layers, _ = run_layers(run)
     array = lazy_array(layers[0])
