@@ -58,6 +58,8 @@ INSTANCE_TARGETS = ()
 # Names of the arrays in hdf5 and zarr files that hold several
 IMAGE_DATASET = None
 MASK_DATASET = None
+# True: every value above 0 in the masks is foreground, such as the ids of objects
+MASK_IDS = False
 # Share of the training images, or of the slices of each volume, kept for validation
 VALIDATION_SPLIT = 0.1
 # True: images drawn at random; False: the last ones; of volumes it is always the last slices
@@ -267,6 +269,7 @@ check_exclusive(
         ({"INSTANCE_TARGETS": INSTANCE_TARGETS, f"{N_CLASSES=}": N_CLASSES > 1}, "both make channels", "use one"),
         ({"INSTANCE_TARGETS": INSTANCE_TARGETS, "PROBABILITY_MAP": PROBABILITY_MAP}, "it reads masks", "use one"),
         ({"INSTANCE_TARGETS": INSTANCE_TARGETS, "CLASS_WEIGHTS": CLASS_WEIGHTS}, "channels are no classes", "use one"),
+        ({"MASK_IDS": MASK_IDS, f"{N_CLASSES=}": N_CLASSES > 2}, "all ids are one class", "use one"),
         ({"LOAD_WEIGHTS": LOAD_WEIGHTS, "FINE_TUNE_FROM": FINE_TUNE_FROM}, "weights are used or trained", "use one"),
         ({"LOAD_WEIGHTS": LOAD_WEIGHTS, "FIND_LEARNING_RATE": FIND_LEARNING_RATE}, "nothing is trained", "use one"),
         ({"CHOOSE_THRESHOLD": CHOOSE_THRESHOLD, "SPURIOUS_BELOW": SPURIOUS_BELOW}, "masks are all sure", "use one"),
@@ -312,7 +315,7 @@ cache = args.job_dir / "cache"
 # %% Checks and data: 2. images or volumes, normalised and cropped [volumes, args, settings, seed]
 stored = {"n_classes": N_CLASSES, "intensity_range": INTENSITY_RANGE, "voxel_size_nm": VOXEL_SIZE_NM}
 stored |= {"normalisation": NORMALISATION, "percentiles": PERCENTILES}
-stored |= {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
+stored |= {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET, "mask_ids": MASK_IDS}
 parts = {"overlap": OVERLAP, "validation_split": VALIDATION_SPLIT, "z_filter_size": Z_FILTER_SIZE, "seed": seed}
 if volumes:
     data = load_volumes(args.data_dir, CROP_SHAPE, random_subvolumes=RANDOM_CROPS, **parts, **stored)

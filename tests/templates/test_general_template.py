@@ -19,6 +19,7 @@ from test_2d_templates import TOY as TOY_2D
 from generators.image_data_generator import ImageDataGenerator
 from generators.voxel_data_generator import VoxelDataGenerator
 from utils.command_line import template_variables
+from utils.metrics.components import connected_components
 from utils.training.losses import LOSSES
 
 TEMPLATE = "general_template.py"
@@ -115,6 +116,7 @@ RUNS = {
     "plain": {
         "IMAGE_DATASET": "em",
         "MASK_DATASET": "labels",
+        "MASK_IDS": True,
         "LOSS": "jaccard",
         "OPTIMIZER": "sgd",
         "SCHEDULE": "step",
@@ -193,7 +195,7 @@ def run(template, data, job, *flags, **settings):
 
 @pytest.fixture(scope="module")
 def hdf5_data(tmp_path_factory, toy_data):
-    """Return the toy data as hdf5 files that hold image and mask together."""
+    """Return the toy data as hdf5 files that hold an image and the ids of its objects."""
     folder = tmp_path_factory.mktemp("hdf5")
     for part in ("train", "test"):
         files = zip(*(sorted((toy_data / part / kind).iterdir()) for kind in "xy"), strict=True)
@@ -202,7 +204,9 @@ def hdf5_data(tmp_path_factory, toy_data):
                 target = folder / part / kind / f"{number}.h5"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with h5py.File(target, "w") as file:
-                    file["em"], file["labels"] = (np.asarray(Image.open(path)) for path in paths)
+                    em, mask = (np.asarray(Image.open(path)) for path in paths)
+                    ids = connected_components(mask > 0) + 3000 * (mask > 0)
+                    file["em"], file["labels"] = em, ids.astype(np.uint16)
     return folder
 
 

@@ -71,6 +71,8 @@ class ExperimentData(NetworkInput):
         1: foreground or not; more: number of classes, background included.
     image_dataset, mask_dataset : str or None
         Names of the arrays in hdf5 and zarr files with several.
+    mask_ids : bool
+        The masks hold ids of objects: every value above 0 is foreground.
     """
 
     train: ImageSet
@@ -85,6 +87,7 @@ class ExperimentData(NetworkInput):
     n_classes: int = 1
     image_dataset: str | None = None
     mask_dataset: str | None = None
+    mask_ids: bool = False
 
 
 def load_images(
@@ -101,6 +104,7 @@ def load_images(
     intensity_range=None,
     image_dataset=None,
     mask_dataset=None,
+    mask_ids=False,
     normalisation="dtype",
     percentiles=PERCENTILES,
     voxel_size_nm=None,
@@ -123,7 +127,7 @@ def load_images(
         Slices in the median along z that follows. Above 0 the test images must be slices of one volume, of one size.
     intensity_range : tuple of float or ZScore, optional
         The stated range, as `utils.images.intensity`.
-    seed, overlap, n_classes, image_dataset, mask_dataset, normalisation, percentiles, voxel_size_nm
+    seed, overlap, n_classes, image_dataset, mask_dataset, mask_ids, normalisation, percentiles, voxel_size_nm
         As `ExperimentData` and `NetworkInput`.
 
     Returns
@@ -138,6 +142,7 @@ def load_images(
     check_z_filter_size(z_filter_size)
     readable = readable_range(normalisation, percentiles, intensity_range)
     known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    known |= {"mask_ids": mask_ids}
     read = load_image_sets(data_dir, channels=crop_shape[-1], intensity_range=readable, **known)
     print_notes(read, range_is_known=readable is not None or normalisation != "dtype")
     train, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
@@ -161,6 +166,7 @@ def load_volumes(
     intensity_range=None,
     image_dataset=None,
     mask_dataset=None,
+    mask_ids=False,
     test_grid=None,
     normalisation="dtype",
     percentiles=PERCENTILES,
@@ -186,7 +192,7 @@ def load_volumes(
         ``(crop_shape, overlap)`` of the test subvolumes if they differ.
     seed, overlap, z_filter_size, n_classes, intensity_range, normalisation, percentiles, voxel_size_nm
         As `load_images`.
-    image_dataset, mask_dataset
+    image_dataset, mask_dataset, mask_ids
         As `ExperimentData`.
 
     Returns
@@ -198,6 +204,7 @@ def load_volumes(
         raise ValueError(f"RANDOM_SUBVOLUMES is {random_subvolumes}; wanted a number of each volume, or 0 for a grid.")
     readable = readable_range(normalisation, percentiles, intensity_range)
     known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+    known |= {"mask_ids": mask_ids}
     read = load_image_sets(data_dir, volumes=True, channels=crop_shape[-1], intensity_range=readable, **known)
     print_notes(read, range_is_known=readable is not None or normalisation != "dtype")
     volumes, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)

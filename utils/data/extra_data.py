@@ -78,7 +78,7 @@ def join_extra_data(data, extra_sets, *, random_crops=0, cache_dir=None, weigh=N
     train, crop_shape = data.train_crops, data.crop_shape
     options = {"channels": crop_shape[-1], "n_classes": data.n_classes, "intensity_range": ANY_GREY_VALUES}
     options |= {"volumes": len(crop_shape) == 4}
-    options |= {"image_dataset": data.image_dataset, "mask_dataset": data.mask_dataset}
+    options |= {"image_dataset": data.image_dataset, "mask_dataset": data.mask_dataset, "mask_ids": data.mask_ids}
     loaded, problems, measured = [], [], data.normalisation in ("percentile", "mean_std")
     stated = None if measured else data.intensity_range
     for extra in extra_sets:
