@@ -138,14 +138,12 @@ def parse_classes(text):
 
 def _read_ids(path, dataset):
     """Read the pages of a label file, colours as one number."""
-    return [_as_ids(page) for page in read_images(path, dataset=dataset, as_labels=True, keep_colour=True)]
+    return [_as_ids(page) for page in read_images(path, dataset=dataset, as_labels=True)]
 
 
 def _as_ids(page):
     if page.shape[-1] != 3 or page.dtype != np.uint8:
         return page
-    if (page == page[..., :1]).all():  # grey numbers that a paint program saved as colours
-        return page[..., :1]
     red, green, blue = np.moveaxis(page.astype(np.uint32), -1, 0)
     return (65536 * red + 256 * green + blue)[..., np.newaxis]
 

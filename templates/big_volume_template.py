@@ -90,7 +90,7 @@ check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))
 machine = {"precision": args.precision, "deterministic": args.deterministic}
 network = network_of_run(RUN, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE, **machine)
 volume = VolumeAddress(find_volume(args.data_dir), IMAGE_DATASET, channels=network.crop_shape[-1])
-truth = find_truth(args.data_dir) and VolumeAddress(find_truth(args.data_dir), MASK_DATASET, as_labels=True)
+truth = find_truth(args.data_dir) and VolumeAddress(find_truth(args.data_dir), MASK_DATASET)
 
 # %% Data augmentation: none, nothing is trained
 

@@ -238,7 +238,7 @@ def _find_mask_values(masks, part, options):
     for source in masks:
         for number in source.block_numbers():
             if options.mask_ids or len(set().union(*found.values())) >= n_values:
-                return class_values({part: found}, options.n_classes, ids=options.mask_ids)
+                break
             try:
                 values = values_in(_grey_mask(source.read(source.block_window(number)), source))
             except ValueError as error:

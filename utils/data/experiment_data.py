@@ -315,16 +315,15 @@ def _cropped(
     intensity_range,
     normalisation="dtype",
     percentiles=PERCENTILES,
+    voxel_size_nm=None,
     to_validate=None,
     test_grid=None,
     **known,
 ):
     """Crop the three parts, training images unless they stay ``whole``, and measure their grey values."""
-    stated = known.pop("voxel_size_nm", None)
-    train, validation, test = (part.with_voxel_size(stated) for part in parts)
+    train, validation, test = (part.with_voxel_size(voxel_size_nm) for part in parts)
     measured = {"percentiles": percentiles, "intensity_range": intensity_range, "others": validation.x + test.x}
     test_shape, test_overlap = test_grid or (crop_shape, overlap)
-    size = voxel_size_of(train, volumes=len(crop_shape) == 4)
     return ExperimentData(
         train=train,
         validation=validation,
@@ -338,6 +337,6 @@ def _cropped(
         normalisation=normalisation,
         percentiles=tuple(percentiles),
         dtype=str(train.x[0].dtype),
-        voxel_size_nm=size,
+        voxel_size_nm=voxel_size_of(train, volumes=len(crop_shape) == 4),
         **known,
     )

@@ -1,7 +1,6 @@
 """The order of files by the numbers in their names, and gaps in the numbering."""
 
 import re
-from pathlib import Path
 
 # Behind these a hyphen is a sign.
 BEFORE_SIGN = ("_", " ", "=", "(")
@@ -26,11 +25,12 @@ def in_order(paths):
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> [path.name for path in in_order(map(Path, ["z10.tif", "z-2.tif", "z1.5.tif", "z1.tif", "z-10.tif"]))]
     ['z-10.tif', 'z-2.tif', 'z1.tif', 'z1.5.tif', 'z10.tif']
     """
     paths = list(paths)
-    parts = dict(zip(paths, _parts([_stem(path) for path in paths]), strict=True))
+    parts = dict(zip(paths, _parts([path.stem.lower() for path in paths]), strict=True))
     return sorted(paths, key=lambda path: ([_key(part) for part in parts[path]], path.name))
 
 
@@ -49,10 +49,11 @@ def numbering_gap(paths):
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> numbering_gap([Path(f"im_{number:03d}.tif") for number in (1, 2, 3, 5, 6)])
     'the numbers in the names have a gap: im_005.tif follows im_003.tif.'
     """
-    found = _parts([_stem(path) for path in paths])
+    found = _parts([path.stem.lower() for path in paths])
     if len(found) < 3 or len({len(parts) for parts in found}) > 1:
         return None
     differing = [place for place, column in enumerate(zip(*found, strict=True)) if len(set(column)) > 1]
@@ -67,10 +68,6 @@ def numbering_gap(paths):
     first, then = paths[gaps[0]].name, paths[gaps[0] + 1].name
     count = "a gap" if len(gaps) == 1 else f"{len(gaps)} gaps, the first"
     return f"the numbers in the names have {count}: {then} follows {first}."
-
-
-def _stem(path):
-    return path.name.removesuffix("".join(Path(path.name).suffixes[-1:])).lower()
 
 
 def _parts(stems):

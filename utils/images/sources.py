@@ -11,6 +11,7 @@ from utils.images.axes import UnusableImage, plain_values
 from utils.images.scale import Scale
 
 IF_BROKEN = "if the file is broken, copy it again, or remove it and its partner"
+ALPHA_NOTE = "has an alpha channel without content, which is left out"
 # Height and width that are read at once if the format can read any part of a page.
 TILE = 1024
 

@@ -76,17 +76,16 @@ def _write_image(writer, image, name):
     options |= resolution_tags(name.scale, in_cm=name.page is not None)
     n_channels = image.shape[-1]
     is_colour = n_channels == 3 and image.dtype == np.uint8
+    options["photometric"] = "rgb" if is_colour else "minisblack"
     if name.page is not None or is_colour and image.ndim == 3:
-        photometric = {"photometric": "rgb" if is_colour else "minisblack"}
-        photometric |= {"planarconfig": "contig"} if n_channels > 1 else {}
-        writer.write(image[..., 0] if n_channels == 1 else image, **photometric, **options)
+        options |= {"planarconfig": "contig"} if n_channels > 1 else {}
+        writer.write(image[..., 0] if n_channels == 1 else image, **options)
         return
     volume = image if image.ndim == 4 else image[np.newaxis]
     planes = volume if is_colour else np.moveaxis(volume, -1, 1).reshape(-1, *volume.shape[1:3])
     description = imagej_description(name.scale, slices=len(volume), channels=1 if is_colour else n_channels)
     for plane in planes:
-        photometric = "rgb" if is_colour else "minisblack"
-        writer.write(plane, photometric=photometric, description=description, **options)
+        writer.write(plane, description=description, **options)
         description = None
 
 

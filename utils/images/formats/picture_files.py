@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageMode, ImageOps
 
-from utils.images.sources import Source, without_alpha
+from utils.images.sources import ALPHA_NOTE, Source, without_alpha
 
 # The modes of pillow that are converted. Palettes (P) stay numbers, see `Source.shown_values`.
 PLAIN_MODES = {"1": "L", "CMYK": "RGB", "YCbCr": "RGB", "PA": "RGBA"}
-ALPHA_NOTE = "has an alpha channel without content, which is left out"
 # EM slices are large on purpose; pillow would take them for an attack.
 Image.MAX_IMAGE_PIXELS = None
 # In the Exif data of a picture: above 4 the image lies on its side.

@@ -17,9 +17,8 @@ from utils.images.axes import (
     stacked_pages,
 )
 from utils.images.formats.tif_scale import scale_of_tif
-from utils.images.sources import TILE, Source, without_alpha
+from utils.images.sources import ALPHA_NOTE, TILE, Source, without_alpha
 
-ALPHA_NOTE = "has an alpha channel without content, which is left out"
 SHOWN_PHOTOMETRICS = [tifffile.PHOTOMETRIC[name] for name in ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "YCBCR")]
 # What turns pages (n, y, x, c) upright, by the orientation tag.
 TURNED = {
