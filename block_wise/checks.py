@@ -3,8 +3,13 @@
 from block_wise.truth import check_truth
 from block_wise.volumes import middle_box, open_volume, read_volume
 from utils.data.checks import check_z_filter_size
+from utils.data.paired_sources import open_volume_sources
 from utils.errors import raise_problems
+from utils.images.image_files import ImageName
 from utils.images.intensity import intensity_problem
+from utils.images.scale import scale_of
+from utils.prediction.new_images import dtype_problem, grey_value_note
+from utils.prediction.rescaling import voxel_size_note
 
 
 def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_object_size=0, truth=None, ids=False):
@@ -42,12 +47,39 @@ def check_stages(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
             f"BATCH_SIZE is {job.network.batch_size}; wanted a number of subvolumes, or 0 for that of the training"
         )
     raise_problems("the variables", problems)
-    volume = open_volume(job.volume)
-    problem = intensity_problem(read_volume(job.volume, middle_box(volume.shape)), job.intensity_range)
-    if problem:
-        raise ValueError(
-            f"{job.volume.name}, in its middle slice, {problem}. The range of the training applies; if it had "
-            "none, scale the volume."
-        )
+    _check_grey_values(job)
     if truth is not None:
         check_truth(job, truth, ids=ids)
+
+
+def _check_grey_values(job):
+    volume, trained = open_volume(job.volume), job.network.data
+    middle = read_volume(job.volume, middle_box(volume.shape))
+    problem = trained and dtype_problem(middle, trained)
+    if problem:
+        raise ValueError(f"{job.volume.name} {problem}.")
+    problem = intensity_problem(middle, job.intensity_range)
+    if problem:
+        raise ValueError(f"{job.volume.name}, in its middle slice, {problem}.")
+    note = trained and grey_value_note([middle], [f"the middle slice of {job.volume.name}"], trained)
+    if note:
+        print(f"Note: {note}")
+
+
+def note_voxel_size(job, *, voxel_size_nm=None):
+    """Print a note if the voxels of the volume have another size than those of the training.
+
+    Parameters
+    ----------
+    job : BlockJob
+        The job.
+    voxel_size_nm : float or tuple of float, optional
+        As stated; None: as the file states it.
+    """
+    address = job.volume
+    sources = open_volume_sources(address.path, dataset=address.dataset, channels=address.channels)
+    name = ImageName(address.name, scale=scale_of(voxel_size_nm) or sources[0].scale)
+    remedy = "templates/predict_template.py resamples volumes that fit into memory (RESCALE)."
+    note = voxel_size_note([name], job.network.data.voxel_size_nm, volumes=True, remedy=remedy)
+    if note:
+        print(f"Note: {note}")

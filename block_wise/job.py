@@ -138,6 +138,7 @@ def _settings(job, z_filter_size, threshold, instances, min_object_size):
         "weights": network.key,
         "precision": network.precision,
         "deterministic": network.deterministic,
+        "INTENSITY_RANGE": network.stated_range,
         "BATCH_SIZE": network.batch_size,
         "CROP_SHAPE": network.crop_shape,
         "BLOCK_SHAPE": grid.block_shape,

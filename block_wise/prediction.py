@@ -15,6 +15,7 @@ from block_wise.results import DamagedResult, UnreadableBlock, create_volume, de
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import read_volume
 from utils.images.intensity import intensity_problem
+from utils.metrics.pixels import check_probability
 
 # The predictor of this process, by its network; the threads of a worker share it.
 _predictors = {}
@@ -83,7 +84,7 @@ def predict_part(job, block):
     Raises
     ------
     ValueError
-        If the network has another number of channels than the job states.
+        If the network has another number of channels than the job states, or predicts NaN.
     UnreadableBlock
         If the volume is damaged there, or holds NaN or grey values out of range.
     """
@@ -98,6 +99,7 @@ def predict_part(job, block):
             with _one_at_a_time:
                 for corner, prediction in zip(corners, _predictions(job, crops, shown), strict=True):
                     grid.add(total, corner, prediction, origin=[part.start for part in box])
+    check_probability(total, f"{job.volume.name}, at {describe_box(box)}")
     save_arrays(job.part(block), total)
 
 

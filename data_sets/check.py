@@ -45,7 +45,7 @@ def main():
     if not args.data_dir.is_dir():
         raise FileNotFoundError(f"the folder {args.data_dir} does not exist")
     datasets = {"image_dataset": args.image_dataset, "mask_dataset": args.mask_dataset}
-    surveys = survey_data(args.data_dir, **datasets)
+    surveys = survey_data(args.data_dir, channels=args.channels, **datasets)
     if surveys:
         print(survey_table(surveys))
     for note in survey_notes(surveys, range_is_known=bool(args.intensity_range)):

@@ -14,7 +14,7 @@ from utils.pictures.charts import draw_pairs
 LISTED_VALUES = 12
 
 
-def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
+def survey_data(data_dir, *, channels=1, image_dataset=None, mask_dataset=None):
     """Read every file of a data folder, one at a time, and count what it holds.
 
     Files that cannot be read are only counted: `utils.data.data_folder` says what is wrong with them.
@@ -23,6 +23,8 @@ def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
     ----------
     data_dir : str or Path
         Holds all or some of ``train/x train/y val/x val/y test/x test/y``.
+    channels : int
+        Channels of the images, where axes could be channels or slices.
     image_dataset, mask_dataset : str, optional
         Names of the arrays in hdf5 and zarr files that hold several.
 
@@ -31,15 +33,15 @@ def survey_data(data_dir, *, image_dataset=None, mask_dataset=None):
     list of FolderSurvey
         One for each of the six folders that exists.
     """
-    surveys, datasets = [], {"x": image_dataset, "y": mask_dataset}
-    for name, dataset in ((f"{part}/{kind}", datasets[kind]) for part in PARTS for kind in datasets):
+    surveys, kinds = [], {"x": (image_dataset, channels), "y": (mask_dataset, 1)}
+    for name, (dataset, wanted) in ((f"{part}/{kind}", kinds[kind]) for part in PARTS for kind in kinds):
         if not (Path(data_dir) / name).is_dir():
             continue
         survey = FolderSurvey(name)
         for path in list_images(Path(data_dir) / name):
             survey.n_files += 1
             try:
-                pages = read_images(path, dataset=dataset, as_labels=name.endswith("y"))
+                pages = read_images(path, dataset=dataset, channels=wanted, as_labels=name.endswith("y"))
             except ValueError:
                 survey.n_unreadable += 1
                 continue

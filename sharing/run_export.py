@@ -149,10 +149,10 @@ def read_test_image(path, predictor, content, *, dataset=None):
     wanted = {"keep_colour": crop[-1] == 3, "channels": crop[-1], "one_volume": predictor.is_3d}
     pages = read_images(path, dataset=dataset, **wanted)
     image = np.stack(pages) if predictor.is_3d else pages[0]
-    problem = predictor.problem(image)
     wanted = content["dtype"] or "uint8"
-    if not problem and str(image.dtype) != wanted:
-        problem = f"has the dtype {image.dtype}, the training images had {wanted}"
+    problem = predictor.problem(image)
+    if str(image.dtype) != wanted:
+        problem = f"has the dtype {image.dtype}, the training images had {wanted}; give one of these"
     raise_problems(f"--image {path.name}", [problem] if problem else [])
     image, _ = pad_to(image, crop)
     starts = [(have - want) // 2 for have, want in zip(image.shape, crop, strict=True)]

@@ -60,8 +60,9 @@ def run_layers(run, *, protocol=None, post=None, data_dir=None):
     given, notes = _given_files(data_dir or record.data_dir, names)
     size, layers = voxel_size(record.facts.get("voxel_size_nm"), 3), []
     datasets = {"image": record.facts.get("image_dataset"), "truth": record.facts.get("mask_dataset")}
+    n_pages = _pages_by_name(found)
     for part, files in (given | found).items():
-        opened = [_opened(path, part, datasets.get(part)) for path in files]
+        opened = [_opened(path, part, datasets.get(part), n_pages.get(stem_of(path))) for path in files]
         layers += _layers(part, opened, size)
     return layers, notes
 
@@ -137,10 +138,20 @@ def _list(folder):
     return list_images(folder) if folder.is_dir() else []
 
 
-def _opened(path, part, dataset):
+def _pages_by_name(found):
+    """Return the number of pages of each prediction."""
+    files = found.get("mask") or next((files for files in found.values() if files), ())
+    return {stem_of(path): sum(source.shape[0] for source in open_sources(path, channels=1)) for path in files}
+
+
+def _opened(path, part, dataset, n_pages):
     """Return name, shape of a page, dtype and readers of the pages of an image, a mask or a prediction."""
     sources = open_sources(path, dataset=dataset)
-    is_image, (*_, stored) = part == "image", sources[0].shape
+    is_image, (n_found, *_) = part == "image", sources[0].shape
+    if is_image and n_pages and n_found > n_pages and n_found % n_pages == 0 and len(sources) == 1:
+        # The network took pages for channels: what the axes are called allows both.
+        sources = open_sources(path, dataset=dataset, channels=n_found // n_pages)
+    *_, stored = sources[0].shape
     channels, dtype = (sources[0].shown_channels, sources[0].shown_dtype) if is_image else (stored, sources[0].dtype)
     # Of masks and labels that are stored in colour the first channel is shown.
     in_colour = channels > 1 and part in ("image", "probability")

@@ -40,6 +40,8 @@ MASK_DATASET = None
 MASK_IDS = False
 # A subvolume of nothing but one of these grey values is background and not predicted; (): all are predicted
 EMPTY_VALUES = (0,)
+# Grey values of black and white of the volume if they differ from those of the training images; None: the same
+INTENSITY_RANGE = None
 
 # --- Prediction
 # blended: half-overlapping subvolumes, without seams; crops: averaged where they overlap
@@ -70,7 +72,7 @@ MIN_OBJECT_SIZE = 0
 settings = apply_overrides(globals(), args.set)
 
 # %% Imports
-from block_wise.checks import check_stages
+from block_wise.checks import check_stages, note_voxel_size
 from block_wise.grid import BlockGrid
 from block_wise.job import BlockJob, begin_blocks, check_begun
 from block_wise.labels import label_blocks
@@ -88,7 +90,7 @@ from utils.runs.run import Run, run_folder
 check_choice("PROTOCOL", PROTOCOL, ("blended", "crops"))
 # Flags that decide about results, as the variables do
 machine = {"precision": args.precision, "deterministic": args.deterministic}
-network = network_of_run(RUN, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE, **machine)
+network = network_of_run(RUN, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE, intensity_range=INTENSITY_RANGE, **machine)
 volume = VolumeAddress(find_volume(args.data_dir), IMAGE_DATASET, channels=network.crop_shape[-1])
 truth = find_truth(args.data_dir) and VolumeAddress(find_truth(args.data_dir), MASK_DATASET)
 
@@ -121,6 +123,7 @@ begin_blocks(job, **stages)
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")
+note_voxel_size(job)
 
 # %% Evaluation: block by block
 post = "blending" if PROTOCOL == "blended" else "none"

@@ -11,7 +11,8 @@ data_dir holds the images (png, tif) or volumes (slices, or files: tif, hdf5, za
 Results go to job_dir/results/<id>_<rid>/images/, under the names of the images. With --dry-run only the first image is
 predicted. The same in Python, array in, mask out:
 
-    from utils.prediction.predictor import load_predictor
+    from utils.prediction.new_images import note_differences
+from utils.prediction.predictor import load_predictor
     mask = load_predictor("job_dir/results/400_0").segment(image)
 
 Differs from U-Net_2D_template.py in: no training, no masks, one protocol of choice, the post-processings of
@@ -36,6 +37,8 @@ RUN = None
 IMAGE_DATASET = None
 # Size of a voxel (z, y, x) or pixel (y, x) in nanometres, for instances and measurements; None: as the files state
 VOXEL_SIZE_NM = None
+# Grey values of black and white of the new images if they differ from those of the training images; None: the same
+INTENSITY_RANGE = None
 
 # --- Prediction
 # blended: crops that overlap by half, without seams; crops: averaged where they overlap; full: whole images at once
@@ -52,6 +55,8 @@ PADDING_MODE = "mirror"
 ENSEMBLE = False
 # Crops predicted at once; 0: as in training
 BATCH_SIZE = 0
+# True: images are resampled to the voxel size of the training for the network, and its predictions back
+RESCALE = False
 
 # --- Post-processing
 # Slices in the median along z; 0 when the images are not consecutive slices of one volume
@@ -94,11 +99,13 @@ from utils.post_processing.thresholds import apply_threshold
 from utils.post_processing.within_slices import fill_holes, spurious_filter
 from utils.post_processing.z_filter import z_filter
 from utils.prediction.instance_evaluation import evaluate_instances
+from utils.prediction.new_images import note_differences
 from utils.prediction.predictor import load_predictor
 from utils.runs.run import Run
 
 # %% Checks and data
-predictor = load_predictor(RUN, precision=args.precision, crop_shape=CROP_SHAPE, batch_size=BATCH_SIZE)
+network = {"precision": args.precision, "crop_shape": CROP_SHAPE, "batch_size": BATCH_SIZE}
+predictor = load_predictor(RUN, intensity_range=INTENSITY_RANGE, **network)
 check_post_processing(
     predictor.n_classes,
     len(predictor.crop_shape) - 1,
@@ -123,6 +130,7 @@ if Z_FILTER_SIZE and not predictor.is_3d:
 
 # %% Data augmentation: of the prediction, which may be a mean over orientations
 prediction = {"overlap": OVERLAP, "padding": PADDING, "padding_mode": PADDING_MODE, "ensemble": ENSEMBLE}
+prediction["rescale"] = RESCALE
 
 # %% Network: that of the run
 predicted = predictor.by_protocol(images, PROTOCOL, **prediction)
@@ -131,6 +139,7 @@ run = Run(args, settings, voxel_size_nm=size, image_dataset=IMAGE_DATASET, **gre
 
 # %% Training: none, the weights are the best of the run
 run.section("Prediction")
+note_differences(images, predictor, rescale=RESCALE)
 
 # %% Evaluation: probabilities and masks
 stored, images = images, predictor.stretched(images)

@@ -18,15 +18,15 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 class FakeNetwork:
     """Probabilities that depend on the grey value and on the place in the subvolume."""
 
-    def __init__(self, classes=1, seconds=0.0):
-        self.classes, self.seconds = classes, seconds
+    def __init__(self, classes=1, seconds=0.0, factor=1.0):
+        self.classes, self.seconds, self.factor = classes, seconds, factor
 
     def predict_on_batch(self, batch):
         import time
 
         time.sleep(self.seconds)
         ramp = np.linspace(0.8, 1.0, batch[0].size).reshape(batch.shape[1:])
-        foreground = (batch * ramp).astype(np.float32)
+        foreground = (batch * ramp * self.factor).astype(np.float32)
         return foreground if self.classes == 1 else np.concatenate([1 - foreground, foreground], axis=-1)
 
 

@@ -1,13 +1,14 @@
 """Tests of block-wise prediction and filtering in one process: as in memory, and clear about mistakes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fake_volume_network import FakeNetwork, blobs, make_job
 
 from block_wise import prediction as block_prediction
-from block_wise.checks import check_stages
+from block_wise.checks import check_stages, note_voxel_size
 from block_wise.job import begin_blocks
 from block_wise.network import network_of_run
 from block_wise.post_processing import draw_blocks, mask_blocks, z_filter_blocks
@@ -15,8 +16,10 @@ from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.results import read_box
 from block_wise.runner import block_workers
 from block_wise.truth import score_blocks
+from utils.data.experiment_data import NetworkInput
 from utils.metrics.pixels import probability_to_mask
 from utils.post_processing.z_filter import z_filter
+from utils.prediction.new_images import with_grey_values_of
 from utils.prediction.protocols import predict_blended, predict_crops
 
 CROP, BLOCK = (6, 16, 16, 1), (8, 24, 24)
@@ -151,14 +154,17 @@ def stored_run(folder, **content):
     folder.mkdir()
     (folder / "best.weights.h5").write_bytes(b"weights")
     known = {"crop_shape": (8, 32, 32, 1), "batch_size": 2, "n_classes": 3, "instance_targets": ()}
-    known |= {"normalisation": "percentile", "intensity_range": (12, 230)}
+    known |= {"normalisation": "percentile", "intensity_range": (12, 230), "percentiles": (1, 99)}
+    known |= {"dtype": "uint8", "voxel_size_nm": (30, 5, 5)}
     (folder / "network.json").write_text(json.dumps(known | content))
     return folder / "best.weights.h5"
 
 
 def test_a_run_says_what_its_network_gets_and_gives(tmp_path):
     trained = network_of_run(stored_run(tmp_path / "a"))
-    assert trained[2:] == ((8, 32, 32, 1), 3, 2, (12, 230), "auto", False)
+    assert trained[2:8] == ((8, 32, 32, 1), 3, 2, (12, 230), "auto", False)
+    sixteen_bit = network_of_run(tmp_path / "a" / "best.weights.h5", intensity_range=(0, 65535))
+    assert sixteen_bit.intensity_range == (12 * 257, 230 * 257) and sixteen_bit.stated_range == (0, 65535)
     assert network_of_run(stored_run(tmp_path / "b"), crop_shape=(4, 16, 16, 1)).crop_shape == (4, 16, 16, 1)
     assert network_of_run(tmp_path / "b" / "best.weights.h5").key == trained.key
     other = network_of_run(stored_run(tmp_path / "c", intensity_range=None))
@@ -186,6 +192,32 @@ def test_grey_values_without_a_range_and_channels_that_differ_are_refused(tmp_pa
         check_stages(job)
     with pytest.raises(ValueError, match=r"the volume has 1 channels, but CROP_SHAPE is \(6, 16, 16, 3\)"):
         make_job(tmp_path, tmp_path / "input.zarr", (6, 16, 16, 3), BLOCK)
+
+
+def test_a_volume_of_another_dtype_is_refused_before_the_first_block(tmp_path):
+    job = make_job(tmp_path, blobs((10, 30, 30)).astype(np.uint16), CROP, BLOCK)
+    data = NetworkInput(crop_shape=CROP, dtype="uint8")
+    with pytest.raises(ValueError, match=r'input.zarr has the dtype uint16, .* "INTENSITY_RANGE=\(0, 65535\)"'):
+        check_stages(replace(job, network=job.network._replace(data=data)))
+    check_stages(replace(job, network=job.network._replace(data=with_grey_values_of(data, (0, 65535)))))
+
+
+def test_another_voxel_size_is_noted(tmp_path, capsys):
+    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK)
+    data = NetworkInput(crop_shape=CROP, voxel_size_nm=(30.0, 5.0, 5.0))
+    job = replace(job, network=job.network._replace(data=data))
+    note_voxel_size(job)
+    assert not capsys.readouterr().out
+    note_voxel_size(job, voxel_size_nm=(30.0, 8.0, 8.0))
+    said = capsys.readouterr().out
+    assert said.startswith("Note: the voxels of input.zarr are 30 x 8 x 8 nm; those of the training images were 30 x 5")
+    assert "predict_template.py resamples" in said
+
+
+def test_nan_is_an_error_that_names_the_volume_and_the_place(tmp_path, here):
+    job = make_job(tmp_path, blobs((10, 30, 30)), CROP, BLOCK, network=FakeNetwork(factor=float("nan")))
+    with pytest.raises(ValueError, match="the network predicts NaN for input.zarr, at .*Lower LEARNING_RATE"):
+        predict(job, here)
 
 
 def test_a_picture_of_the_middle(tmp_path, here):

@@ -42,6 +42,15 @@ def notes_of(data_dir):
     return survey_notes(survey_data(data_dir))
 
 
+def test_pages_are_channels_where_as_many_are_wanted(data_dir):
+    for path in sorted((data_dir / "train" / "x").iterdir()):
+        tifffile.imwrite(path.with_suffix(".tif"), np.stack([gradient(1), gradient(2)]), imagej=True)
+        path.unlink()
+    assert survey_data(data_dir)[0].n_unreadable == 3  # two channels, or two slices: refused unless CROP_SHAPE says
+    survey = survey_data(data_dir, channels=2)[0]
+    assert (survey.n_images, list(survey.shapes)) == (3, [(8, 10, 2)])
+
+
 def test_a_folder_without_oddities(data_dir):
     surveys = survey_data(data_dir)
     assert [(s.name, s.n_files, s.n_images, s.low, s.high) for s in surveys] == [

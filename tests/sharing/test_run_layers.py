@@ -47,6 +47,17 @@ def run(tmp_path):
     return folder
 
 
+def test_channels_that_could_be_slices_are_shown_as_the_network_took_them(run):
+    folder = Path(json.loads((run / "settings.json").read_text())["data_dir"]) / "test" / "x"
+    stored = {}
+    for number in (1, 2, 10):
+        stored[number] = pixels((2, 6, 8), seed=number)
+        tifffile.imwrite(folder / f"im_{number}.tif", stored[number], imagej=True)
+    image = run_layers(run)[0][0]
+    assert image["shape"] == (3, 6, 8, 2)
+    np.testing.assert_array_equal(image["pages"][1](), np.moveaxis(stored[2], 0, -1))
+
+
 def test_slices_are_stacks_in_natural_order_with_the_voxel_size(run):
     layers, notes = run_layers(run)
     assert notes == [] and all(layer["options"]["scale"] == (30, 3, 4) for layer in layers)

@@ -143,6 +143,8 @@ POST = {
     "INSTANCE_DISTANCE_NM": 10.0,
     "INSTANCE_CONTOURS": True,
     "VOXEL_SIZE_NM": "(20,20)",
+    "INTENSITY_RANGE": "(0,255)",
+    "RESCALE": False,
 }
 
 

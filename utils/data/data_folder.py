@@ -10,7 +10,16 @@ import numpy as np
 
 from utils.data.image_set import ImageSet
 from utils.data.mask_classes import MANY_VALUES, class_values, to_classes, values_in
-from utils.data.paired_sources import ReadingOptions, as_volumes, channel_problem, names_of, open_files, open_pairs
+from utils.data.paired_sources import (
+    ReadingOptions,
+    as_volumes,
+    channel_problem,
+    names_of,
+    note_new_images,
+    open_files,
+    open_pairs,
+    palette_notes,
+)
 from utils.data.pairing import name_problems
 from utils.errors import raise_problems
 from utils.images.axes import plain_channels
@@ -47,16 +56,14 @@ def load_image_sets(data_dir, parts=TRAIN_AND_TEST, **reading):
         masks hold more values than there are classes.
     """
     options = ReadingOptions(**reading)
-    problems, loaded, found = [], [], {}
-    for name, masks_optional in parts.items():
-        in_part = []
-        pairs = open_pairs(Path(data_dir) / name, options, masks_optional, in_part)
+    loaded, found, (opened, problems) = [], {}, _open_parts(data_dir, parts, options)
+    for name, pairs in opened.items():
+        in_part = problems[name]
         loaded.append(_read_pairs(pairs, options, in_part))
         masks = zip(loaded[-1].names, loaded[-1].y or (), strict=False)
         found[name] = {str(mask_name): tuple(values_in(mask)[:MANY_VALUES]) for mask_name, mask in masks}
-        problems += [f"{name}/: {problem}" for problem in dict.fromkeys(in_part)]  # both may show the same
     values, wrong = class_values(found, options.n_classes, ids=options.mask_ids)
-    raise_problems(str(data_dir), problems + wrong)
+    raise_problems(str(data_dir), _in_one_list(problems) + wrong)
     return [images.with_classes(values) for images in loaded]
 
 
@@ -108,11 +115,9 @@ def open_image_sets(
     list of ImageSet
         Of `utils.images.lazy_images.LazyImage`.
     """
-    options, problems, opened = ReadingOptions(**reading), list(problems), []
-    for name, masks_optional in parts.items():
-        in_part = []
-        opened.append(open_pairs(Path(data_dir) / name, options, masks_optional, in_part))
-        problems += [f"{name}/: {problem}" for problem in in_part]
+    options = ReadingOptions(**reading)
+    opened, in_parts = _open_parts(data_dir, parts, options)
+    problems, opened = [*problems, *_in_one_list(in_parts)], list(opened.values())
     if mask_values is None and not problems:
         masks = [source for pair in opened[0] for source in pair.masks or ()]
         mask_values, problems = _find_mask_values(masks, next(iter(parts)), options)
@@ -167,7 +172,9 @@ def load_new_images(data_dir, predictor, *, dataset=None):
     wanted = {"volumes": predictor.is_3d, "channels": predictor.crop_shape[-1]}
     paths, options = list_images(folder), ReadingOptions(image_dataset=dataset, **wanted)
     problems = [f"there are no images ({FORMATS})"] * (not paths) + name_problems(paths)
-    pairs = as_volumes(open_files([(path, None) for path in paths], options, problems), options, problems)
+    pairs = open_files([(path, None) for path in paths], options, problems)
+    note_new_images(folder, paths, pairs)
+    pairs = as_volumes(pairs, options, problems)
     x, names = [], []
     for pair in pairs:
         try:
@@ -179,8 +186,28 @@ def load_new_images(data_dir, predictor, *, dataset=None):
         problems += [f"{pair.images[0].name} {problem}"] if problem else []
         x += images
         names += names_of(pair.images, options.volumes)
+    dtypes = sorted({str(image.dtype) for image in x})
+    if predictor.range_is_stated and len(dtypes) > 1:
+        problems.append(
+            f"INTENSITY_RANGE holds for one dtype, but there are {' and '.join(dtypes)}; use a folder for each"
+        )
     raise_problems(str(folder), problems)
     return ImageSet(x, None, names, ())
+
+
+def _open_parts(data_dir, parts, options):
+    """Open the headers of every part, print notes, and return the pairs and the problems by part."""
+    opened, problems = {}, {name: [] for name in parts}
+    for name, masks_optional in parts.items():
+        opened[name] = open_pairs(Path(data_dir) / name, options, masks_optional, problems[name])
+    for note in palette_notes(opened):
+        print(f"Note: {note}")
+    return opened, problems
+
+
+def _in_one_list(problems):
+    # Headers and pixels may show the same problem.
+    return [f"{name}/: {problem}" for name, in_part in problems.items() for problem in dict.fromkeys(in_part)]
 
 
 def _all_sources(pair):

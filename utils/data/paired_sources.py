@@ -96,7 +96,9 @@ def open_pairs(folder, options, masks_optional, problems):
     if unpaired:
         problems += [*unpaired[:-1], f"{unpaired[-1]} (add what is missing, or remove files without a partner)"]
     pairs = open_files(paths, options, problems)
-    for note in _notes(folder, image_paths, pairs):
+    passed = {kind: _of_other_formats(folder / kind) for kind in "xy"} if image_paths else {}
+    notes = [f"{kind}: {clause}." for kind, clause in passed.items() if clause]
+    for note in notes + source_notes(image_paths, pairs):
         print(f"Note: {folder.name}/{note}")
     wrong = [problem for pair in pairs for problem in _header_problems(pair, options)]
     problems += wrong
@@ -109,11 +111,38 @@ def _of_other_formats(folder):
     return f"files in a format that is not read: {shortened(others)}; save them as tif" if others else ""
 
 
-def _notes(folder, image_paths, pairs):
-    """Say what is left out of a part of a data folder, and what is odd in its files."""
-    notes = [f"{kind}: {clause}." for kind in "xy" if (clause := _of_other_formats(folder / kind)) and image_paths]
+def note_new_images(folder, paths, pairs):
+    """Print what is left out of a folder of images to predict, and what is odd in its files.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the images.
+    paths, pairs
+        As `source_notes`.
+    """
+    passed = _of_other_formats(folder) if paths else ""
+    for note in [f"x: {passed}."] * bool(passed) + source_notes(paths, pairs):
+        print(f"Note: {folder.name}{note[1:]}")
+
+
+def source_notes(image_paths, pairs):
+    """Say what is odd in image files and their masks, and what is left out of them.
+
+    Parameters
+    ----------
+    image_paths : list of Path
+        In the order of their names.
+    pairs : list of Pair
+        From `open_files`.
+
+    Returns
+    -------
+    list of str
+        Sentences that begin with ``x:`` or ``y:``.
+    """
     gap = numbering_gap(image_paths)
-    notes += [f"x: {gap}"] if gap else []
+    notes = [f"x: {gap}"] if gap else []
     left_out = {}
     for pair in pairs:
         for kind, sources in zip("xy", pair, strict=True):
@@ -121,16 +150,31 @@ def _notes(folder, image_paths, pairs):
                 for note in source.notes:
                     left_out.setdefault((kind, note), []).append(source.name)
     notes += [f"{kind}: {shortened(names)}: {note}." for (kind, note), names in left_out.items()]
-    palettes = {}
-    for source in (source for pair in pairs for source in pair.masks or () if source.shown_values is not None):
-        palettes.setdefault(source.shown_values.tobytes(), []).append(source.name)
-    if len(palettes) > 1:
-        usual, *others = sorted(palettes.values(), key=len, reverse=True)
-        others = [name for names in others for name in names]
-        notes.append(
-            f"y: the palette of {shortened(others)} is not that of {usual[0]}; the numbers count, not colours."
-        )
     return notes
+
+
+def palette_notes(parts):
+    """Say which masks have another palette than most, or return nothing.
+
+    Parameters
+    ----------
+    parts : dict of str to list of Pair
+        The parts of a data folder by their names.
+
+    Returns
+    -------
+    list of str
+        One sentence at most.
+    """
+    palettes = {}
+    for name, pairs in parts.items():
+        for source in (source for pair in pairs for source in pair.masks or () if source.has_palette):
+            palettes.setdefault(source.shown_values.tobytes(), []).append(f"{name}/y {source.name}")
+    usual, *others = sorted(palettes.values(), key=len, reverse=True) or [[]]
+    others = [name for names in others for name in names]
+    if not others:
+        return []
+    return [f"the palette of {shortened(others)} is not that of {usual[0]}; the numbers count, not colours."]
 
 
 def open_files(paths, options, problems):

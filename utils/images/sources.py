@@ -75,6 +75,11 @@ class Source:
         """Dtype of what a viewer shows."""
         return self.dtype if self.shown_values is None else self.shown_values.dtype
 
+    @property
+    def has_palette(self):
+        """Whether the stored numbers stand for colours."""
+        return self.shown_values is not None and self.shown_values.shape[-1] == 3
+
     def shown(self, pixels):
         """Return what a viewer shows for stored pixels ``(..., c)``."""
         return pixels if self.shown_values is None else self.shown_values[pixels[..., 0]]

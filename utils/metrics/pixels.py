@@ -19,6 +19,28 @@ SLAB = 1_000_000
 METRICS = ("foreground_iou", "overall_iou", "dice", "precision", "recall")
 
 
+def check_probability(probability, what):
+    """Raise an error if a network predicted NaN, which would become background without a word.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        Any shape.
+    what : str
+        What was predicted: the name of an image.
+
+    Raises
+    ------
+    ValueError
+        If one value is NaN.
+    """
+    if probability.size and np.isnan(probability.max()):
+        raise ValueError(
+            f"the network predicts NaN for {what}. Lower LEARNING_RATE and train again; if it computes with 16-bit "
+            "numbers, first try --precision float32."
+        )
+
+
 def round_probability(probability):
     """Round probabilities to the steps in which they are scored and saved.
 

@@ -11,16 +11,19 @@ import functools
 import keras
 import numpy as np
 
-from utils.data.experiment_data import NetworkInput
 from utils.data.image_set import ImageSet
 from utils.devices import use_jit
 from utils.errors import check_choice, raise_problems
+from utils.images.image_files import ImageName
 from utils.images.intensity import intensity_problem
 from utils.images.normalisation import ANY_GREY_VALUES, stretch_each
 from utils.images.padding import PADDING_MODES
-from utils.metrics.pixels import probability_to_mask, round_probability
+from utils.images.scale import scale_of
+from utils.metrics.pixels import check_probability, probability_to_mask, round_probability
 from utils.post_processing.thresholds import check_threshold
+from utils.prediction.new_images import dtype_problem, network_input, with_grey_values_of
 from utils.prediction.protocols import predict_blended, predict_crops, predict_each, predict_full_images
+from utils.prediction.rescaling import resample, resampled_images
 from utils.runs.record import RunRecord
 from utils.training.callbacks import load_weights
 from utils.training.network_file import build_network, network_config, total_strides
@@ -28,7 +31,7 @@ from utils.training.network_file import build_network, network_config, total_str
 PROTOCOLS = ("blended", "crops", "full")
 
 
-def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
+def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0, intensity_range=None):
     """Load the network of a finished run with its best weights.
 
     Parameters
@@ -41,6 +44,9 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
         With channels; empty: as in training.
     batch_size : int
         Crops per call; 0: as in training.
+    intensity_range : tuple of float, optional
+        Grey values of black and white of the new images, as `utils.prediction.new_images.with_grey_values_of`; None:
+        they are stored as the training images were.
 
     Returns
     -------
@@ -50,18 +56,16 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0):
     Raises
     ------
     ValueError
-        If the run is not finished, a file is missing or does not belong to the other, the network classifies patches,
-        or the crop does not suit it.
+        If the run is not finished, a file is missing or does not belong to the other, the weights hold NaN, the network
+        classifies patches, or the crop does not suit it.
     """
     record = RunRecord(run)
     content, weights = record.network(), record.weights_file()
     model = build_network(content["network"], precision=precision)
     load_weights(model, weights)
     model.compile(jit_compile=use_jit())
-    facts = ("crop_shape", "normalisation", "percentiles", "dtype", "instance_targets", "voxel_size_nm")
-    known = {name: _as_tuple(content[name]) for name in facts} | {"intensity_range": content["intensity_range"]}
-    size = batch_size or content["batch_size"]
-    return Predictor(model, NetworkInput(**known), batch_size=size, crop_shape=crop_shape, stored=True)
+    options = {"batch_size": batch_size or content["batch_size"], "crop_shape": crop_shape}
+    return Predictor(model, network_input(content), stored=True, intensity_range=intensity_range, **options)
 
 
 class Predictor:
@@ -86,23 +90,31 @@ class Predictor:
     stored : bool
         Whether images come as they are stored. Then each is checked, and normalised like the training images were when
         they were loaded.
+    intensity_range : tuple of float, optional
+        As `load_predictor`.
 
     Attributes
     ----------
+    data : ExperimentData or NetworkInput
+        As given, with the grey values of the images to predict.
     targets : tuple of str
         Names of the channels, if the network learned instance targets instead of classes.
     intensity_range : tuple of float, ZScore or None
-        As measured or stated for the training.
+        As measured or stated for the training, in the grey values of the images to predict.
+    range_is_stated : bool
+        Whether these are stored differently from the training images.
 
     Raises
     ------
     ValueError
-        If the network predicts images of another size than it gets, or the crop does not suit it.
+        If the network predicts images of another size than it gets, or the crop or the grey values do not suit it.
     """
 
-    def __init__(self, model, data, *, batch_size, divisor=None, crop_shape=(), stored=False):
-        self.model, self.batch_size, self._data, self._stored = model, batch_size, data, stored
+    def __init__(self, model, data, *, batch_size, divisor=None, crop_shape=(), stored=False, intensity_range=None):
+        data = with_grey_values_of(data, intensity_range)
+        self.model, self.batch_size, self.data, self._stored = model, batch_size, data, stored
         self.crop_shape, self._divisor = tuple(crop_shape) or tuple(data.crop_shape), divisor
+        self.range_is_stated = intensity_range is not None
         self.targets, self.intensity_range = tuple(data.instance_targets), data.intensity_range
         self._channel = 0 if self.targets else None  # the first target is the foreground
         if stored:
@@ -171,7 +183,17 @@ class Predictor:
         options = {"divisor": self.divisor, "intensity_range": self.intensity_range, "ensemble": ensemble}
         return self._wanted(predict_full_images(self.model, self._prepared(images), **options))
 
-    def by_protocol(self, images, protocol="blended", *, overlap=0.5, padding=0, padding_mode="mirror", ensemble=False):
+    def by_protocol(
+        self,
+        images,
+        protocol="blended",
+        *,
+        overlap=0.5,
+        padding=0,
+        padding_mode="mirror",
+        ensemble=False,
+        rescale=False,
+    ):
         """Predict with ``blended``, ``crops`` or ``full``, by name.
 
         Parameters
@@ -182,6 +204,8 @@ class Predictor:
             One of ``PROTOCOLS``.
         overlap, padding, padding_mode, ensemble
             As `utils.prediction.protocols.predict_crops`; only ``crops`` uses the first three.
+        rescale : bool
+            Resample the images of an `ImageSet` to the voxel size of the training, and their predictions back.
 
         Returns
         -------
@@ -190,9 +214,13 @@ class Predictor:
         check_choice("PROTOCOL", protocol, PROTOCOLS)
         check_choice("PADDING_MODE", padding_mode, PADDING_MODES)
         grid = {"overlap": overlap, "padding": padding, "padding_mode": padding_mode} if protocol == "crops" else {}
-        return getattr(self, protocol)(images, ensemble=ensemble, **grid)
+        predict = functools.partial(getattr(self, protocol), ensemble=ensemble, **grid)
+        if not rescale:
+            return predict(images)
+        predictions = predict(resampled_images(images, self.data.voxel_size_nm, volumes=self.is_3d))
+        return (resample(found, image.shape[:-1]) for found, image in zip(predictions, images.x, strict=True))
 
-    def predict(self, image, **options):
+    def predict(self, image, *, voxel_size_nm=None, **options):
         """Predict one image or volume of any size.
 
         Parameters
@@ -200,6 +228,8 @@ class Predictor:
         image : numpy.ndarray
             ``(y, x, c)`` or ``(z, y, x, c)``, of one channel also without that axis; of a finished run with the grey
             values and in the dtype of a file.
+        voxel_size_nm : float or tuple of float, optional
+            Size of its voxels; it is resampled to that of the training, and its prediction back. None: as it is.
         **options
             As `by_protocol`.
 
@@ -211,11 +241,17 @@ class Predictor:
         Raises
         ------
         ValueError
-            If an option is unknown, or axes, channels or grey values differ from those of the training images.
+            If an option is unknown, axes, channels, dtype or grey values differ from those of the training images, or
+            the network predicts NaN.
         """
         if image.ndim == len(self.crop_shape) - 1 and self.crop_shape[-1] == 1:
             image = image[..., np.newaxis]
-        return next(iter(self.by_protocol([image], **options)))
+        images = [image]
+        if voxel_size_nm is not None:
+            images = ImageSet(images, None, [ImageName("the image", scale=scale_of(voxel_size_nm))], ())
+        probability = next(iter(self.by_protocol(images, rescale=voxel_size_nm is not None, **options)))
+        check_probability(probability, "the image")
+        return probability
 
     def segment(self, image, *, threshold=0.5, **options):
         """Segment one image or volume of any size.
@@ -250,16 +286,10 @@ class Predictor:
         """
         if image.shape[-1] != self.crop_shape[-1]:
             return f"has {image.shape[-1]} channel(s), the training images had {self.crop_shape[-1]}"
-        dtype, normalisation = self._data.dtype, self._data.normalisation
-        if normalisation in ("percentile", "mean_std") and dtype not in (None, str(image.dtype)):
-            return (
-                f"has the dtype {image.dtype}, but the grey values for the network were measured on {dtype}; "
-                "convert it to the grey values of the training images"
-            )
-        found = intensity_problem(
-            image, ANY_GREY_VALUES if normalisation == "percentile_per_image" else self.intensity_range
+        each = self.data.normalisation == "percentile_per_image"
+        return dtype_problem(image, self.data) or intensity_problem(
+            image, ANY_GREY_VALUES if each else self.intensity_range
         )
-        return found and found.replace("give INTENSITY_RANGE=(low, high)", f"convert it to {dtype or 'uint8'}")
 
     def stretched(self, images):
         """Return images with the grey values that the training images had, as pictures and watersheds expect them.
@@ -275,7 +305,7 @@ class Predictor:
             As `utils.images.normalisation.stretch_each`: they change only with the normalisation
             ``percentile_per_image``.
         """
-        return stretch_each(images, self._data.normalisation, percentiles=self._data.percentiles)
+        return stretch_each(images, self.data.normalisation, percentiles=self.data.percentiles)
 
     def _prepared(self, images):
         arrays = images.x if isinstance(images, ImageSet) else images
@@ -288,6 +318,7 @@ class Predictor:
             raise ValueError(f"an image has the shape {image.shape}; this network takes {axes}, one at a time.")
         problem = self.problem(image)
         raise_problems("an image", [problem] if problem else [])
+        image = np.asarray(image).astype(image.dtype.newbyteorder("="), copy=False)
         return self.stretched(ImageSet([image], None, [None], ())).x[0]
 
     def _wanted(self, predictions):
@@ -296,7 +327,7 @@ class Predictor:
         return (probability[..., self._channel : self._channel + 1] for probability in predictions)
 
     def _check_crop(self):
-        trained = tuple(self._data.crop_shape)
+        trained = tuple(self.data.crop_shape)
         if self.crop_shape == trained:
             return
         fits = len(self.crop_shape) == len(trained) and self.crop_shape[-1] == trained[-1]
@@ -314,7 +345,3 @@ def _check_predicts_pixels(model, crop_shape):
             f"the network {model.name} classifies patches and does not predict each pixel. Use "
             "sota_implementations.oztel_2017.patches.dense_probability(trained_model, images)."
         )
-
-
-def _as_tuple(value):
-    return tuple(value) if isinstance(value, list) else value

@@ -11,7 +11,7 @@ import numpy as np
 from utils.command_line import this_machine
 from utils.files import write_json
 from utils.images.writing import ImageWriter, SavedImages
-from utils.metrics.pixels import confusion_matrix, probability_to_mask, round_probability
+from utils.metrics.pixels import check_probability, confusion_matrix, probability_to_mask, round_probability
 from utils.pictures.charts import draw_overlays, middle_slice
 from utils.runs.environment import describe_environment, peak_memory_gib
 from utils.runs.log import end_logging, open_log, start_logging
@@ -206,7 +206,8 @@ class Run:
         Raises
         ------
         ValueError
-            If there are not as many predictions as images, or a prediction has another size than its image.
+            If there are not as many predictions as images, or a prediction has another size than its image or holds
+            NaN.
         """
         folder = self.images / protocol / post
         folders = [folder / "probability", folder / "binary"]
@@ -219,6 +220,7 @@ class Run:
                     raise ValueError(
                         f"{protocol}, {post}: prediction {count} does not belong to the {len(images)} images."
                     )
+                check_probability(probability, str(images.names[count - 1]))
                 if loss is not None and images.y is not None:
                     truth = np.asarray(images.y[count - 1])
                     losses.append(float(loss(truth[np.newaxis], probability[np.newaxis])))

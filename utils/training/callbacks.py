@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 from tqdm.auto import tqdm
 
 from utils.errors import check_choice
@@ -34,7 +35,7 @@ def load_weights(model, path):
     Raises
     ------
     ValueError
-        If the file is missing or does not fit the network.
+        If the file is missing, does not fit the network or holds NaN.
     """
     if not Path(path).is_file():
         raise ValueError(
@@ -46,7 +47,31 @@ def load_weights(model, path):
         raise ValueError(
             f"{path} does not fit this network: {str(error).splitlines()[0]} Use the settings of the run that wrote it."
         ) from error
+    check_weights(model, path)
     print(f"Weights of {path} are used.")
+
+
+def check_weights(model, path):
+    """Raise an error if weights that were loaded are NaN or infinite: all predictions would be.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Has the weights.
+    path : str or Path
+        Their file, for the message.
+
+    Raises
+    ------
+    ValueError
+        That names the file and the first such layer.
+    """
+    wrong = (w.path for w in model.weights if not np.isfinite(keras.ops.convert_to_numpy(w)).all())
+    if first := next(wrong, None):
+        raise ValueError(
+            f"{path} holds NaN or infinite numbers ({first}): that training failed. Lower LEARNING_RATE and train "
+            "again."
+        )
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -117,8 +142,9 @@ class Checkpoints(keras.callbacks.Callback):
         return epochs if self.stopped else len(self.history)
 
     def load_best(self, model):
-        """Load the weights of the best epoch."""
+        """Load the weights of the best epoch, and check them."""
         model.load_weights(self._best_file)
+        check_weights(model, self._best_file)
         print(f"Weights of epoch {self.best_epoch} ({self.monitor} {self.best}) are used from here on.")
 
     def on_epoch_begin(self, epoch, logs=None):

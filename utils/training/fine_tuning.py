@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 
 from utils.errors import check_choice
+from utils.training.callbacks import check_weights
 
 
 def load_matching_weights(model, path):
@@ -33,7 +34,7 @@ def load_matching_weights(model, path):
     Raises
     ------
     ValueError
-        If the file is missing or holds no weights, or less than half of the layers fit.
+        If the file is missing, holds no weights or NaN, or less than half of the layers fit.
     """
     if not Path(path).is_file():
         raise ValueError(
@@ -45,6 +46,7 @@ def load_matching_weights(model, path):
         n_layers, misfits = _copy_fitting(path, merged)
         _check_share(path, n_layers, misfits)
         model.load_weights(merged)
+        check_weights(model, path)
     print(f"Weights of {path}: {n_layers - len(misfits)} of {n_layers} layers fit.")
     for name, reason in misfits.items():
         print(f"  {name} keeps its own: {reason}")

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from utils.data.data_folder import load_image_set
+from utils.data.data_folder import load_image_set, load_image_sets
 from utils.data.pairing import name_problems, pair_by_name
 
 
@@ -80,7 +80,20 @@ def test_a_palette_that_differs_is_said(tmp_path, capsys):
         colours = [0, 0, 0, 255, 0, 0] if number else [255, 255, 255, 0, 0, 255]
         write_pair(tmp_path / "train", f"im_{number}.png", palette=colours)
     (note,) = notes_of(tmp_path / "train", capsys)
-    assert note == "Note: train/y: the palette of im_0.png is not that of im_1.png; the numbers count, not colours."
+    assert note == (
+        "Note: the palette of train/y im_0.png is not that of train/y im_1.png; the numbers count, not colours."
+    )
+
+
+def test_a_palette_of_the_test_masks_that_differs_is_said(tmp_path, capsys):
+    for part, colour in (("train", (255, 0, 0)), ("test", (0, 255, 0))):
+        for number in range(2 if part == "train" else 1):
+            write_pair(tmp_path / part, f"im_{number}.png", palette=[0, 0, 0, *colour])
+    load_image_sets(tmp_path)
+    notes = capsys.readouterr().out.splitlines()
+    assert notes == [
+        "Note: the palette of test/y im_0.png is not that of train/y im_0.png; the numbers count, not colours."
+    ]
 
 
 def test_slices_are_in_the_order_of_negative_numbers(tmp_path):

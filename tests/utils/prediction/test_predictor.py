@@ -123,7 +123,7 @@ def make_run(folder, model, *, crop_shape, settings=None, **known):
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "settings.json").write_text(json.dumps({"settings": settings or {}, "command": ["some_template.py"]}))
     (folder / "environment.json").write_text(json.dumps({"end": "now", "versions": {"keras": keras.__version__}}))
-    data = NetworkInput(crop_shape=crop_shape, dtype="uint8", **known)
+    data = NetworkInput(crop_shape=crop_shape, **{"dtype": "uint8"} | known)
     write_network(SimpleNamespace(folder=folder, checkpoints=folder / "checkpoints"), model, data, batch_size=2)
     model.save_weights(folder / "checkpoints" / "best.weights.h5")
     return folder
@@ -241,8 +241,56 @@ def test_grey_values_are_those_of_the_training(normalisation, grey, tmp_path):
     plain = next(predict_full_images(model, [image], divisor=4))
     assert np.abs(expected - plain).max() > 1e-4
     if grey is not None:
-        with pytest.raises(ValueError, match="has the dtype uint16, but .* were measured on uint8"):
+        with pytest.raises(
+            ValueError, match=r"has the dtype uint16, the training images had uint8; .*INTENSITY_RANGE=\(0, 65535\)"
+        ):
             trained.predict(image.astype(np.uint16))
+
+
+SCENE = np.random.default_rng(8).integers(0, 4096, (24, 32, 1)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("known", "stated"),
+    [
+        ({"intensity_range": (0, 4095)}, (0, 4095 / 16)),
+        ({"normalisation": "percentile", "intensity_range": (200.0, 3800.0)}, (0, 65535 / 16)),
+        ({"normalisation": "mean_std", "intensity_range": ZScore(0, 65535, 2048, 1200)}, (0, 65535 / 16)),
+    ],
+    ids=["stated", "percentile", "mean_std"],
+)
+def test_an_8_bit_copy_is_predicted_as_the_12_bit_original(known, stated, tmp_path):
+    model = U_Net_2D((None, None, 1), **DROPS)
+    randomise(model)
+    folder = make_run(tmp_path / "run", model, crop_shape=(16, 16, 1), dtype="uint16", **known)
+    wanted, copied = load_predictor(folder).predict(SCENE), (SCENE // 16).astype(np.uint8)
+    with pytest.raises(ValueError, match=r'uint8, the training images had uint16; .* "INTENSITY_RANGE=\(0, 255\)"'):
+        load_predictor(folder).predict(copied)
+    found = load_predictor(folder, intensity_range=stated).predict(copied)
+    assert np.abs(found - wanted).max() < 0.2 * np.ptp(wanted) and np.abs(found - wanted).mean() < 0.02 * np.ptp(wanted)
+    np.testing.assert_array_equal(load_predictor(folder).predict(SCENE.astype(">u2")), wanted)
+    exact = load_predictor(folder, intensity_range=(0, known["intensity_range"][1] if len(known) == 1 else 65535))
+    np.testing.assert_allclose(exact.predict(SCENE.astype(np.float32)), wanted, atol=1e-5)
+
+
+def test_nan_in_weights_or_probabilities_is_an_error(flat, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(flat[1], folder)
+    model = load_predictor(folder).model
+    trained = model.get_weights()
+    for number, value in ((0, np.nan), (-1, np.inf)):
+        broken = [weight.copy() for weight in trained]
+        broken[number].flat[0] = value
+        model.set_weights(broken)
+        model.save_weights(folder / "checkpoints" / "best.weights.h5")
+        with pytest.raises(
+            ValueError, match=r"best.weights.h5 holds NaN or infinite numbers \(.*LEARNING_RATE and train"
+        ):
+            load_predictor(folder)
+    unchecked = Predictor(model, NetworkInput(crop_shape=(16, 16, 1)), batch_size=1)
+    model.set_weights([np.full_like(weight, np.nan) for weight in trained])
+    with pytest.raises(ValueError, match="the network predicts NaN for the image. Lower LEARNING_RATE"):
+        unchecked.predict(grey_image((16, 16, 1)))
 
 
 def test_of_instance_targets_the_foreground_or_a_named_channel_is_returned(tmp_path):
@@ -265,11 +313,15 @@ def test_what_does_not_suit_the_network_is_said(flat, deep):
     for wrong, message in [
         (grey_image((16, 16, 3)), "has 3 channel.s., the training images had 1"),
         (grey_image((2, 16, 16, 1)), r"takes \(y, x, c\), one at a time"),
-        (grey_image((16, 16, 1)).astype(np.int32), "has the dtype int32; convert it to uint8"),
-        (np.full((16, 16, 1), np.nan, np.float32), "holds NaN"),
+        (
+            grey_image((16, 16, 1)).astype(np.int32),
+            "has the dtype int32, the training images had uint8; state its grey values for 0 and 255",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             trained.predict(wrong)
+    with pytest.raises(ValueError, match="holds NaN"):
+        load_predictor(flat[1], intensity_range=(0, 1)).predict(np.full((16, 16, 1), np.nan, np.float32))
     with pytest.raises(ValueError, match=r"takes \(z, y, x, c\)"):
         volume_network.predict(grey_image((16, 16)))
     for options, message in [
@@ -348,6 +400,18 @@ def test_images_are_found_wherever_they_lie(flat, place, tmp_path):
     assert [image.shape for image in images.x] == [(7, 8, 1), (9, 8, 1), (9, 8, 1)] and images.y is None
 
 
+def test_many_images_of_another_dtype_are_one_line_and_a_stated_range_is_for_one_dtype(flat, tmp_path):
+    for number in range(9):
+        tifffile.imwrite(tmp_path / f"{number}.tif", grey_image((9, 8), dtype=np.uint16))
+    with pytest.raises(ValueError, match=r"0.tif has the dtype uint16, .*\(9 such files: 0.tif, 1.tif, 2.tif ...\)"):
+        load_new_images(tmp_path, load_predictor(flat[1]))
+    stated = load_predictor(flat[1], intensity_range=(0, 65535))
+    assert len(load_new_images(tmp_path, stated)) == 9
+    tifffile.imwrite(tmp_path / "9.tif", grey_image((9, 8)))
+    with pytest.raises(ValueError, match="INTENSITY_RANGE holds for one dtype, but there are uint16 and uint8"):
+        load_new_images(tmp_path, stated)
+
+
 def test_slices_are_one_volume_and_files_one_each(deep, tmp_path):
     trained = load_predictor(deep[1])
     for number in range(3):
@@ -376,5 +440,10 @@ def test_all_problems_of_new_images_are_said_at_once(flat, tmp_path):
     tifffile.imwrite(tmp_path / "float.tiff", grey_image((8, 8)))
     with pytest.raises(ValueError, match="4 problems in") as error:
         load_new_images(tmp_path, trained)
-    for part in ("broken.png cannot be read", "colour.tif has 3 channel(s)", "float.tif holds", "2 images are called"):
+    for part in (
+        "broken.png cannot be read",
+        "colour.tif has 3 channel(s)",
+        "float.tif has the dtype float32",
+        "2 images are called",
+    ):
         assert part in str(error.value)

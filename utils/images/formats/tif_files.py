@@ -16,7 +16,7 @@ from utils.images.axes import (
     settle_axes,
     stacked_pages,
 )
-from utils.images.formats.tif_scale import scale_of_tif
+from utils.images.formats.tif_scale import scale_of_page, scale_of_tif
 from utils.images.sources import ALPHA_NOTE, TILE, Source, without_alpha
 
 SHOWN_PHOTOMETRICS = [tifffile.PHOTOMETRIC[name] for name in ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "YCBCR")]
@@ -144,7 +144,8 @@ def _source(path, tif, series, one_volume, channels):
 
 def _page_source(path, tif, page, channels):
     shape = pages_shape(page.shape, page.axes.replace("S", "C"))
-    found = Source(path, shape, page.dtype, shape[:3], partial(_read_pages, path, [page.index]))
+    read = partial(_read_pages, path, [page.index])
+    found = Source(path, shape, page.dtype, shape[:3], read, scale=scale_of_page(tif, page))
     return _as_shown(found, page, tif, _has_alpha(page, channels))
 
 

@@ -24,10 +24,26 @@ def scale_of_tif(tif, series):
     """
     if tif.is_ome and series.kind == "ome":
         return _ome_scale(tif.ome_metadata, tif.series.index(series))
+    return scale_of_page(tif, series.keyframe)
+
+
+def scale_of_page(tif, page):
+    """Return the scale of a page of an open tif that is no OME-TIFF.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open.
+    page : tifffile.TiffPage
+        One of its pages.
+
+    Returns
+    -------
+    Scale or None
+    """
     of_microscope = _microscope_scale(tif)
     if of_microscope is not None:
         return of_microscope
-    page = series.keyframe
     pixel = [_pixel_length(page, f"{axis}Resolution") for axis in "YX"]
     if None in pixel:
         return None
