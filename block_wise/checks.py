@@ -3,11 +3,9 @@
 from block_wise.truth import check_truth
 from block_wise.volumes import middle_box, open_volume, read_volume
 from utils.data.checks import check_z_filter_size
-from utils.data.paired_sources import open_volume_sources
 from utils.errors import raise_problems
 from utils.images.image_files import ImageName
 from utils.images.intensity import intensity_problem
-from utils.images.scale import scale_of
 from utils.prediction.new_images import dtype_problem, grey_value_note
 from utils.prediction.rescaling import voxel_size_note
 
@@ -66,19 +64,16 @@ def _check_grey_values(job):
         print(f"Note: {note}")
 
 
-def note_voxel_size(job, *, voxel_size_nm=None):
-    """Print a note if the voxels of the volume have another size than those of the training.
+def note_voxel_size(job):
+    """Print the voxel size of the volume, and a note if it is not that of the training.
 
     Parameters
     ----------
     job : BlockJob
         The job.
-    voxel_size_nm : float or tuple of float, optional
-        As stated; None: as the file states it.
     """
-    address = job.volume
-    sources = open_volume_sources(address.path, dataset=address.dataset, channels=address.channels)
-    name = ImageName(address.name, scale=scale_of(voxel_size_nm) or sources[0].scale)
+    print(f"Voxel size: {job.scale}." if job.voxel_size_nm else "The voxel size is not known; VOXEL_SIZE_NM states it.")
+    name = ImageName(job.volume.name, scale=job.scale)
     remedy = "templates/predict_template.py resamples volumes that fit into memory (RESCALE)."
     note = voxel_size_note([name], job.network.data.voxel_size_nm, volumes=True, remedy=remedy)
     if note:

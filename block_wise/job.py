@@ -3,6 +3,7 @@
 Every worker must see the volume, the weights and the folder of the run under the same paths.
 """
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,16 @@ import numpy as np
 from block_wise.grid import BlockGrid, block_bytes
 from block_wise.manifest import Markers, check_disk, check_manifest, write_manifest
 from block_wise.network import Network
-from block_wise.results import DamagedResult, UnreadableBlock, chunk_file, is_empty_file, read_box, write_box
+from block_wise.results import DamagedResult, UnreadableBlock, chunk_file, create_volume, read_box, write_box
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import VolumeAddress, open_volume
 from utils.errors import check_choice
+from utils.files import is_empty_file
+from utils.images.formats.ome_zarr import level_factors, level_shape
+from utils.images.scale import Scale
 
+# Results that are labels of the image of probabilities.
+LABELS = {"mask": "mask", "labels": "instances"}
 OUTPUT_DTYPES = ("float32", "float16")
 # Settings that may change until a block of one of these stages is done.
 UNTIL = {
@@ -47,6 +53,8 @@ class BlockJob:
         A subvolume of nothing but one of these grey values is background and not predicted.
     dtype : str
         Of the probabilities on disk, one of ``OUTPUT_DTYPES``.
+    scale : Scale, optional
+        Size of a voxel and position of the first one.
     """
 
     folder: Path
@@ -56,6 +64,7 @@ class BlockJob:
     ensemble: bool = False
     empty_values: tuple = ()
     dtype: str = "float32"
+    scale: Scale | None = None
 
     def __post_init__(self):
         """Make the folder absolute, as workers start elsewhere."""
@@ -71,9 +80,21 @@ class BlockJob:
         """As `utils.images.intensity.to_network_input`."""
         return self.network.intensity_range
 
+    @property
+    def voxel_size_nm(self):
+        """Size of a voxel ``(z, y, x)``; None if it is not known along every axis."""
+        return self.scale.voxel_size_nm if self.scale and None not in self.scale.voxel_size_nm else None
+
     def output(self, name):
-        """Return the path of a result, ``volumes/<name>.zarr``."""
+        """Return the folder of a result: an OME-Zarr image in ``volumes/``, or labels of it."""
+        if name in LABELS:
+            return self.output("probability") / "labels" / LABELS[name]
         return self.folder / "volumes" / f"{name}.zarr"
+
+    def create(self, name, dtype, *, shape=None):
+        """Make the arrays of a result, of the shape of the volume if none is given, unless they exist."""
+        options = {"chunks": self.grid.block_shape, "dtype": dtype, "scale": self.scale, "labels": name in LABELS}
+        create_volume(self.output(name), shape or self.grid.shape, **options)
 
     def part(self, block):
         """Return the file of the part of a block."""
@@ -139,6 +160,8 @@ def _settings(job, z_filter_size, threshold, instances, min_object_size):
         "precision": network.precision,
         "deterministic": network.deterministic,
         "INTENSITY_RANGE": network.stated_range,
+        "VOXEL_SIZE_NM": job.voxel_size_nm,
+        "format": "OME-Zarr 0.5",
         "BATCH_SIZE": network.batch_size,
         "CROP_SHAPE": network.crop_shape,
         "BLOCK_SHAPE": grid.block_shape,
@@ -181,7 +204,9 @@ def begin_blocks(job, *, z_filter_size=0, threshold=0.5, instances=False, min_ob
     voxel_bytes |= {"components": 1, "labels": 1} if instances else {}
     done = {stage: sum(map(grid.voxels, job.done(stage))) for stage in voxel_bytes}
     voxels, n_blocks, n_done = int(np.prod(grid.shape)), len(grid.blocks), len(job.done("probability"))
-    written = sum(size * (voxels - done[stage]) for stage, size in voxel_bytes.items())
+    levels = [level_shape(grid.shape, factors) for factors in level_factors(grid.shape, job.scale)]
+    share = sum(map(math.prod, levels)) / voxels
+    written = int(share * sum(size * (voxels - done[stage]) for stage, size in voxel_bytes.items()))
     layer = len({block[1:] for block in grid.blocks}) + 2
     parts = part * min(n_blocks - n_done, 2 * layer)
     check_disk(job.folder, written + parts)

@@ -16,7 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components as connected_nodes
 
 from block_wise.job import read_result, run_stage, write_block
-from block_wise.results import create_volume, explain_write_errors, save_arrays
+from block_wise.levels import add_levels
+from block_wise.results import explain_write_errors, save_arrays
 from utils.files import atomic_path
 from utils.metrics.components import connected_components
 
@@ -26,7 +27,7 @@ SIDES = ("low", "high")
 def label_blocks(job, workers, mask, *, min_voxels=0):
     """Give each connected foreground object of a mask a label of its own, across all blocks.
 
-    Diagonal neighbours are connected. ``instances.csv`` beside the labels lists the voxels of each.
+    Diagonal neighbours are connected. ``volumes/instances.csv`` lists the voxels of each.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
     Returns
     -------
     labels : Path
-        Zarr ``(z, y, x)``, uint32: 0 background, instances 1, 2, ... by their first voxels in raster order.
+        OME-Zarr labels of the probability, ``(z, y, x)``, uint32: 0 background, instances 1, 2, ... by their first
+        voxels in raster order.
     count : int
         Number of instances.
     """
@@ -49,7 +51,7 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
         for block in markers.done():  # finished labels remove them, but some labels are needed again
             markers.forget(block)
     for name in ("components", "labels"):
-        create_volume(job.output(name), grid.shape, chunks=grid.block_shape, dtype=np.uint32)
+        job.create(name, np.uint32)
     run_stage(job, workers, "components", _label_block, Path(mask), title="Components", also=partial(_facts, job))
     counts = [markers.read(block)["count"] for block in grid.blocks]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -58,7 +60,8 @@ def label_blocks(job, workers, mask, *, min_voxels=0):
     table, sizes = _join(job, offsets, min_voxels)
     save_arrays(folder / "table.npy", table)
     run_stage(job, workers, "labels", _relabel_block, title="Labels")
-    listing = job.output("labels").with_name("instances.csv")
+    add_levels(job, workers, "labels", title="Labels")
+    listing = job.folder / "volumes" / "instances.csv"
     with explain_write_errors(listing), atomic_path(listing) as temporary:
         rows = np.column_stack([np.arange(1, len(sizes) + 1), sizes])
         np.savetxt(temporary, rows, fmt="%d", delimiter=",", header="label,voxels", comments="")

@@ -6,7 +6,8 @@ import numpy as np
 
 from block_wise.grid import mirrored
 from block_wise.job import read_result, run_stage, write_block
-from block_wise.results import create_volume, read_box
+from block_wise.levels import add_levels
+from block_wise.results import read_box
 from block_wise.volumes import middle_box, read_volume
 from utils.metrics.pixels import probability_to_mask
 from utils.pictures.charts import draw_overlays
@@ -26,10 +27,11 @@ def z_filter_blocks(job, workers, size=5):
     Returns
     -------
     Path
-        Zarr, shape and dtype of the probability.
+        OME-Zarr image, as the probability.
     """
-    create_volume(job.output("z_filter"), job.output_shape, chunks=job.grid.block_shape, dtype=job.dtype)
+    job.create("z_filter", job.dtype, shape=job.output_shape)
     run_stage(job, workers, "z_filter", _filter_block, size, title="Z-filter")
+    add_levels(job, workers, "z_filter", title="Z-filter")
     return job.output("z_filter")
 
 
@@ -57,10 +59,11 @@ def mask_blocks(job, workers, probability, *, threshold=0.5):
     Returns
     -------
     Path
-        Zarr ``(z, y, x)``, uint8: 0 and 1, or the number of the class.
+        OME-Zarr labels of the probability, ``(z, y, x)``, uint8: 0 and 1, or the number of the class.
     """
-    create_volume(job.output("mask"), job.grid.shape, chunks=job.grid.block_shape, dtype=np.uint8)
+    job.create("mask", np.uint8)
     run_stage(job, workers, "mask", _mask_block, Path(probability).stem, threshold, title="Mask")
+    add_levels(job, workers, "mask", title="Mask")
     return job.output("mask")
 
 

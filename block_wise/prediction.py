@@ -11,7 +11,8 @@ import time
 import numpy as np
 
 from block_wise.job import write_block
-from block_wise.results import DamagedResult, UnreadableBlock, create_volume, describe_box, save_arrays
+from block_wise.levels import add_levels
+from block_wise.results import DamagedResult, UnreadableBlock, describe_box, save_arrays
 from block_wise.runner import Task, run_tasks
 from block_wise.volumes import read_volume
 from utils.images.intensity import intensity_problem
@@ -37,7 +38,7 @@ def predict_blocks(job, workers):
     Returns
     -------
     Path
-        Zarr ``(z, y, x)``, or ``(z, y, x, c)`` of several classes: probabilities, 0..1.
+        OME-Zarr image ``(z, y, x)``, or ``(c, z, y, x)`` of several classes: probabilities, 0..1.
 
     Raises
     ------
@@ -46,8 +47,8 @@ def predict_blocks(job, workers):
     OSError
         If the disk is full.
     """
-    grid, output = job.grid, job.output("probability")
-    create_volume(output, job.output_shape, chunks=grid.block_shape, dtype=job.dtype)
+    grid = job.grid
+    job.create("probability", job.dtype, shape=job.output_shape)
     done = job.done("probability")
     tasks = _prediction_tasks(job, [block for block in grid.blocks if block not in done])
     for (step, block), _ in run_tasks(workers, tasks, title="Probability", done=len(done)):
@@ -57,7 +58,8 @@ def predict_blocks(job, workers):
                 if done.issuperset(grid.users_of(part)):
                     job.part(part).unlink(missing_ok=True)
     shutil.rmtree(job.blocks_folder / "parts", ignore_errors=True)
-    return output
+    add_levels(job, workers, "probability", title="Probability")
+    return job.output("probability")
 
 
 def _prediction_tasks(job, blocks):

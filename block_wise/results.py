@@ -1,4 +1,4 @@
-"""Results in zarr arrays whose boxes are written and read independently; a block is a chunk, so writers never meet."""
+"""Results in OME-Zarr whose boxes are written and read independently; a block is a chunk, so writers never meet."""
 
 import errno
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from utils.files import atomic_path
-from utils.images.formats.array_files import create_zarr, open_zarr
+from utils.images.formats.ome_zarr import create_ome_zarr, open_level
 
 
 class UnreadableBlock(ValueError):
@@ -39,30 +39,30 @@ def describe_box(box):
     return ", ".join(f"{axis} {part.start} to {part.stop}" for axis, part in zip("zyx", box, strict=True))
 
 
-def create_volume(path, shape, *, chunks, dtype):
-    """Make a zarr array of zeros unless it exists.
+def create_volume(path, shape, *, chunks, dtype, scale=None, labels=False):
+    """Make an OME-Zarr image of zeros, as `utils.images.formats.ome_zarr.create_ome_zarr`, unless it exists.
 
     Parameters
     ----------
     path : str or Path
-        Folder ``*.zarr``.
+        Folder ``*.zarr``, or in ``*.zarr/labels``.
     shape : tuple of int
-        ``(z, y, x)`` or ``(z, y, x, c)``.
+        ``(z, y, x)`` or ``(z, y, x, c)``; channels are stored first.
     chunks : tuple of int
         ``(z, y, x)``: a block, so that no two processes ever write the same chunk.
     dtype : str or numpy.dtype
         Of the values.
+    scale, labels
+        As `utils.images.formats.ome_zarr.create_ome_zarr`.
     """
-    path = Path(path)
-    if is_empty_file(path / "zarr.json"):
-        (path / "zarr.json").unlink()
-    if not (path / "zarr.json").exists():
-        with explain_write_errors(path):
-            create_zarr(path, tuple(shape), chunks=(*chunks, *shape[3:]), dtype=np.dtype(dtype))
+    n_channels = shape[3] if len(shape) == 4 else None
+    with explain_write_errors(path):
+        options = {"dtype": dtype, "scale": scale, "n_channels": n_channels, "labels": labels}
+        create_ome_zarr(Path(path), tuple(shape[:3]), chunks=tuple(chunks), **options)
 
 
-def read_box(path, box):
-    """Read a box of a zarr array from `create_volume`.
+def read_box(path, box, *, level=0):
+    """Read a box of a result from `create_volume`.
 
     Parameters
     ----------
@@ -70,55 +70,46 @@ def read_box(path, box):
         Its folder.
     box : tuple of slice
         ``(z, y, x)``.
+    level : int
+        0 is the full resolution.
 
     Returns
     -------
     numpy.ndarray
-        ``(z, y, x)`` or ``(z, y, x, c)``, as the array.
+        ``(z, y, x)`` or ``(z, y, x, c)``.
 
     Raises
     ------
     UnreadableBlock
         If a chunk is damaged.
     """
-    array = open_zarr(str(path), "r")
+    array = open_level(str(path), level, "r")
     try:
-        return array[box]
+        return np.moveaxis(array[:, *box], 0, -1) if array.ndim == 4 else array[box]
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise UnreadableBlock(f"{Path(path).name} cannot be read at {describe_box(box)}: {reason}") from error
 
 
-def write_box(path, box, values):
-    """Write a block of a zarr array from `create_volume`.
+def write_box(path, box, values, *, level=0):
+    """Write a block of a result from `create_volume`.
 
     Parameters
     ----------
-    path, box
+    path, box, level
         As `read_box`; whole chunks.
     values : numpy.ndarray
-        ``(z, y, x)`` or ``(z, y, x, c)``, as the array.
+        ``(z, y, x)`` or ``(z, y, x, c)``.
     """
+    array = open_level(str(path), level, "r+")
     with explain_write_errors(path):
-        open_zarr(str(path), "r+")[box] = values
+        if array.ndim == 4:
+            array[:, *box] = np.moveaxis(values, -1, 0)
+        else:
+            array[box] = values
 
 
-def is_empty_file(path):
-    """Return whether a file exists without content, as after a power cut.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    bool
-    """
-    return path.is_file() and path.stat().st_size == 0
-
-
-def chunk_file(path, block):
+def chunk_file(path, block, *, level=0):
     """Return the file of a chunk, which exists only if a value in it is not 0.
 
     Parameters
@@ -127,13 +118,16 @@ def chunk_file(path, block):
         From `create_volume`.
     block : tuple of int
         Number of the chunk ``(z, y, x)``.
+    level : int
+        As `read_box`.
 
     Returns
     -------
     Path
     """
-    file = path.joinpath("c", *map(str, block))
-    return file / "0" if file.is_dir() else file  # a folder where there are channels
+    # All channels are in one chunk; without them the number of axes is that of the block.
+    channels = () if not (path / str(level)).is_dir() else (0,) * (open_level(str(path), level, "r").ndim - 3)
+    return path.joinpath(str(level), "c", *map(str, (*channels, *block)))
 
 
 def save_arrays(path, content):

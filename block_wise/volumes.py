@@ -9,6 +9,7 @@ from utils.data.paired_sources import open_volume_sources
 from utils.images.axes import plain_channels
 from utils.images.image_files import DATASET_SUFFIXES, list_images, split_address
 from utils.images.lazy_images import LazyImage
+from utils.images.scale import scale_of
 
 
 class VolumeAddress(NamedTuple):
@@ -77,6 +78,25 @@ def _finish(pixels, source, *, channels, as_labels):
     if pixels.shape[-1] != channels:
         raise ValueError(f"{source.name} has {pixels.shape[-1]} channels, but {channels} is wanted; save it in grey")
     return pixels
+
+
+def volume_scale(address, voxel_size_nm=None):
+    """Return the size of a voxel of a volume and its position.
+
+    Parameters
+    ----------
+    address : VolumeAddress
+        Where it is.
+    voxel_size_nm : float or tuple of float, optional
+        As stated; None: as the file states it.
+
+    Returns
+    -------
+    Scale or None
+    """
+    stated = scale_of(voxel_size_nm)
+    found = open_volume_sources(address.path, dataset=address.dataset, channels=address.channels)[0].scale
+    return stated._replace(offset_nm=found.offset_nm) if stated and found else stated or found
 
 
 def read_volume(address, box):

@@ -10,9 +10,9 @@ of a dask scheduler, whose address is --scheduler (docs/big_volumes.md has SLURM
 $run is the folder of the finished run, such as $job_dir/results/500_0: layers, weights, subvolume, grey values and
 classes come from it. data_dir is the volume itself, or holds it in test/x; test/y may hold the truth.
 Needs env/requirements-big.txt. After a kill, start the same command again: it continues. Results go to
-job_dir/results/<id>_<rid>/volumes/.
+job_dir/results/<id>_<rid>/volumes/, as OME-Zarr with the voxel size and position of the volume.
 
-Differs from predict_template.py in: nothing is in memory as a whole, results are zarr, 3D only.
+Differs from predict_template.py in: nothing is in memory as a whole, results are OME-Zarr, 3D only.
 Differs from U-Net_3D_template.py in: nothing is trained.
 """
 
@@ -40,6 +40,8 @@ MASK_DATASET = None
 MASK_IDS = False
 # A subvolume of nothing but one of these grey values is background and not predicted; (): all are predicted
 EMPTY_VALUES = (0,)
+# Size of a voxel (z, y, x) in nanometres; None: as the volume states
+VOXEL_SIZE_NM = None
 # Grey values of black and white of the volume if they differ from those of the training images; None: the same
 INTENSITY_RANGE = None
 
@@ -81,7 +83,7 @@ from block_wise.post_processing import draw_blocks, mask_blocks, z_filter_blocks
 from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.runner import block_workers
 from block_wise.truth import score_blocks
-from block_wise.volumes import VolumeAddress, find_truth, find_volume, open_volume
+from block_wise.volumes import VolumeAddress, find_truth, find_volume, open_volume, volume_scale
 from utils.errors import check_choice
 from utils.metrics.pixels import scores_from_confusion
 from utils.runs.run import Run, run_folder
@@ -112,13 +114,15 @@ job = BlockJob(
     ensemble=ENSEMBLE,
     empty_values=EMPTY_VALUES,
     dtype=OUTPUT_DTYPE,
+    scale=volume_scale(volume, VOXEL_SIZE_NM),
 )
 stages = {"z_filter_size": Z_FILTER_SIZE, "threshold": THRESHOLD}
 stages |= {"instances": INSTANCES, "min_object_size": MIN_OBJECT_SIZE}
 check_stages(job, truth=truth, ids=MASK_IDS, **stages)
 datasets = {"image_dataset": IMAGE_DATASET, "mask_dataset": MASK_DATASET}
 begun = check_begun(job, **stages)
-run = Run(args, settings, intensity_range=network.intensity_range, begun=begun, **datasets)
+known = {"intensity_range": network.intensity_range, "voxel_size_nm": job.voxel_size_nm}
+run = Run(args, settings, begun=begun, **known, **datasets)
 begin_blocks(job, **stages)
 
 # %% Training: none, the weights are the best of the run

@@ -20,6 +20,7 @@ PACKAGES = {
     "cloudpickle": "dask",
     "cv2": "opencv-python-headless",
     "distributed": "dask",
+    "ome_zarr_models": "ome-zarr-models",
     "psutil": "dask",
     "skimage": "scikit-image",
     "tensorflow": "tensorflow-cpu",

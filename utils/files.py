@@ -85,6 +85,21 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
+def is_empty_file(path):
+    """Return whether a file exists without content, as after a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bool
+    """
+    return path.is_file() and path.stat().st_size == 0
+
+
 def write_json(path, content):
     """Write ``content`` as indented JSON, atomically; NaN and infinity become ``null``.
 

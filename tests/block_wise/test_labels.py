@@ -76,7 +76,7 @@ def test_small_objects_go_by_their_size_in_all_blocks(tmp_path):
     found, count, job = label(tmp_path, mask, (4, 9, 10), min_voxels=limit)
     assert count == (sizes >= limit).sum() < len(sizes)
     assert np.array_equal(found > 0, np.isin(connected_components(mask), 1 + np.flatnonzero(sizes >= limit)))
-    with (job.output("labels").parent / "instances.csv").open() as file:
+    with (job.folder / "volumes" / "instances.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["voxels"]) for row in rows] == sizes_of(found)[1:].tolist()
 

@@ -16,6 +16,7 @@ from block_wise.prediction import dry_run_blocks, predict_blocks
 from block_wise.results import read_box
 from block_wise.runner import block_workers
 from block_wise.truth import score_blocks
+from block_wise.volumes import volume_scale
 from utils.data.experiment_data import NetworkInput
 from utils.metrics.pixels import probability_to_mask
 from utils.post_processing.z_filter import z_filter
@@ -99,7 +100,7 @@ def test_an_empty_block_asks_the_network_nothing_and_writes_no_chunk(tmp_path, h
     job = make_job(tmp_path, np.zeros((12, 64, 64), np.uint8), CROP, BLOCK, empty_values=(255, 0))
     monkeypatch.setattr(block_prediction, "_predictor", lambda network: pytest.fail("the network was made"))
     assert not predict(job, here).any()
-    assert not (job.output("probability") / "c").exists()
+    assert not (job.output("probability") / "0" / "c").exists()
 
 
 # --- mistakes
@@ -207,9 +208,10 @@ def test_another_voxel_size_is_noted(tmp_path, capsys):
     data = NetworkInput(crop_shape=CROP, voxel_size_nm=(30.0, 5.0, 5.0))
     job = replace(job, network=job.network._replace(data=data))
     note_voxel_size(job)
-    assert not capsys.readouterr().out
-    note_voxel_size(job, voxel_size_nm=(30.0, 8.0, 8.0))
-    said = capsys.readouterr().out
+    assert capsys.readouterr().out == "The voxel size is not known; VOXEL_SIZE_NM states it.\n"
+    note_voxel_size(replace(job, scale=volume_scale(job.volume, (30.0, 8.0, 8.0))))
+    size, said = capsys.readouterr().out.splitlines()
+    assert size == "Voxel size: 30 x 8 x 8 nm."
     assert said.startswith("Note: the voxels of input.zarr are 30 x 8 x 8 nm; those of the training images were 30 x 5")
     assert "predict_template.py resamples" in said
 

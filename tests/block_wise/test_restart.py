@@ -201,7 +201,7 @@ def test_a_disk_that_is_too_small_is_said_at_once_and_again_for_what_remains(tmp
 
 
 def empty_chunk(job, name, block):
-    path = job.output(name).joinpath("c", *map(str, block))
+    path = job.output(name).joinpath("0", "c", *map(str, block))
     path.write_bytes(b"")
 
 
@@ -249,7 +249,7 @@ def test_a_damaged_result_is_computed_anew_by_the_next_start(tmp_path, here):
     volume = blobs((19, 40, 37))
     job = make_job(tmp_path, volume, CROP, BLOCK)
     expected = predict(job, here)
-    chunk = job.output("probability").joinpath("c", "1", "0", "1")
+    chunk = job.output("probability").joinpath("0", "c", "1", "0", "1")
     chunk.write_bytes(chunk.read_bytes()[:40])
     with pytest.raises(ValueError, match=r"results on disk, which no longer count as done: start the same command"):
         z_filter_blocks(job, here, 3)
@@ -281,6 +281,7 @@ def test_an_array_whose_description_is_empty_is_made_again(tmp_path):
     create_volume(tmp_path / "a.zarr", (4, 8, 8), chunks=(4, 4, 4), dtype=np.uint8)
     box = (slice(0, 4), slice(0, 4), slice(0, 4))
     write_box(tmp_path / "a.zarr", box, np.ones((4, 4, 4), np.uint8))
-    (tmp_path / "a.zarr" / "zarr.json").write_bytes(b"")
+    for empty in ("zarr.json", "0/zarr.json"):
+        (tmp_path / "a.zarr" / empty).write_bytes(b"")
     create_volume(tmp_path / "a.zarr", (4, 8, 8), chunks=(4, 4, 4), dtype=np.uint8)
     assert read_box(tmp_path / "a.zarr", box).all()

@@ -74,7 +74,10 @@ def straight(data, tmp_path_factory):
 
 
 def read(folder, name):
-    return zarr.open_array(str(folder / "volumes" / f"{name}.zarr"), mode="r")[...]
+    name = {"mask": "probability.zarr/labels/mask", "labels": "probability.zarr/labels/instances"}.get(
+        name, f"{name}.zarr"
+    )
+    return zarr.open_array(str(folder / "volumes" / name / "0"), mode="r")[...]
 
 
 def test_results_are_those_in_memory(data, model, straight):

@@ -30,7 +30,18 @@ SHOWN_ARRAYS = 12
 _last_changed = {}
 
 
-def _import_zarr(name):
+def import_zarr(name):
+    """Return the package zarr, or raise an ``ImportError`` that names what needs it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file.
+
+    Returns
+    -------
+    module
+    """
     try:
         import zarr
     except ImportError as error:
@@ -38,42 +49,6 @@ def _import_zarr(name):
             f"{name} needs the package zarr, which is not installed: pip install -r env/requirements-big.txt"
         ) from error
     return zarr
-
-
-def create_zarr(path, shape, *, chunks, dtype):
-    """Make a zarr array of zeros.
-
-    Parameters
-    ----------
-    path : Path
-        Folder to make.
-    shape, chunks : tuple of int
-        Of the array, and of what is written at once.
-    dtype : str or numpy.dtype
-        Of the values.
-    """
-    zarr = _import_zarr(path.name)
-    # lz4 with shuffled bytes: probabilities shrink little in any codec, so a fast one.
-    compressor = zarr.codecs.BloscCodec(cname="lz4", clevel=3, shuffle="shuffle")
-    zarr.create_array(str(path), shape=shape, chunks=chunks, dtype=dtype, compressors=compressor, fill_value=0)
-
-
-@functools.lru_cache(maxsize=16)
-def open_zarr(path, mode):
-    """Open a zarr array from `create_zarr`, once per process.
-
-    Parameters
-    ----------
-    path : str
-        Its folder.
-    mode : str
-        ``r`` to read, ``r+`` to write too.
-
-    Returns
-    -------
-    zarr.Array
-    """
-    return _import_zarr(Path(path).name).open_array(path, mode=mode)
 
 
 class Member(NamedTuple):
@@ -218,7 +193,7 @@ def _h5_members(path):
 
 def _zarr_members(path):
     """Return the arrays of a zarr folder by name, and the name of the finest level of each OME-Zarr image."""
-    zarr = _import_zarr(path.name)
+    zarr = import_zarr(path.name)
     root = zarr.open(path, mode="r")
     if isinstance(root, zarr.Array):
         return {"": _zarr_member(root)}, {}
