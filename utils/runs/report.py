@@ -1,22 +1,16 @@
 """The page of a run: settings, scores, overlays, curves, times and environment in one html file."""
 
-import base64
 import re
 import shlex
 from html import escape
 from pathlib import Path
-
-import cv2
-import numpy as np
+from urllib.parse import quote
 
 from utils.files import write_text
+from utils.pictures.embedding import embedded
 from utils.runs.record import LOG_NAME, RunRecord
 
 REPORT_NAME = "report.html"
-# Wider pictures are shrunk, so that you can send the page by mail; the originals stay in the folder.
-MAX_WIDTH = 1400
-# Lines and letters stay sharp, and the page is a few megabytes smaller than with png.
-JPEG_QUALITY = 85
 NO_VALUE = "–"
 STYLE = """
 :root { color-scheme: light dark; --text: #222; --back: #fff; --soft: #f2f3f5; --line: #d5d8dc; --faint: #667; }
@@ -34,7 +28,8 @@ th, td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.8rem 0.2rem 0.3
 th { background: var(--soft); } td.number { text-align: right; } tr.changed td { font-weight: 600; }
 pre { background: var(--soft); overflow-x: auto; padding: 0.7rem; white-space: pre-wrap; }
 figure { margin: 1rem 0; } img { background: #fff; height: auto; max-width: 100%; }
-summary { cursor: pointer; }
+summary { cursor: pointer; padding: 0.2rem 0; }
+figcaption { overflow-wrap: anywhere; }
 """
 
 
@@ -42,7 +37,8 @@ def write_report(folder):
     """Write ``report.html`` into the folder of a run, from the files of that folder alone.
 
     A part whose files are missing is left out, so unfinished runs have a page too. The same files give the same page,
-    byte for byte.
+    byte for byte. Pictures are within the page, small enough that it stays below about 2 MB; each links to its png in
+    the folder, and those that find no room are links only.
 
     Parameters
     ----------
@@ -61,15 +57,14 @@ def write_report(folder):
     """
     record = RunRecord(Path(folder).resolve())
     record.check()
-    folder = record.folder
-    overlays = sorted(folder.glob("images/*/*/overlay.png"), key=_order_of_scores(record.scores))
-    charts = sorted(folder.glob("charts/*.png"), key=lambda path: (path.name != "history.png", path.name))
+    folder, pictures = record.folder, _Pictures(record)
     parts = [
         _heading(record),
+        _section("Curves", pictures.html(pictures.history, n_open=1)),
         _section("Scores", _scores(record.scores)),
-        _section("True, false and missed pixels", _pictures(overlays, folder)),
-        _section("Curves", _pictures(charts, folder)),
-        _section("What was trained on", _pictures(sorted(folder.glob("checks/*.png")), folder)),
+        _section("True, false and missed pixels", pictures.html(pictures.overlays, n_open=1)),
+        _section("Charts", pictures.html(pictures.charts)),
+        _section("What was trained on", pictures.html(pictures.checks)),
         _section("Times", _times(record)),
         _section("Environment", _table(("", "value"), _flat(record.environment))),
         _section("Settings", _settings(record)),
@@ -191,20 +186,37 @@ def _table(header, rows, *, numbers_from=None, emphasised=()):
     return f'<div class="scroll"><table>\n{text}\n</table></div>'
 
 
-def _pictures(paths, folder):
-    return "\n".join(_picture(path, path.relative_to(folder).as_posix()) for path in paths)
+class _Pictures:
+    """The pictures of a run as html: history and first overlay open, the others folded, all linked to their files."""
 
+    def __init__(self, record):
+        self.folder, images = record.folder, record.folder / "images"
+        history = self.folder / "charts" / "history.png"
+        self.history = [history] * history.is_file()
+        self.overlays = sorted(images.glob("*/*/overlay.png"), key=_order_of_scores(record.scores))
+        self.charts = sorted(path for path in self.folder.glob("charts/*.png") if path != history)
+        self.checks = sorted(self.folder.glob("checks/*.png"))
+        first = [*self.history, *self.overlays[:1]]
+        by_importance = [*first, *self.charts, *self.checks, *self.overlays[1:]]
+        self.texts = embedded([(path, path.parent.name == "charts", path in first) for path in by_importance])
 
-def _picture(path, name):
-    """Return a picture as html that holds its pixels."""
-    name, content = escape(name), np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if picture is None:
-        return f'<p class="faint">{name} cannot be read.</p>'
-    if picture.shape[1] > MAX_WIDTH:
-        size = (MAX_WIDTH, max(1, round(picture.shape[0] * MAX_WIDTH / picture.shape[1])))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    text = base64.b64encode(encoded.tobytes()).decode("ascii")
-    image = f'<img alt="{name}" src="data:image/jpeg;base64,{text}">'
-    return f"<figure>{image}<figcaption>{name}</figcaption></figure>"
+    def html(self, paths, *, n_open=0):
+        """Return pictures, all but the first ``n_open`` of them folded."""
+        return "\n".join(self._figure(path, is_open=number < n_open) for number, path in enumerate(paths))
+
+    def _figure(self, path, *, is_open):
+        name = path.relative_to(self.folder).as_posix()
+        if path not in self.texts:
+            return f'<p class="faint">{escape(name)} cannot be read.</p>'
+        title, link = escape(self._title(path)), f'<a href="{escape(quote(name))}">'
+        if not self.texts[path]:
+            return f'<p class="faint">{title}: {link}{escape(name)}</a> (a file beside this page, which is full)</p>'
+        image = f'{link}<img alt="{escape(name)}" src="{self.texts[path]}"></a>'
+        figure = f"<figure>{image}<figcaption>{title}: {escape(name)}</figcaption></figure>"
+        return f"<details{' open' * is_open}><summary>{title}</summary>\n{figure}</details>"
+
+    def _title(self, path):
+        if path.name != "overlay.png":
+            return path.stem.replace("_", " ")
+        protocol, post = path.parts[-3:-1]
+        return f"{protocol}, {'no post-processing' if post == 'none' else f'post-processing {post}'}"

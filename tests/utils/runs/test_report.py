@@ -2,16 +2,22 @@ import base64
 import csv
 import json
 import re
+import shutil
+from functools import partial
 from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
 import pytest
 
 from utils.files import write_csv, write_json
-from utils.runs.report import MAX_WIDTH, write_report
+from utils.pictures.charts import draw_overlays
+from utils.pictures.embedding import BUDGET, MAX_WIDTH, embedded
+from utils.runs import report
+from utils.runs.report import write_report
 
 SETTINGS = {
     "CROP_SHAPE": [256, 256, 1],
@@ -125,15 +131,15 @@ def test_every_setting_time_and_version_stands_in_a_table(folder):
     assert "Seed of this repetition: 43." in page
 
 
-def test_pictures_are_within_the_page_in_the_order_of_the_scores(folder):
+def test_pictures_are_within_the_page_curves_first_and_then_in_the_order_of_the_scores(folder):
     picture(folder / "checks" / "wide.png", width=3 * MAX_WIDTH, colour=(1, 2, 3))
     page = write_report(folder).read_text(encoding="utf-8")
-    found = re.findall(r'<img alt="(.*?)" src="data:image/jpeg;base64,(.*?)">', page)
+    found = re.findall(r'<img alt="(.*?)" src="data:image/webp;base64,(.*?)">', page)
     assert [name for name, _ in found] == [
+        "charts/history.png",
         "images/per_crop/none/overlay.png",
         "images/per_image/none/overlay.png",
         "images/a/b/overlay.png",
-        "charts/history.png",
         "charts/confusion.png",
         "checks/crops.png",
         "checks/wide.png",
@@ -141,6 +147,66 @@ def test_pictures_are_within_the_page_in_the_order_of_the_scores(folder):
     pixels = [cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR) for _, text in found]
     assert all(np.abs(image - np.full((10, 20, 3), (10.0, 200, 30))).max() <= 3 for image in pixels[:-1])
     assert pixels[-1].shape == (3, MAX_WIDTH, 3) and np.abs(pixels[-1].astype(int) - (1, 2, 3)).max() <= 3
+
+
+def test_curves_and_the_first_overlay_are_open_the_others_folded_under_their_names(folder):
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert re.findall("<h2>(.*?)</h2>", page)[:3] == ["Curves", "Scores", "True, false and missed pixels"]
+    assert re.findall(r"<details( open)?><summary>([^;]*?)</summary>\n<figure>", page) == [
+        (" open", "history"),
+        (" open", "per_crop, no post-processing"),
+        ("", "per_image, no post-processing"),
+        ("", "a, post-processing b"),
+        ("", "confusion"),
+        ("", "crops"),
+    ]
+
+
+def test_pictures_link_to_their_files(folder):
+    picture(folder / "images" / "per image" / "a#b&c" / "overlay.png")
+    page = write_report(folder).read_text(encoding="utf-8")
+    links = [unquote(unescape(link)) for link in re.findall(r'<a href="(.*?)"><img', page)]
+    assert len(links) == 7 and all((folder / link).is_file() for link in links)
+    assert "images/per%20image/a%23b%26c/overlay.png" in page
+
+
+def test_charts_keep_every_pixel(folder):
+    chart = np.random.default_rng(0).integers(0, 2, (60, 80, 3), np.uint8) * 255
+    cv2.imwrite(str(folder / "charts" / "history.png"), chart)
+    page = write_report(folder).read_text(encoding="utf-8")
+    text = re.search(r'charts/history.png" src="data:image/webp;base64,(.*?)"', page).group(1)
+    assert np.array_equal(cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR), chart)
+
+
+@pytest.fixture
+def noisy_folder(folder):
+    """Return a run of 12 protocols and post-processings with overlays of four images of 768x1024."""
+    rng = np.random.default_rng(0)
+    images = [cv2.GaussianBlur(rng.integers(0, 256, (768, 1024), np.uint8), (0, 0), 0.7)[..., None] for _ in range(4)]
+    masks = [(cv2.GaussianBlur(image, (0, 0), 9) > 127)[..., None].astype(np.uint8) for image in images]
+    overlay = folder / "images" / "per_crop" / "none" / "overlay.png"
+    draw_overlays(overlay, images, masks, masks[::-1], titles="abcd")
+    for number in range(9):
+        (folder / "images" / "per_image" / f"post_{number}").mkdir()
+        shutil.copy(overlay, folder / "images" / "per_image" / f"post_{number}" / "overlay.png")
+    return folder
+
+
+def test_a_page_of_noisy_images_stays_small(noisy_folder):
+    page = write_report(noisy_folder).read_text(encoding="utf-8")
+    assert page.count("<img") == 12 + 3
+    assert BUDGET / 2 < len(page) < 2_000_000
+
+
+def test_what_finds_no_room_is_a_link(noisy_folder, monkeypatch):
+    monkeypatch.setattr(report, "embedded", partial(embedded, budget=300_000))
+    page = write_report(noisy_folder).read_text(encoding="utf-8")
+    assert 150_000 < len(page) < 320_000
+    links = re.findall(r'<a href="([^"]*)">[^<]*</a> \(a file beside this page, which is full\)', page)
+    assert links and all((noisy_folder / link).is_file() for link in links)
+    assert page.count("<img") + len(links) == 12 + 3
+    shown = re.findall('<img alt="(.*?)"', page)
+    assert "charts/history.png" in shown and "images/per_crop/none/overlay.png" in shown
 
 
 def test_the_page_needs_nothing_else_and_escapes_what_it_shows(folder):
