@@ -24,7 +24,7 @@ $(VENV)/requirements-docs.done: $(VENV)/requirements.done env/requirements-docs.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements-docs.txt
 	touch $@
 
-$(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.txt env/requirements-docs.txt env/requirements-big.txt env/requirements-sharing.txt
+$(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.txt env/requirements-docs.txt env/requirements-big.txt env/requirements-formats.txt env/requirements-sharing.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r env/requirements-test.txt
 	touch $@
 

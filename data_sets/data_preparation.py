@@ -18,7 +18,7 @@ from utils.data.data_folder import load_image_sets
 from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
 from utils.files import atomic_folder, check_free, write_text
-from utils.images.image_files import IMAGE_SUFFIXES, list_images
+from utils.images.image_files import IMAGE_SUFFIXES, list_images, stem_of, suffix_of
 from utils.images.reading import read_images
 
 CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"
@@ -92,7 +92,7 @@ def _find_stacks(files, data_set, unpacked):
     elsewhere = [path for path in files.rglob("*") if unpacked not in path.absolute().parents]
     places = sorted([*elsewhere, *unpacked.rglob("*")])
     for stack in data_set.stacks:
-        found = [path for path in places if path.stem.lower() == stack.name.lower() and _is_stack(path)]
+        found = [path for path in places if stem_of(path).lower() == stack.name.lower() and _is_stack(path)]
         if len(found) == 1:
             stacks[stack] = found[0]
         elif found:
@@ -110,7 +110,7 @@ def _find_stacks(files, data_set, unpacked):
 def _is_stack(path):
     if path.name.startswith((".", "~")) or "__MACOSX" in path.parts:
         return False
-    return bool(list_images(path)) if path.is_dir() else path.suffix.lower() in IMAGE_SUFFIXES
+    return bool(list_images(path)) if path.is_dir() else suffix_of(path) in IMAGE_SUFFIXES
 
 
 def _unpack(files, data_set, unpacked):
@@ -126,8 +126,8 @@ def _unpack(files, data_set, unpacked):
                 members = [
                     member
                     for member in map(PurePosixPath, file.namelist())
-                    if names & {member.parent.name.lower(), member.stem.lower()}
-                    and member.suffix.lower() in IMAGE_SUFFIXES
+                    if names & {member.parent.name.lower(), stem_of(member).lower()}
+                    and suffix_of(member) in IMAGE_SUFFIXES
                     and "__MACOSX" not in member.parts
                 ]
                 file.extractall(unpacked, map(str, members))

@@ -21,6 +21,7 @@ PACKAGES = {
     "cv2": "opencv-python-headless",
     "distributed": "dask",
     "ome_zarr_models": "ome-zarr-models",
+    "rsciio": "rosettasciio",
     "psutil": "dask",
     "skimage": "scikit-image",
     "tensorflow": "tensorflow-cpu",
@@ -28,6 +29,7 @@ PACKAGES = {
 # Packages that are used without being imported: where it shows.
 USED_OTHERWISE = {
     "furo": ("docs/conf.py", 'html_theme = "furo"'),
+    "imagecodecs": ("utils/images/sources.py", '"imagecodecs"'),
     "ipykernel": ("tests/docs/test_make_notebook.py", "NotebookClient("),
     "ipywidgets": ("tests/docs/test_make_notebook.py", "widget-view"),
     "myst-parser": ("docs/conf.py", '"myst_parser"'),

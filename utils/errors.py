@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHOWN_PROBLEMS = 20
 LONGEST_LINE = 200
 FILE_NAME = re.compile(
-    r"[^\s/:;,()]+\.(?:tiff?|png|jpe?g|bmp|npy|h5|hdf5?|zarr|mrc|rec|st|map|nii|gz|dm[34])\b", re.IGNORECASE
+    r"[^\s/:;,()]+\.(?:tiff?|png|jpe?g|bmp|npy|h5|hdf5?|zarr|mrc|rec|st|map|ali|nii|gz|dm[34])\b", re.IGNORECASE
 )
 
 

@@ -13,6 +13,7 @@ from utils.images.image_files import (
     list_images,
     passed_over,
     split_address,
+    suffix_of,
 )
 from utils.images.intensity import dtype_range
 from utils.images.reading import open_sources
@@ -327,7 +328,7 @@ def open_volume_sources(path, *, dataset=None, channels=None):
     if not path.exists():
         raise FileNotFoundError(f"the volume {path} does not exist")
     if not path.is_dir() or is_zarr(path):
-        if path.suffix.lower() not in IMAGE_SUFFIXES and not is_zarr(path):
+        if suffix_of(path) not in IMAGE_SUFFIXES and not is_zarr(path):
             raise ValueError(f"{path} is no volume. Give a file ({FORMATS}) of several slices, or a folder of slices.")
         return open_sources(path, dataset=dataset, one_volume=True, channels=channels)
     problems, options = [], ReadingOptions(volumes=True, image_dataset=dataset, channels=channels)

@@ -12,7 +12,11 @@ ZARR_SUFFIX = ".zarr"
 # Files that may hold several arrays under names.
 DATASET_SUFFIXES = (*H5_SUFFIXES, ZARR_SUFFIX)
 NPY_SUFFIX = ".npy"
+MRC_SUFFIXES = (".mrc", ".rec", ".st", ".map", ".ali")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+DM_SUFFIXES = (".dm3", ".dm4")
 IMAGE_SUFFIXES = (".png", *TIF_SUFFIXES, ".jpg", ".jpeg", ".bmp", NPY_SUFFIX, *DATASET_SUFFIXES)
+IMAGE_SUFFIXES += MRC_SUFFIXES + NIFTI_SUFFIXES + DM_SUFFIXES
 DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr", ".nii.gz")
 # Formats of images that are not read.
 OTHER_FORMATS = tuple(
@@ -20,7 +24,7 @@ OTHER_FORMATS = tuple(
     ".gz .bif .scn .stk .fits .dat .bin .svg .heic".split()
 )
 # The formats in a sentence.
-FORMATS = "png, tif, npy, hdf5, zarr"
+FORMATS = "png, tif, npy, hdf5, zarr, mrc, nifti, dm3, dm4"
 
 
 class ImageName(NamedTuple):
@@ -69,6 +73,22 @@ def stem_of(path):
     return name[: -len(next(double, Path(name).suffix)) or None]
 
 
+def suffix_of(path):
+    """Return the suffix that tells the format of a file, in lower case: ``.nii.gz`` for a compressed NIfTI file.
+
+    Parameters
+    ----------
+    path : PurePath
+        The file.
+
+    Returns
+    -------
+    str
+    """
+    is_nifti = path.name.lower().endswith(".nii.gz")
+    return ".nii.gz" if is_nifti else path.suffix.lower()
+
+
 def is_zarr(path):
     """Tell whether a path is a zarr folder, by its suffix or by the files that describe one.
 
@@ -110,7 +130,7 @@ def list_images(folder):
         raise FileNotFoundError(f"the folder {folder} does not exist")
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "~"))]
     folders = [entry for entry in entries if entry.is_dir()]
-    files = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry not in folders]
+    files = [entry for entry in entries if suffix_of(entry) in IMAGE_SUFFIXES and entry not in folders]
     arrays = [entry for entry in folders if is_zarr(entry)]
     files, folders = files + arrays, [entry for entry in folders if entry not in arrays]
     if not files and len(folders) == 1:
@@ -132,7 +152,7 @@ def passed_over(folder):
         Names of files with the suffix of an image format or with none.
     """
     files = [entry for entry in Path(folder).iterdir() if entry.is_file() and not entry.name.startswith((".", "~"))]
-    kinds = [entry for entry in files if entry.suffix.lower() in OTHER_FORMATS or not entry.suffix]
+    kinds = [entry for entry in files if suffix_of(entry) in OTHER_FORMATS or not entry.suffix]
     return [entry.name for entry in in_order(kinds)]
 
 

@@ -2,9 +2,20 @@
 
 from utils.images.axes import plain_channels
 from utils.images.formats.array_files import open_dataset, open_npy
+from utils.images.formats.microscope_files import open_dm, open_mrc, open_nifti
 from utils.images.formats.picture_files import open_picture
 from utils.images.formats.tif_files import open_tif
-from utils.images.image_files import H5_SUFFIXES, NPY_SUFFIX, TIF_SUFFIXES, is_zarr, split_address
+from utils.images.image_files import (
+    DM_SUFFIXES,
+    H5_SUFFIXES,
+    MRC_SUFFIXES,
+    NIFTI_SUFFIXES,
+    NPY_SUFFIX,
+    TIF_SUFFIXES,
+    is_zarr,
+    split_address,
+    suffix_of,
+)
 from utils.images.sources import reading
 
 
@@ -16,7 +27,7 @@ def open_sources(path, *, dataset=None, one_volume=False, channels=None):
     path : str or Path
         A file with one of ``IMAGE_SUFFIXES``; one of several images in a file as ``file.h5:dataset``.
     dataset : str, optional
-        Name of the array in an hdf5 or zarr file with several, or of the series in a tif with several.
+        Name of the array in an hdf5 or zarr file with several, or of the image in a tif, dm3 or dm4 with several.
     one_volume : bool
         The pages must be the slices of a single volume: axes z, y, x and perhaps channels.
     channels : int, optional
@@ -35,7 +46,7 @@ def open_sources(path, *, dataset=None, one_volume=False, channels=None):
         If the format needs a package that is not installed.
     """
     path, dataset = split_address(path, dataset)
-    suffix, wanted = path.suffix.lower(), {"one_volume": one_volume, "channels": channels}
+    suffix, wanted = suffix_of(path), {"one_volume": one_volume, "channels": channels}
     with reading(path):
         if suffix in TIF_SUFFIXES:
             return open_tif(path, dataset, **wanted)
@@ -43,6 +54,12 @@ def open_sources(path, *, dataset=None, one_volume=False, channels=None):
             return [open_dataset(path, dataset, **wanted)]
         if suffix == NPY_SUFFIX:
             return [open_npy(path, **wanted)]
+        if suffix in MRC_SUFFIXES:
+            return [open_mrc(path, **wanted)]
+        if suffix in NIFTI_SUFFIXES:
+            return [open_nifti(path, **wanted)]
+        if suffix in DM_SUFFIXES:
+            return [open_dm(path, dataset, **wanted)]
         return [open_picture(path)]
 
 

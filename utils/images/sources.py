@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.images.axes import UnusableImage, plain_values
+from utils.images.axes import UnusableImage, plain_values, stacked_pages
 from utils.images.scale import Scale
 
 IF_BROKEN = "if the file is broken, copy it again, or remove it and its partner"
 ALPHA_NOTE = "has an alpha channel without content, which is left out"
 # Height and width that are read at once if the format can read any part of a page.
 TILE = 1024
+FORMATS_FILE = "requirements-formats.txt"
 
 
 @dataclass(eq=False, slots=True)
@@ -130,8 +131,86 @@ def reading(path):
         raise ValueError(f"{path.name} cannot be read: {error}") from error
     except Exception as error:  # the readers raise some twenty different types for broken files
         reason = str(error).replace(str(path), path.name).splitlines() or [type(error).__name__]
-        remedy = "install imagecodecs, or save it uncompressed" if "imagecodecs" in reason[0] else IF_BROKEN
+        codecs = f"install imagecodecs, pip install -r env/{FORMATS_FILE}, or save it uncompressed"
+        remedy = codecs if "imagecodecs" in reason[0] else IF_BROKEN
         raise ValueError(f"{path.name} cannot be read: {reason[0]} ({remedy})") from error
+
+
+@contextmanager
+def needing(package, name, requirements=FORMATS_FILE):
+    """Say which package a file needs, if an import in the ``with`` block fails.
+
+    Parameters
+    ----------
+    package : str
+        As it is installed.
+    name : str
+        Name of the file.
+    requirements : str
+        The file in ``env/`` that installs the package.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"{name} needs the package {package}, which is not installed: pip install -r env/{requirements}"
+        ) from error
+
+
+def choose_image(titles, name=None):
+    """Return the number of the image that is meant in a file of several.
+
+    Parameters
+    ----------
+    titles : list of str
+        Of all images; some may be empty or equal.
+    name : str or int, optional
+        Title or number of an image; may be omitted if there is only one.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    UnusableImage
+        If the image must be named, or does not exist.
+    """
+    names = ", ".join(f"{number} {title}".strip() for number, title in enumerate(titles))
+    if len(titles) == 1:
+        return 0
+    if name is None:
+        raise UnusableImage(
+            f"it holds {len(titles)} images: {names}. Say which by name or number (IMAGE_DATASET, MASK_DATASET), or "
+            "save each in a file of its own"
+        )
+    chosen = [number for number, title in enumerate(titles) if str(name) in (str(number), title)]
+    if len(chosen) != 1:
+        raise UnusableImage(f"it holds no series {name}; it holds {names}")
+    return chosen[0]
+
+
+def read_mapped(path, dtype, offset, shape, order, axes, window):
+    """Read a part of pixels that lie in a file as in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dtype, offset, shape, order : numpy.dtype, int, tuple of int, str
+        Of the array in it, as `numpy.memmap` takes them.
+    axes : str
+        From `utils.images.axes.settle_axes`.
+    window : sequence of slice
+        ``(n, y, x)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, y, x, c)``.
+    """
+    mapped = np.memmap(path, dtype, "r", offset=offset, shape=shape, order=order)
+    return np.array(stacked_pages(mapped, axes)[window])
 
 
 def without_alpha(pixels):

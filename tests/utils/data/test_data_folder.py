@@ -231,7 +231,7 @@ def test_missing_folder(tmp_path):
 def test_empty_folder(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "y").mkdir()
-    with pytest.raises(ValueError, match=r"x holds no images \(png, tif, npy, hdf5, zarr\)"):
+    with pytest.raises(ValueError, match=r"x holds no images \(png, tif, npy, hdf5, zarr, mrc, nifti, dm3, dm4\)"):
         load_image_set(tmp_path)
 
 

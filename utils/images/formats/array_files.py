@@ -20,7 +20,7 @@ from utils.images.axes import (
 )
 from utils.images.image_files import is_zarr
 from utils.images.scale import Scale, make_scale
-from utils.images.sources import TILE, Source
+from utils.images.sources import TILE, Source, needing
 
 # Attributes with the size of a voxel, and its unit if the attribute ``units`` does not name another.
 SIZE_ATTRIBUTES = {"element_size_um": "um", "resolution": "nm", "voxel_size": "nm"}
@@ -42,12 +42,8 @@ def import_zarr(name):
     -------
     module
     """
-    try:
+    with needing("zarr", name, "requirements-big.txt"):
         import zarr
-    except ImportError as error:
-        raise ImportError(
-            f"{name} needs the package zarr, which is not installed: pip install -r env/requirements-big.txt"
-        ) from error
     return zarr
 
 

@@ -17,7 +17,7 @@ from utils.images.axes import (
     stacked_pages,
 )
 from utils.images.formats.tif_scale import scale_of_page, scale_of_tif
-from utils.images.sources import ALPHA_NOTE, TILE, Source, without_alpha
+from utils.images.sources import ALPHA_NOTE, TILE, Source, choose_image, read_mapped, without_alpha
 
 SHOWN_PHOTOMETRICS = [tifffile.PHOTOMETRIC[name] for name in ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "YCBCR")]
 # What turns pages (n, y, x, c) upright, by the orientation tag.
@@ -62,19 +62,13 @@ def open_tif(path, name=None, *, one_volume=False, channels=None):
         found = [series for series in tif.series if _is_image(series.keyframe)]
         if not found:
             raise UnusableImage("it holds no image")
-        names = [f"{number} {series.name}".strip() for number, series in enumerate(found)]
-        if len(found) > 1 and name is not None:
-            chosen = [n for n, series in enumerate(found) if str(name) in (str(n), series.name)]
-            if len(chosen) != 1:
-                raise UnusableImage(f"it holds no series {name}; it holds {', '.join(names)}")
-            found = [found[chosen[0]]]
+        titles = [series.name for series in found]
+        if name is not None:
+            found = [found[choose_image(titles, name)]]
         if len(found) == 1:
             return [_source(path, tif, found[0], one_volume, channels)]
         if found[0].kind not in ("generic", "uniform") and any(len(series.pages) > 1 or tif.is_ome for series in found):
-            raise UnusableImage(
-                f"it holds {len(found)} images: {', '.join(names)}. Say which by name or number (IMAGE_DATASET, "
-                "MASK_DATASET), or save each in a file of its own"
-            )
+            choose_image(titles)  # says which there are
         if one_volume:
             raise UnusableImage(f"its pages have {len(found)} different sizes; the slices of a volume must have one")
         # Pages of different sizes, which tifffile groups by size.
@@ -131,7 +125,7 @@ def _source(path, tif, series, one_volume, channels):
         raise UnusableImage("pages that its description lists are missing. Save it again with all of them")
     if series.dataoffset is not None:
         stored = np.dtype(tif.byteorder + series.dtype.char), series.dataoffset, series.shape
-        block, read = (1, min(height, TILE), min(width, TILE)), partial(_read_mapped, path, *stored, axes)
+        block, read = (1, min(height, TILE), min(width, TILE)), partial(read_mapped, path, *stored, "C", axes)
     elif len(numbers) == count:
         block, read = (1, height, width), partial(_read_pages, path, numbers)
         if one_volume and len(page.dataoffsets) > 1:
@@ -197,12 +191,6 @@ def _changed(read, page, change, window):
 def _inverted(read, white, window):
     pixels = read(window)
     return ~pixels if pixels.dtype == bool else pixels.dtype.type(white) - pixels
-
-
-def _read_mapped(path, dtype, offset, shape, axes, window):
-    """Read a part of pixels that lie in the file as in memory."""
-    mapped = np.memmap(path, dtype, "r", offset=offset, shape=shape)
-    return np.array(stacked_pages(mapped, axes)[window])
 
 
 def _read_pages(path, numbers, window):
