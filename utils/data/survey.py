@@ -154,7 +154,7 @@ def _odd_masks(survey, shares):
         return [f"{survey.name}: all masks are {value:g} everywhere, {'fore' if value else 'back'}ground only."]
     notes = []
     others = [other for name, other in shares.items() if name != survey.name and 0 < other < 0.5]
-    if share > 0.5:
+    if share > 0.5 and len(survey.values) == 2:
         against = f" against {others[0]:.1%} in the other folder" if others else ""
         notes.append(
             f"{survey.name}: {share:.1%} of the pixels are foreground{against}. The smallest value, "
