@@ -58,9 +58,15 @@ def _kind(problem):
 
 
 def _lines(group):
-    """Return what is said of problems of one kind: all of up to three files, otherwise the first with the count."""
+    """Return what is said of problems of one kind: the first, with the count and the first names.
+
+    Up to three files whose numbers differ have a line each.
+    """
     names = list(dict.fromkeys(FILE_NAME.search(problem).group() for problem in group)) if len(group) > 1 else []
-    return group if len(names) <= 3 else [f"{group[0]} ({len(names)} such files: {', '.join(names[:3])} ...)"]
+    differ = len({FILE_NAME.sub("", problem) for problem in group}) > 1
+    if len(names) <= (3 if differ else 1):
+        return group
+    return [f"{group[0]} ({len(names)} such files: {', '.join(names[:3])}{' ...' * (len(names) > 3)})"]
 
 
 def shortened(names, most=3):

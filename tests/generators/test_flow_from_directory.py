@@ -354,7 +354,7 @@ def test_missing_folders_are_named(slices, part, expected):
 def test_a_folder_without_images_is_an_error(tmp_path):
     for part in "xy":
         (tmp_path / part).mkdir()
-    with pytest.raises(ValueError, match=r"holds no images \(png, tif, npy, hdf5, zarr\)"):
+    with pytest.raises(ValueError, match=r"holds no images \(png, tif, npy, hdf5, zarr, mrc, nifti, dm3, dm4\)"):
         VoxelDataGenerator().flow_from_directory(tmp_path)
 
 

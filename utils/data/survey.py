@@ -132,7 +132,8 @@ def _equal_images(surveys):
         advice = " A test image that is trained on or validated with makes the scores worthless."
     elif any(len(parts) > 1 for parts in shared):
         advice = " A validation image that is trained on does not tell when a network overfits."
-    return [f"{len(equal)} images are there more than once: {shown}.{advice}"]
+    count = "1 image is" if len(equal) == 1 else f"{len(equal)} images are"
+    return [f"{count} there more than once: {shown}.{advice}"]
 
 
 def _dark_images(survey):
