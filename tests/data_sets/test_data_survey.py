@@ -87,7 +87,7 @@ def test_many_sizes_and_many_values_are_cut_short(data_dir):
 def test_equal_images_in_both_parts(data_dir):
     Image.fromarray(gradient(1)).save(data_dir / "test" / "x" / "im_0.png")
     (note,) = notes_of(data_dir)
-    assert "1 images are there more than once: train/x im_1.png = test/x im_0.png. A test image that is" in note
+    assert "1 image is there more than once: train/x im_1.png = test/x im_0.png. A test image that is" in note
 
 
 def test_validation_images_are_looked_at_too(data_dir, monkeypatch):
@@ -118,7 +118,7 @@ def test_validation_images_are_looked_at_too(data_dir, monkeypatch):
 def test_equal_images_in_one_part_say_nothing_of_tests(data_dir):
     Image.fromarray(gradient(1)).save(data_dir / "train" / "x" / "im_0.png")
     (note,) = notes_of(data_dir)
-    assert note == "1 images are there more than once: train/x im_0.png = train/x im_1.png."
+    assert note == "1 image is there more than once: train/x im_0.png = train/x im_1.png."
 
 
 def test_masks_the_wrong_way_round_and_empty_ones(data_dir):
