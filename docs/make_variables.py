@@ -11,9 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.page_network import ROOT, template_files  # noqa: E402
-from utils.command_line import template_variables, variable_groups  # noqa: E402
 from utils.errors import raise_problems  # noqa: E402
 from utils.files import write_text  # noqa: E402
+from utils.template_text import template_variables, variable_groups  # noqa: E402
 
 PAGE = ROOT / "docs" / "variables.md"
 TITLE = """# Variables of the templates

@@ -8,7 +8,7 @@ import re
 
 from make_variables import MEANINGS, ROOT, short_name, template_files
 
-from utils.command_line import template_variables, variable_groups
+from utils.template_text import template_variables, variable_groups
 
 PACKAGES = ("networks", "generators", "utils", "block_wise", "sota_implementations", "study", "data_sets", "sharing")
 # Signs that Markdown would read as markup.

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from utils.command_line import template_variables
+from utils.template_text import template_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.command_line import VARIABLES_CELL, apply_overrides, template_variables
+from utils.command_line import apply_overrides
 from utils.errors import raise_problems
 from utils.runs.record import RunRecord, describe_origin
+from utils.template_text import VARIABLES_CELL, template_variables
 
 KEEP_SEED = "--keep-seed"
 LOG_FOLDER = "repeat_logs"

@@ -7,8 +7,8 @@ loads.
 import argparse
 import ast
 import json
+import math
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import REPOSITORY, check_choice, did_you_mean, raise_problems, say_error
+from utils.template_text import describe_template, template_variables
+from utils.variables import NAME, VARIABLES, cut, variable_problem
 
 # auto: bfloat16 where the hardware has it, otherwise float32.
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-VARIABLES_CELL = "# %% Experiment variables"
-GROUP_TITLE = "# ---"
+# A larger whole number is no number of anything.
+MOST = 10**300
 
 
 def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
@@ -201,7 +203,7 @@ def apply_overrides(namespace, assignments):
     Names are case-insensitive. A text variable takes the text as it is; other values are Python literals of the type of
     the default. An int may stand for a float and a list for a tuple, and a default of None takes anything. A variable
     may be None if the comment above it in the template says None, and have one value for each axis if it says "one
-    each".
+    each". Every variable, overridden or not, must be what `utils.variables` says.
 
     Parameters
     ----------
@@ -219,7 +221,7 @@ def apply_overrides(namespace, assignments):
     Raises
     ------
     ValueError
-        With all unknown names (the closest is suggested) and all wrong types.
+        With all unknown names (the closest is suggested), all wrong types and all impossible values.
 
     Examples
     --------
@@ -234,116 +236,38 @@ def apply_overrides(namespace, assignments):
         name, equals, text = assignment.partition("=")
         name = name.strip().upper()
         if not equals:
-            problems.append(f"{assignment!r} is not NAME=VALUE")
+            problems.append(f"{cut(assignment)!r} is not NAME=VALUE")
         elif name not in variables:
-            problems.append(f"there is no variable {name}{did_you_mean(name, variables)}")
+            problems.append(f"there is no variable {cut(name)}{did_you_mean(cut(name), variables)}")
         else:
             try:
-                variables[name] = _typed(text.strip(), namespace[name], comments.get(name, ""))
+                is_text = VARIABLES.get(name) is NAME
+                variables[name] = _typed(text.strip(), namespace[name], comments.get(name, ""), is_text=is_text)
             except TypeError as error:
-                problems.append(f"{name}={text.strip()} {error}")
-    raise_problems("--set", problems)
+                problems.append(f"{name}={cut(text.strip())} {error}")
+    found = (variable_problem(name, value, comments.get(name, "")) for name, value in variables.items())
+    problems += filter(None, found)
+    raise_problems("--set" if assignments else "the variables", problems)
     namespace.update(variables)
     return variables
 
 
-def _typed(text, default, comment):
+def _typed(text, default, comment, *, is_text):
     """Return the value of a text, or raise ``TypeError`` with what is wrong with it, as a clause."""
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
-    if isinstance(value, int | float) and "_" in text:  # 400_0 is the name of a run
-        value = text
-    if value is None and "None" in comment:
+    if value is None and ("None" in comment or default is None):
         return None
-    if isinstance(default, str):
+    if is_text or isinstance(default, str):
         return value if isinstance(value, str) else text
     value = tuple(value) if isinstance(value, list) else value
     if isinstance(value, tuple) and isinstance(default, int | float) and "one each" in comment:
-        return tuple(_typed(repr(part), default, "") for part in value)
+        return tuple(_typed(repr(part), default, "", is_text=False) for part in value)
     if isinstance(default, float) and type(value) is int:
-        return float(value)
+        return float(value) if abs(value) < MOST else math.inf
     if default is None or type(value) is type(default):
         return value
     wanted, got = type(default).__name__, type(value).__name__
     raise TypeError(f"is of type {got}, wanted {wanted} as in its default {default!r}")
-
-
-def describe_template(template_file):
-    """Return the docstring of a template file and each of its variables with comment and default, as a text.
-
-    Parameters
-    ----------
-    template_file : str or Path
-        The template.
-
-    Returns
-    -------
-    str
-    """
-    source = Path(template_file).read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    lines = [ast.get_docstring(tree) or "", "", "variables, for --set NAME=VALUE:"]
-    groups, group = variable_groups(source), None
-    for name, default, comment in template_variables(source):
-        if groups[name] != group:
-            group = groups[name]
-            lines.append(f" {group}:")
-        lines.append(f"  {name}={default}")
-        lines += [f"      {line}" for line in comment]
-    return "\n".join(lines)
-
-
-def template_variables(source):
-    """List the variables of a template's second cell.
-
-    Parameters
-    ----------
-    source : str
-        Text of the template.
-
-    Returns
-    -------
-    list of (str, str, list of str)
-        Name, default as written, and the lines of the comment above it.
-    """
-    cell = _variables_cell(source)
-    cell_lines = cell.splitlines()
-    variables = []
-    for node in ast.parse(cell).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
-            comment = []
-            for line in reversed(cell_lines[: node.lineno - 1]):
-                if not line.startswith("#") or line.startswith(GROUP_TITLE):
-                    break
-                comment.insert(0, line.lstrip("# "))
-            variables.append((node.targets[0].id, ast.unparse(node.value), comment))
-    return variables
-
-
-def variable_groups(source):
-    """Return the title (``# --- Title``) above each variable of a template's second cell.
-
-    Parameters
-    ----------
-    source : str
-        Text of the template.
-
-    Returns
-    -------
-    dict of str to str
-        Title by name; an empty text before the first title.
-    """
-    groups, group = {}, ""
-    for line in _variables_cell(source).splitlines():
-        if line.startswith(GROUP_TITLE):
-            group = line.removeprefix(GROUP_TITLE).strip()
-        elif match := re.match(r"([A-Z][A-Z0-9_]*) *=", line):
-            groups[match[1]] = group
-    return groups
-
-
-def _variables_cell(source):
-    start = source.index(VARIABLES_CELL) + len(VARIABLES_CELL)
-    return source[start : source.find("\n# %%", start)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.command_line import template_variables
+from utils.template_text import template_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

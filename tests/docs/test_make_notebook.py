@@ -19,9 +19,9 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from utils.command_line import template_variables
 from utils.data.image_set import ImageSet
 from utils.files import TEMPORARY_PREFIX
+from utils.template_text import template_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("make_notebook", ROOT / "docs" / "make_notebook.py")

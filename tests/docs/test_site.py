@@ -15,7 +15,7 @@ import pytest
 import warm_process
 from PIL import Image
 
-from utils.command_line import template_variables
+from utils.template_text import template_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.command_line import template_variables
+from utils.template_text import template_variables
 
 FOLDER = Path(__file__).resolve().parents[2] / "sota_implementations"
 V = ("V0", "V1")

@@ -89,8 +89,8 @@ def test_a_missing_template_or_another_script_is_refused(text, folders, tmp_path
 
 
 def test_points_of_a_grid_with_one_name_are_refused(folders):
-    with pytest.raises(ValueError, match="two points of the grid are called 400-LOSS-a-b_0"):
-        plan_runs(TEMPLATE, folders, id="400", rids="0", grid=["LOSS=a/b,a&b"])
+    with pytest.raises(ValueError, match="two points of the grid are called 400-WAIT_FOR-1xa-b_0"):
+        plan_runs(TEMPLATE, folders, id="400", rids="0", grid=["WAIT_FOR=(1,'a/b'),(1,'a&b')"])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 from running import ROOT, read_scores
 
-from utils.command_line import template_variables
+from utils.template_text import template_variables
 
 REAL_DATA = ROOT.parent / "shared" / "data" / "lucchi"
 TOY = {

@@ -18,8 +18,8 @@ from test_2d_templates import TOY as TOY_2D
 
 from generators.image_data_generator import ImageDataGenerator
 from generators.voxel_data_generator import VoxelDataGenerator
-from utils.command_line import template_variables
 from utils.metrics.components import connected_components
+from utils.template_text import template_variables
 from utils.training.losses import LOSSES
 
 TEMPLATE = "general_template.py"

@@ -13,8 +13,8 @@ from test_2d_templates import TOY as TOY_2D
 from test_3d_templates import TOY as TOY_3D
 from test_3d_templates import slices  # noqa: F401 - a fixture
 
-from utils.command_line import template_variables
 from utils.prediction.predictor import load_predictor
+from utils.template_text import template_variables
 
 TEMPLATE = "predict_template.py"
 

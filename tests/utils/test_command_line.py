@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.command_line import (
-    apply_overrides,
-    choose_gpus,
-    describe_template,
-    parse_command_line,
-    template_variables,
-    this_machine,
-    variable_groups,
-)
+from utils.command_line import apply_overrides, choose_gpus, parse_command_line, this_machine
+from utils.template_text import describe_template, template_variables, variable_groups
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "templates" / "U-Net_2D_template.py"
