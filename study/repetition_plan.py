@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.command_line import apply_overrides
+from utils.command_line import apply_overrides, id_problem
 from utils.errors import raise_problems
 from utils.runs.record import RunRecord, describe_origin
 from utils.template_text import VARIABLES_CELL, template_variables
@@ -70,7 +70,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed
         With all problems: a file or folder is missing, a name, type or number is wrong, two points of the grid share
         their values or a name, or a run of that name has other settings, another template or other data.
     """
-    template, problems = Path(template), [] if _is_name(id) else [f"--id {id!r} cannot name a folder"]
+    template, problems = Path(template), [problem for problem in (id_problem(id),) if problem]
     code_dir, data_dir, job_dir = (Path(folder) for folder in folders)
     if not (code_dir / "utils" / "command_line.py").is_file():
         problems.append(f"code_dir {code_dir} is not a copy of this repository")
@@ -223,10 +223,6 @@ def _assignment_problems(defaults, assignments, axes):
     names = [text.partition("=")[0].strip().upper() for text in (*assignments, *(axis[0] for axis in axes))]
     problems += [f"{name} is set more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
     return list(dict.fromkeys(problems))
-
-
-def _is_name(text):
-    return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\:")
 
 
 def _equal_points(runs):

@@ -9,9 +9,12 @@ import ast
 import json
 import math
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,8 @@ from utils.variables import NAME, VARIABLES, cut, variable_problem
 
 # auto: bfloat16 where the hardware has it, otherwise float32.
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+# Where images lie in a data folder.
+DATA_PARTS = ("train", "val", "test", "x", "y")
 # A larger whole number is no number of anything.
 MOST = 10**300
 
@@ -73,12 +78,81 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
     for option, text in (more or {}).items():
         parser.add_argument(option, metavar="VALUE", help=text)
     args = parser.parse_args(arguments)
-    if not (args.code_dir / "utils" / "command_line.py").is_file():
-        raise ValueError(f"code_dir {args.code_dir} is not a copy of this repository. Give {REPOSITORY}.")
+    problems = folder_problems(args.code_dir, args.data_dir, args.job_dir)
+    problems += [text for text in (id_problem(args.id),) if text]
+    problems += [f"--rid is {args.rid}; wanted a number of at least 0"] * (args.rid < 0)
+    problems += [f"--workers is {args.workers}; wanted a number of at least 0"] * (args.workers < 0)
+    raise_problems("the command line", problems)
+    _stop_as_with_control_c()
     choose_gpus(args.gpu)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return args
+
+
+def id_problem(name):
+    """Say why a text cannot be the name of an experiment, which becomes that of a folder, or return None.
+
+    Parameters
+    ----------
+    name : str
+        As given to ``--id``.
+
+    Returns
+    -------
+    str or None
+
+    """
+    if re.fullmatch(r"[\w.+-]{1,100}", name) and ".." not in name and name != "." and len(name.encode()) <= 200:
+        return None
+    return f"--id {cut(name)!r} is no name; wanted letters, digits and . _ - +, at most 100, without .."
+
+
+def folder_problems(code_dir, data_dir, job_dir):
+    """Say what is wrong with the three folders of a command line.
+
+    Parameters
+    ----------
+    code_dir, data_dir, job_dir : Path
+        As given.
+
+    Returns
+    -------
+    list of str
+        A clause each.
+    """
+    problems = []
+    for name, path in (("code_dir", code_dir), ("data_dir", data_dir), ("job_dir", job_dir)):
+        if str(path).startswith("~"):
+            problems.append(f"{name} {path} begins with ~, which a shell replaces only outside of quotes; write it out")
+    if problems:
+        return problems
+    if not (code_dir / "utils" / "command_line.py").is_file():
+        problems.append(f"code_dir {code_dir} is not a copy of this repository; give {REPOSITORY}")
+    for path in (job_dir, job_dir / "results"):
+        if path.exists() and not path.is_dir():
+            problems.append(f"{path} is a file, but results need a folder there; give another job_dir")
+    data, results = data_dir.resolve(), job_dir.resolve() / "results"
+    if data == job_dir.resolve():
+        problems.append(f"data_dir and job_dir are both {data}; give results a folder of their own")
+    elif results == data or results in data.parents:
+        problems.append(f"data_dir {data_dir} lies among the results of job_dir {job_dir}; move the data elsewhere")
+    elif any(data / part in results.parents for part in DATA_PARTS):
+        problems.append(f"job_dir {job_dir} lies among the images of data_dir {data_dir}; give another job_dir")
+    return problems
+
+
+def _stop_as_with_control_c():
+    """Let SIGTERM and SIGHUP, as schedulers and closed terminals send them, end the program as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread() or "ipykernel" in sys.modules:
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def check_prediction_precision(precision):

@@ -1,12 +1,18 @@
 """Messages about mistakes in the user's input: one sentence with everything that is wrong, and the remedy."""
 
 import difflib
+import errno
 import linecache
 import re
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
+OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What `tell_about_run` told.
+_run = {"log": None, "advice": lambda: ""}
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHOWN_PROBLEMS = 20
 LONGEST_LINE = 200
@@ -127,21 +133,67 @@ def did_you_mean(word, known):
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def say_error(kind, error, trace):
-    """Print one sentence for an error that this repository raised on purpose, and the traceback for any other.
+def tell_about_run(*, log, advice):
+    """Tell `say_error` about the run of this process.
 
-    An error was raised on purpose if its innermost line is a ``raise`` in a file of the repository.
+    Parameters
+    ----------
+    log : Path or None
+        Its log file, which gets the traceback of an unforeseen error.
+    advice : callable
+        Returns what to do after the run was stopped, as a sentence.
+    """
+    _run.update(log=log, advice=advice)
+
+
+def say_error(kind, error, trace):
+    """Print one sentence for whatever ends a script.
+
+    That is the message of an error that this repository raised on purpose, that is if its innermost line is a ``raise``
+    in a file of the repository. Of a file or folder that cannot be used, or of memory that is short, it is the reason.
+    Any other error is a fault of this repository: its last lines are printed, and its traceback goes to the log.
 
     Parameters
     ----------
     kind, error, trace
         As ``sys.excepthook`` gets them.
     """
-    innermost = traceback.extract_tb(trace)[-1] if trace else None
-    ours = innermost is not None and REPOSITORY in Path(innermost.filename).resolve().parents
-    on_purpose = ours and linecache.getline(innermost.filename, innermost.lineno).strip().startswith("raise ")
-    if on_purpose or issubclass(kind, KeyboardInterrupt):
-        text = error.args[-1] if isinstance(error, OSError) and error.args else error
-        print(f"{kind.__name__}: {text}", file=sys.stderr, flush=True)
+    frames = traceback.extract_tb(trace) if trace else []
+    ours = bool(frames) and REPOSITORY in Path(frames[-1].filename).resolve().parents
+    on_purpose = ours and linecache.getline(frames[-1].filename, frames[-1].lineno).strip().startswith("raise ")
+    if issubclass(kind, KeyboardInterrupt):
+        text = f"Stopped{f' by {error}' * bool(str(error))}. {_run['advice']()}".rstrip()
+    elif on_purpose:
+        text = f"{kind.__name__}: {error.args[-1] if isinstance(error, OSError) and error.args else error}"
+    elif isinstance(error, MemoryError) or kind.__name__ in OUT_OF_MEMORY:
+        text = "MemoryError: there is not enough memory. A smaller BATCH_SIZE or CROP_SHAPE needs less."
+    elif isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = (
+            f"{kind.__name__}: {error.filename} cannot be used: {error.strerror}. Check the path and its permissions."
+        )
+    elif isinstance(error, OSError) and error.errno in DISK_FULL:
+        text = f"{kind.__name__}: the disk is full. Free some space and start again; nothing written before is lost."
     else:
-        traceback.print_exception(kind, error, trace)
+        text = _unforeseen(kind, error, trace, frames)
+    print(text, file=sys.stderr, flush=True)
+
+
+def _unforeseen(kind, error, trace, frames):
+    """Return the end of a traceback, and write all of it to the log, or to a file if there is none."""
+    whole = "".join(traceback.format_exception(kind, error, trace))
+    path = _run["log"]
+    try:
+        if path is None:
+            file = tempfile.NamedTemporaryFile("w", prefix="error_", suffix=".txt", delete=False, encoding="utf-8")
+            path = file.name
+        else:
+            file = Path(path).open("a", encoding="utf-8")
+        with file:
+            file.write(f"\n{whole}")
+        where = f"The whole traceback is in {path}."
+    except OSError:
+        where = whole
+    last = [f"  {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-2:]]
+    reason = (str(error).splitlines() or [""])[0]
+    told = f"{kind.__name__}: {reason}\nThis error was not foreseen: please report it with its traceback."
+    return "\n".join([told, *last, where])

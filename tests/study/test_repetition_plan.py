@@ -109,7 +109,7 @@ def test_points_of_a_grid_with_the_same_values_are_refused(grid, twins, folders)
 
 @pytest.mark.parametrize("name", ["", "  ", "..", "a/b", "/tmp/a", "a\\b"])
 def test_an_id_that_is_no_name_of_a_folder_is_refused(name, folders):
-    with pytest.raises(ValueError, match="--id .* cannot name a folder"):
+    with pytest.raises(ValueError, match="--id .* is no name; wanted letters"):
         plan_runs(TEMPLATE, folders, id=name, rids="0")
 
 

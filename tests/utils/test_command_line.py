@@ -1,12 +1,20 @@
 import ast
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from utils.command_line import apply_overrides, choose_gpus, parse_command_line, this_machine
+from utils.command_line import (
+    apply_overrides,
+    choose_gpus,
+    folder_problems,
+    id_problem,
+    parse_command_line,
+    this_machine,
+)
 from utils.template_text import describe_template, template_variables, variable_groups
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,8 +205,75 @@ def test_an_error_raised_on_purpose_is_one_sentence():
     assert result.stderr.strip() == expected
 
 
-def test_an_error_that_nobody_foresaw_keeps_its_traceback():
-    assert "Traceback" in run_code(SAY_ERRORS + "crops.crop_starts('9', 3)").stderr
+def test_an_error_that_nobody_foresaw_is_short_and_keeps_its_traceback_in_a_file():
+    said = run_code(SAY_ERRORS + "crops.crop_starts('9', 3)").stderr
+    assert said.startswith("TypeError: '<=' not supported") and "Traceback" not in said and "crops.py, line" in said
+    file = Path(said.split("The whole traceback is in ")[1].strip().removesuffix("."))
+    assert "Traceback" in file.read_text()
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "open('/nowhere/a.txt')",
+            "FileNotFoundError: /nowhere/a.txt cannot be used: No such file or directory.",
+        ),
+        ("raise MemoryError", "MemoryError: there is not enough memory. A smaller BATCH_SIZE"),
+        ("import errno; exec('raise OSError(errno.ENOSPC, chr(120))')", "OSError: the disk is full. Free some space"),
+        ("exec('raise KeyboardInterrupt')", "Stopped."),
+    ],
+)
+def test_whatever_ends_a_script_is_a_sentence(code, said):
+    result = run_code(SAY_ERRORS + code)
+    assert result.stderr.startswith(said) and result.returncode != 0 and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "/tmp/a", "a\\b", "a\nb", "a b", "a" * 101, "x..y", "ä" * 99 + "öü"]
+)
+def test_what_is_no_name_of_an_experiment_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="--id .* is no name; wanted letters, digits"):
+        parse_command_line(TEMPLATE, [str(ROOT), str(tmp_path), str(tmp_path / "job"), "--gpu", "-1", "--id", name])
+    assert id_problem("unet-2D+a.1_ä") is None
+
+
+def test_folders_that_contain_each_other_or_are_files_are_refused(tmp_path):
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "results").touch()
+
+    def problems(data_dir, job_dir):
+        return folder_problems(ROOT, Path(data_dir), Path(job_dir))
+
+    assert problems(data, tmp_path / "other") == problems(data, data / "job") == problems(data, tmp_path) == []
+    for data_dir, job_dir, said in [
+        (data, data, "are both"),
+        (data, data / "train" / "job", "lies among the images"),
+        (tmp_path / "out" / "results" / "data", tmp_path / "out", "lies among the results"),
+        (data, tmp_path / "file", "is a file, but results need a folder there"),
+        (data, tmp_path / "job", "results is a file"),
+        ("~/data", tmp_path / "other", "data_dir ~/data begins with ~"),
+    ]:
+        (problem,) = problems(data_dir, job_dir)
+        assert said in problem
+    (problem,) = folder_problems(tmp_path, data, tmp_path / "other")
+    assert "is not a copy of this repository" in problem
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_stops_with_a_sentence(name, tmp_path):
+    code = (
+        "import os, signal, time; from utils.command_line import parse_command_line;"
+        f"parse_command_line({str(TEMPLATE)!r}, {[str(ROOT), str(tmp_path), str(tmp_path / 'job'), '--gpu', '-1']});"
+        f"os.kill(os.getpid(), signal.{name}); time.sleep(5)"
+    )
+    result = run_code(code)
+    assert result.stderr.strip() == ("Stopped." if name == "SIGINT" else f"Stopped by {name}.")
 
 
 def test_flags_of_the_machine_and_an_option_of_one_template_alone():

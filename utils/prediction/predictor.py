@@ -25,8 +25,8 @@ from utils.prediction.new_images import dtype_problem, network_input, with_grey_
 from utils.prediction.protocols import predict_blended, predict_crops, predict_each, predict_full_images
 from utils.prediction.rescaling import resample, resampled_images
 from utils.runs.record import RunRecord
-from utils.training.callbacks import load_weights
 from utils.training.network_file import build_network, network_config, total_strides
+from utils.training.weights import load_weights
 
 PROTOCOLS = ("blended", "crops", "full")
 

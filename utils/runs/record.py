@@ -5,6 +5,8 @@ import json
 from functools import cached_property
 from pathlib import Path
 
+import h5py
+
 from utils.files import read_json
 from utils.images.intensity import ZScore
 
@@ -73,7 +75,7 @@ class RunRecord:
     @cached_property
     def facts(self):
         """What was fixed at the start of the run: the content of ``settings.json``."""
-        return self._read(SETTINGS_NAME, {})
+        return self._read(SETTINGS_NAME, {}, needed=("settings",))
 
     @property
     def settings(self):
@@ -108,7 +110,10 @@ class RunRecord:
     @cached_property
     def scores(self):
         """Rows of the score table, as `utils.runs.scores.ScoreTable` writes them."""
-        return self._read(SCORES_NAME, [])
+        rows = self._read(SCORES_NAME, [], kind=list)
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"{self.folder / SCORES_NAME} does not hold scores. Restore it, or repeat the run.")
+        return rows
 
     @cached_property
     def history(self):
@@ -161,7 +166,30 @@ class RunRecord:
             )
         if not weights.is_file():
             raise ValueError(f"{weights} is missing: there is nothing to predict with. Give a run that trained.")
+        if problem := weights_problem(weights):
+            raise ValueError(f"{problem}. Restore it, or give another run.")
         return weights
+
+    def check_resumable(self):
+        """Raise a ValueError unless all that `utils.training.callbacks.Checkpoints` needs to go on is whole."""
+        folder, state = self.folder / CHECKPOINTS_NAME, self.training_state
+        if not {"history", "best_epoch", "weights", "stopped", "dropout_seeds"} <= state.keys():
+            raise ValueError(f"{folder / STATE_NAME} is not complete. Restore it, or start with another --rid.")
+        states = [one for one in (state, state.get("previous")) if one]
+        problems = [weights_problem(folder / one["weights"]) for one in states]
+        if all(problems):
+            raise ValueError(
+                f"{problems[0]}, and there are no whole weights of the epoch before. Start with another --rid; "
+                f"FINE_TUNE_FROM or LOAD_WEIGHTS can take {folder / WEIGHTS_NAME}."
+            )
+        number = problems.index(None)
+        epochs, weights = len(state["history"]) - number, folder / states[number]["weights"]
+        lost = states[number]["best_epoch"] != epochs and weights_problem(folder / WEIGHTS_NAME)
+        if lost:
+            raise ValueError(
+                f"{lost}: the weights of the best epoch, {states[number]['best_epoch']}, are lost. Start with another "
+                f"--rid; FINE_TUNE_FROM or LOAD_WEIGHTS can take {weights}."
+            )
 
     def network(self):
         """Return what is known about the network of a finished run.
@@ -210,13 +238,40 @@ class RunRecord:
         pairs |= {name: (self.facts.get(key), now[key]) for key, name in LASTING_FACTS.items() if key in now}
         return [f"{name} was {before}, is {after}" for name, (before, after) in pairs.items() if before != after]
 
-    def _read(self, name, otherwise):
-        """Return the content of a JSON file of the folder."""
+    def _read(self, name, otherwise, *, kind=dict, needed=()):
+        """Return the content of a JSON file of the folder, which must be of a kind and hold the keys."""
         path = self.folder / name
+        if not path.is_file():
+            return otherwise
         try:
-            return read_json(path) if path.is_file() else otherwise
-        except ValueError as error:
+            content = read_json(path)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} cannot be read ({error}). Restore it, or repeat the run.") from error
+        if not isinstance(content, kind) or not all(key in content for key in needed):
+            raise ValueError(f"{path} does not hold what a run writes. Restore it, or repeat the run.")
+        return content
+
+
+def weights_problem(path):
+    """Say why a file cannot hold the weights of a network, or return None.
+
+    Parameters
+    ----------
+    path : Path
+        The file, of which only the header is read.
+
+    Returns
+    -------
+    str or None
+        A clause with its name.
+    """
+    if not path.is_file():
+        return f"{path} is missing"
+    try:
+        with h5py.File(path) as file:
+            return None if len(file) else f"{path} is empty"
+    except OSError:
+        return f"{path} is damaged"
 
 
 def describe_origin(template, data_dir):

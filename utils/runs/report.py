@@ -33,7 +33,7 @@ figcaption { overflow-wrap: anywhere; }
 """
 
 
-def write_report(folder):
+def write_report(folder, *, environment=None):
     """Write ``report.html`` into the folder of a run, from the files of that folder alone.
 
     A part whose files are missing is left out, so unfinished runs have a page too. The same files give the same page,
@@ -44,6 +44,8 @@ def write_report(folder):
     ----------
     folder : str or Path
         ``job_dir/results/<id>_<rid>``.
+    environment : dict, optional
+        What ``environment.json`` will say too when the run has ended.
 
     Returns
     -------
@@ -57,6 +59,7 @@ def write_report(folder):
     """
     record = RunRecord(Path(folder).resolve())
     record.check()
+    record.environment |= environment or {}
     folder, pictures = record.folder, _Pictures(record)
     parts = [
         _heading(record),

@@ -1,6 +1,5 @@
 """The folder of a run: its files, its log, its scores, and when a start may write to it."""
 
-import shutil
 import sys
 import time
 from datetime import datetime
@@ -9,43 +8,31 @@ from pathlib import Path
 import numpy as np
 
 from utils.command_line import this_machine
+from utils.errors import tell_about_run
 from utils.files import write_json
 from utils.images.writing import ImageWriter, SavedImages
 from utils.metrics.pixels import check_probability, confusion_matrix, probability_to_mask, round_probability
 from utils.pictures.charts import draw_overlays, middle_slice
 from utils.runs.environment import describe_environment, peak_memory_gib
+from utils.runs.folder import (
+    check_run_folder,
+    data_changes,
+    describe_data,
+    record_data,
+    remove_results,
+    run_folder,
+)
 from utils.runs.log import end_logging, open_log, start_logging
 from utils.runs.record import (
     CHECKPOINTS_NAME,
     ENVIRONMENT_NAME,
     LOG_NAME,
-    SCORES_NAME,
     SETTINGS_NAME,
     RunRecord,
     describe_origin,
 )
 from utils.runs.report import REPORT_NAME, write_report
-from utils.runs.scores import IMAGE_TABLE_NAME, TABLE_NAME, ScoreTable
-
-# What a start that begins anew removes: only what runs write, because users keep files of their own in the folder.
-RESULTS = ("checks", "charts", "images", "tensorboard", SCORES_NAME, TABLE_NAME, IMAGE_TABLE_NAME, REPORT_NAME)
-RESULTS += ("instances.csv", "instances_by_targets.csv", "validation_report.csv")
-
-
-def run_folder(args):
-    """Return the folder of a run, which need not exist yet.
-
-    Parameters
-    ----------
-    args : argparse.Namespace
-        From `utils.command_line.parse_command_line`.
-
-    Returns
-    -------
-    Path
-        ``job_dir/results/<id>_<rid>``.
-    """
-    return Path(args.job_dir) / "results" / (f"{args.id}_{args.rid}" + ("_dry_run" if args.dry_run else ""))
+from utils.runs.scores import ScoreTable
 
 
 class Run:
@@ -115,17 +102,21 @@ class Run:
         facts |= describe_origin(facts["command"][0], args.data_dir)
         facts |= {"seed": seed, "precision": args.precision, "deterministic": args.deterministic}
         facts |= {"voxel_size_nm": voxel_size_nm, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
-        self._claim_folder(args, RunRecord(claimed), facts, begun)
+        check_run_folder(claimed)
+        files = describe_data(args.data_dir, args.job_dir)
+        self._claim_folder(args, RunRecord(claimed), facts, begun, files)
         print(f"Run {self.name}, {datetime.now():%Y-%m-%d %H:%M}, in {self.folder}")
         print("\n".join(f"  {variable} = {value!r}" for variable, value in settings.items()))
         if seed is not None:
             print(f"Seed of this repetition: {seed}.")
+        tell_about_run(log=self.folder / LOG_NAME, advice=self._advice)
         write_json(self.folder / SETTINGS_NAME, facts)
+        record_data(self.folder, files)
         self._environment = describe_environment(args.code_dir) | {"start": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         write_json(self.folder / ENVIRONMENT_NAME, self._environment)
         print(f"Device: {self._environment['device']}; backend {self._environment['backend']}.")
 
-    def _claim_folder(self, args, record, facts, begun):
+    def _claim_folder(self, args, record, facts, begun, files):
         """Make the folder and start its log, or raise why this start must not write there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = open_log(self.folder / LOG_NAME)
@@ -135,7 +126,7 @@ class Run:
                 "Wait for its end, or choose another --rid."
             )
         try:
-            keep = not args.dry_run and (self._resumes(args.resume, record, facts) or begun)
+            keep = not args.dry_run and (self._resumes(args.resume, record, facts, files) or begun)
         except BaseException:
             log.close()
             raise
@@ -143,9 +134,9 @@ class Run:
         if args.resume and not args.dry_run and not keep:
             print(f"There is nothing to resume in {self.folder}: the run starts anew.")
         if not keep:
-            self._remove_results(everything=args.dry_run)
+            remove_results(self.folder, dry_run=args.dry_run)
 
-    def _resumes(self, resume, record, facts):
+    def _resumes(self, resume, record, facts, files):
         """Return whether this start resumes a training, or raise why it must not write there."""
         if record.state == "finished":
             raise FileExistsError(
@@ -163,14 +154,22 @@ class Run:
             raise ValueError(
                 f"run {self.name} was begun with other settings: {'; '.join(changed)}. Use the same, or another --rid."
             )
-        self._earlier_seconds = sum(row["seconds"] for row in record.training_state.get("history", []))
+        changed = data_changes(record.folder, files)
+        if changed:
+            raise ValueError(
+                f"run {self.name} was begun with other files in the data folder ({'; '.join(changed)}). Restore these, "
+                "or start with another --rid."
+            )
+        record.check_resumable()
+        self._earlier_seconds = sum(row["seconds"] for row in record.training_state["history"])
         return True
 
-    def _remove_results(self, everything):
-        """Remove the results of an earlier start that finished no epoch or trained nothing."""
-        for path in list(self.folder.iterdir()):
-            if path.name != LOG_NAME and (everything or path.name in RESULTS):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    def _advice(self):
+        """Say how to go on after the run was stopped."""
+        state = RunRecord(self.folder).training_state
+        if not state:
+            return f"The same command starts {self.name} again."
+        return f"--resume goes on from epoch {len(state['history']) + 1}."
 
     def section(self, title):
         """Print the title of a part of the template with the time since the start."""
@@ -271,19 +270,22 @@ class Run:
 
     def finish(self):
         """Write times, memory and the page of the run; print the scores and which pictures to look at."""
+        end = {"end": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         self._environment |= {
-            "end": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
             "seconds": round(time.perf_counter() - self._start, 1),
             "earlier_seconds": round(self._earlier_seconds, 1),
             "peak_memory_gib": peak_memory_gib(),
         }
+        write_json(self.folder / ENVIRONMENT_NAME, self._environment)
         self._scores.print_headlines()
         print(f"Report: {self.folder / REPORT_NAME}")
         for picture in self._overlays[:1]:
             print(f"Overlay picture: {picture}")
         minutes, memory = self._environment["seconds"] / 60, self._environment["peak_memory_gib"]
         earlier = f" after {self._earlier_seconds / 60:.1f} of training in earlier starts" * bool(self._earlier_seconds)
+        write_report(self.folder, environment=end)
         print(f"Finished in {minutes:.1f} minutes{earlier}, peak memory {memory} GiB: {self.folder}", flush=True)
-        write_json(self.folder / ENVIRONMENT_NAME, self._environment)
-        write_report(self.folder)
+        # Only now does the run count as finished: all that it leaves is there.
+        write_json(self.folder / ENVIRONMENT_NAME, self._environment | end)
+        tell_about_run(log=None, advice=str)
         end_logging()

@@ -6,72 +6,22 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
 from tqdm.auto import tqdm
 
 from utils.errors import check_choice
 from utils.files import atomic_path, read_json, write_csv, write_json
 from utils.pictures.charts import draw_history
-from utils.runs.record import STATE_NAME, WEIGHTS_NAME
+from utils.runs.record import STATE_NAME, WEIGHTS_NAME, weights_problem
+from utils.training.weights import check_weights
 
 # Bytes that a weights file needs beside its numbers.
 HDF5_OVERHEAD = 500_000
 # What a plateau multiplies the learning rate by, and what the rate never falls below.
 PLATEAU_FACTOR, LOWEST_RATE = 0.1, 1e-7
 SECONDS_BETWEEN_CHARTS = 10
-MONITORS = {"val_loss": min, "val_foreground_iou": max}
-
-
-def load_weights(model, path):
-    """Load weights that an earlier run saved.
-
-    Parameters
-    ----------
-    model : keras.Model
-        The same network as in that run.
-    path : str or Path
-        A ``.weights.h5`` file.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, does not fit the network or holds NaN.
-    """
-    if not Path(path).is_file():
-        raise ValueError(
-            f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run."
-        )
-    try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
-            f"{path} does not fit this network: {str(error).splitlines()[0]} Use the settings of the run that wrote it."
-        ) from error
-    check_weights(model, path)
-    print(f"Weights of {path} are used.")
-
-
-def check_weights(model, path):
-    """Raise an error if weights that were loaded are NaN or infinite: all predictions would be.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Has the weights.
-    path : str or Path
-        Their file, for the message.
-
-    Raises
-    ------
-    ValueError
-        That names the file and the first such layer.
-    """
-    wrong = (w.path for w in model.weights if not np.isfinite(keras.ops.convert_to_numpy(w)).all())
-    if first := next(wrong, None):
-        raise ValueError(
-            f"{path} holds NaN or infinite numbers ({first}): that training failed. Lower LEARNING_RATE and train "
-            "again."
-        )
+MONITORS = ("val_loss", "val_foreground_iou")
+# Rank of an IoU that is NaN because nothing is foreground and nothing was found: better than to find what is not there.
+NOTHING_FOUND = 1e-9
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -96,10 +46,11 @@ class Checkpoints(keras.callbacks.Callback):
 
     def __init__(self, folder, history_file, *, monitor="val_loss", patience=200):
         super().__init__()
-        check_choice("MONITOR", monitor, tuple(MONITORS))
+        check_choice("MONITOR", monitor, MONITORS)
         self.folder, self.history_file = folder, history_file
         self.monitor, self.patience = monitor, patience
         self.history, self.best, self.best_epoch, self.stopped = [], None, None, False
+        self._previous = None
 
     @property
     def _best_file(self):
@@ -129,8 +80,12 @@ class Checkpoints(keras.callbacks.Callback):
         if not (folder / STATE_NAME).exists():
             return 0
         state = read_json(folder / STATE_NAME)
-        self.history, self.best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
-        self.stopped = state["stopped"]
+        self.history, problem = state["history"], weights_problem(folder / state["weights"])
+        if problem:  # `RunRecord.check_resumable` has seen that those of the epoch before are whole
+            state, self.history = state["previous"], self.history[:-1]
+            print(f"{problem}: the epoch is trained again.")
+        self.best, self.best_epoch, self.stopped = state["best"], state["best_epoch"], state["stopped"]
+        self._previous = {name: value for name, value in state.items() if name not in ("history", "previous")}
         model.optimizer.build(model.trainable_variables)
         model.load_weights(folder / state["weights"])
         for seed, value in zip(_dropout_seeds(model), state["dropout_seeds"], strict=True):
@@ -143,6 +98,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def load_best(self, model):
         """Load the weights of the best epoch, and check them."""
+        if problem := weights_problem(self._best_file):
+            raise ValueError(f"{problem}: the weights of the best epoch are lost. Start with another --rid.")
         model.load_weights(self._best_file)
         check_weights(model, self._best_file)
         print(f"Weights of epoch {self.best_epoch} ({self.monitor} {self.best}) are used from here on.")
@@ -161,11 +118,10 @@ class Checkpoints(keras.callbacks.Callback):
                 f"the training loss became {row['loss']} in epoch {epoch + 1}. Lower LEARNING_RATE, or use --precision "
                 "float32; the state of the epoch before is kept."
             )
-        # A validation without any foreground gives a NaN, which is never better than a number.
-        value = row[self.monitor] if math.isfinite(row[self.monitor]) else None
-        is_best = self.best_epoch is None or value is not None and self._is_better(value)
+        is_best = self.best_epoch is None or self._rank(row) > self._rank(self.history[self.best_epoch - 1])
         if is_best:
-            self.best, self.best_epoch = value, epoch + 1
+            value = row[self.monitor]
+            self.best, self.best_epoch = value if math.isfinite(value) else None, epoch + 1
         if epoch + 1 - self.best_epoch >= self.patience:
             self.stopped = self.model.stop_training = True
             print(f"No better {self.monitor} in {self.patience} epochs: training ends after epoch {epoch + 1}.")
@@ -178,8 +134,15 @@ class Checkpoints(keras.callbacks.Callback):
             self._save(self._best_file)
         write_csv(self.history_file, self.history)
 
-    def _is_better(self, value):
-        return self.best is None or (value != self.best and MONITORS[self.monitor](value, self.best) == value)
+    def _rank(self, row):
+        """Return what is larger for a better epoch: by the monitor, then by the validation loss."""
+        value, loss = (
+            math.nan if row.get(name) is None else row[name] for name in (self.monitor, "val_loss")
+        )  # a resumed history has None for NaN
+        by_loss = -loss if math.isfinite(loss) else -math.inf
+        if self.monitor == "val_loss":
+            return (by_loss,)
+        return (value if math.isfinite(value) else NOTHING_FOUND, by_loss)
 
     def _save(self, path):
         variables = [*self.model.variables, *self.model.optimizer.variables]
@@ -192,10 +155,13 @@ class Checkpoints(keras.callbacks.Callback):
         self._save(weights)
         state = {"best": self.best, "best_epoch": self.best_epoch, "stopped": self.stopped, "weights": weights.name}
         # Keras saves weights and optimizer, but not where the random numbers of dropout stand.
-        seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in _dropout_seeds(self.model)]
-        write_json(self.folder / STATE_NAME, state | {"dropout_seeds": seeds, "history": self.history})
+        state["dropout_seeds"] = [keras.ops.convert_to_numpy(seed).tolist() for seed in _dropout_seeds(self.model)]
+        write_json(self.folder / STATE_NAME, state | {"previous": self._previous, "history": self.history})
+        # The weights of the epoch before stay too, in case these are damaged.
+        kept = {weights.name, (self._previous or {}).get("weights")}
+        self._previous = state
         for old in self.folder.glob("epoch_*.weights.h5"):
-            if old != weights:
+            if old.name not in kept:
                 old.unlink()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 
 from utils.errors import check_choice
-from utils.training.callbacks import check_weights
+from utils.training.weights import check_weights
 
 
 def load_matching_weights(model, path):

@@ -5,16 +5,18 @@ import sys
 from contextlib import nullcontext
 
 import keras
+import numpy as np
 
 from utils.command_line import this_machine
 from utils.devices import make_deterministic, set_precision, training_strategy, use_jit
 from utils.files import atomic_path
 from utils.metrics.pixels import ForegroundIoU
 from utils.runs.record import WEIGHTS_NAME
-from utils.training.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights
+from utils.training.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau
 from utils.training.losses import get_loss
 from utils.training.network_file import check_same_network, write_network
 from utils.training.several_devices import share_training
+from utils.training.weights import load_weights
 
 
 def prepare_keras(*, seed, precision, deterministic, volumes=False, trains=True):
@@ -105,7 +107,7 @@ def train_network(
     schedule : str, optional
         As `utils.training.optimizers.get_optimizer`; only ``plateau`` matters here.
     monitor, patience
-        As `utils.training.callbacks.Checkpoints`.
+        As `utils.training.callbacks.Checkpoints`. Where no validation mask holds foreground, ``val_loss`` decides.
     plateau_patience : int
         Of the schedule ``plateau``, as `utils.training.callbacks.ReduceOnPlateau`.
     weights_file : str or Path, optional
@@ -131,6 +133,9 @@ def train_network(
         with atomic_path(run.checkpoints / WEIGHTS_NAME) as temporary:
             model.save_weights(temporary)
         return
+    if monitor == "val_foreground_iou" and not any(np.any(mask) for mask in data.validation.y):
+        monitor = "val_loss"
+        print("The validation masks hold no foreground, so MONITOR is val_loss instead of val_foreground_iou.")
     checkpoints = Checkpoints(run.checkpoints, run.folder / "history.csv", monitor=monitor, patience=patience)
     ours = [checkpoints, ProgressChart(run.charts / "history.png", checkpoints), Progress(epochs)]
     if schedule == "plateau":

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 
 from utils.files import write_csv, write_json
@@ -20,7 +21,8 @@ def folder(tmp_path):
     write_json(folder / "scores.json", [{"metric": "dice", "value": 0.5}])
     write_json(folder / "checkpoints" / "state.json", {"best_epoch": 1})
     write_json(folder / "checkpoints" / "network.json", {"n_classes": 1, "intensity_range": [0, 4095]})
-    (folder / "checkpoints" / "best.weights.h5").write_bytes(b"weights")
+    with h5py.File(folder / "checkpoints" / "best.weights.h5", "w") as file:
+        file["layer"] = [1.0]
     write_csv(folder / "history.csv", [{"epoch": 1, "loss": 0.5}])
     return folder
 

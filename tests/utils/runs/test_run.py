@@ -1,8 +1,10 @@
 import csv
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -10,6 +12,8 @@ import tifffile
 from utils.data.image_set import ImageSet
 from utils.images.image_files import ImageName
 from utils.post_processing.z_filter import z_filter
+from utils.runs.folder import describe_data
+from utils.runs.record import RunRecord
 from utils.runs.run import Run
 
 
@@ -59,6 +63,16 @@ def test_a_run_writes_settings_environment_and_log(arguments, capsys):
     assert environment["versions"]["keras"] and environment["seconds"] >= 0
     log = (run.folder / "log.txt").read_text()
     assert "something said" in log and "EPOCHS = 3" in log and "something said" in capsys.readouterr().out
+
+
+def begin(run, history=({"epoch": 1, "seconds": 1.0},)):
+    """Leave in the folder of a run what a training leaves after its epochs."""
+    run.checkpoints.mkdir()
+    for name in ("best.weights.h5", "epoch_00001.weights.h5"):
+        with h5py.File(run.checkpoints / name, "w") as file:
+            file["layer"] = np.zeros(3)
+    state = {"history": list(history), "best_epoch": 1, "weights": "epoch_00001.weights.h5", "stopped": False}
+    (run.checkpoints / "state.json").write_text(json.dumps(state | {"dropout_seeds": [], "previous": None}))
 
 
 def test_a_run_records_the_facts_that_it_is_told(arguments, capsys):
@@ -118,8 +132,7 @@ def test_a_resumed_and_a_block_wise_run_keep_their_results(arguments, images):
         run = Run(arguments(rid=rid), {})
         run.evaluate("per_image", images, perfect(images))
         if not begun:
-            run.checkpoints.mkdir()
-            (run.checkpoints / "state.json").write_text("{}")
+            begin(run)
         Run(arguments(rid=rid, resume=True), {}, begun=begun)
         assert (run.images / "per_image" / "none" / "overlay.png").exists() and (run.folder / "scores.csv").exists()
 
@@ -131,8 +144,7 @@ def test_a_run_of_another_process_is_left_alone(arguments, begun):
     run.finish()
     (run.folder / "environment.json").unlink()
     if begun:
-        run.checkpoints.mkdir()
-        (run.checkpoints / "state.json").write_text("{}")
+        begin(run)
     log = (run.folder / "log.txt").open("a")
     fcntl.flock(log, fcntl.LOCK_EX)
     with pytest.raises(FileExistsError, match=r"run 400_0 is running in another process \(.*400_0\)\. Wait"):
@@ -153,8 +165,7 @@ def test_a_run_that_is_refused_leaves_the_log_of_the_one_before_alone(arguments)
 
 def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
     run = Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
-    run.checkpoints.mkdir()
-    (run.checkpoints / "state.json").write_text("{}")
+    begin(run)
     with pytest.raises(FileExistsError, match="Add --resume to continue it, or choose another --rid"):
         Run(arguments(), {"CROP": (1, 2), "EPOCHS": 3})
     with pytest.raises(ValueError, match="other settings: EPOCHS was 3, is 4"):
@@ -164,8 +175,7 @@ def test_a_begun_run_needs_resume_and_the_same_settings(arguments):
 
 def test_a_begun_run_is_not_resumed_with_another_seed_or_precision(arguments):
     run = Run(arguments(rid=1), {"SEED": 42}, seed=43)
-    run.checkpoints.mkdir()
-    (run.checkpoints / "state.json").write_text("{}")
+    begin(run)
     match = r"the seed \(SEED \+ rid, or SEED with --keep-seed\) was 43, is 42; --precision was auto, is float32\. Use"
     with pytest.raises(ValueError, match=match):
         Run(arguments(rid=1, resume=True, precision="float32"), {"SEED": 42}, seed=42)
@@ -179,8 +189,7 @@ def test_a_begun_run_is_not_resumed_with_another_template_or_data(arguments, tmp
     monkeypatch.setattr("sys.argv", ["templates/A_template.py"])
     settings = {"CROP": (1, 2), "RANGES": ((0, 1), (2, 3))}
     run = Run(arguments(data_dir="data"), settings)
-    run.checkpoints.mkdir()
-    (run.checkpoints / "state.json").write_text("{}")
+    begin(run)
     Run(arguments(resume=True, data_dir=tmp_path / "data"), settings)
     with pytest.raises(ValueError, match=rf"the data folder was {tmp_path / 'data'}, is {tmp_path / 'other'}\. Use"):
         Run(arguments(resume=True, data_dir="other"), settings)
@@ -192,9 +201,7 @@ def test_a_begun_run_is_not_resumed_with_another_template_or_data(arguments, tmp
 
 def test_the_time_of_earlier_starts_is_kept(arguments, capsys):
     run = Run(arguments(), {})
-    run.checkpoints.mkdir()
-    history = [{"epoch": 1, "seconds": 60.5}, {"epoch": 2, "seconds": 59.5}]
-    (run.checkpoints / "state.json").write_text(json.dumps({"history": history}))
+    begin(run, [{"epoch": 1, "seconds": 60.5}, {"epoch": 2, "seconds": 59.5}])
     Run(arguments(resume=True), {}).finish()
     environment = json.loads((run.folder / "environment.json").read_text())
     assert environment["earlier_seconds"] == 120 and environment["seconds"] < 60
@@ -209,8 +216,118 @@ def test_resuming_nothing_starts_anew(arguments, capsys):
 def test_a_dry_run_has_its_own_folder_and_may_be_repeated(arguments):
     for _ in range(2):
         run = Run(arguments(dry_run=True), {})
-        assert run.folder.name == "400_0_dry_run" and not (run.folder / "anything").exists()
-        (run.folder / "anything").mkdir()
+        assert run.folder.name == "400_0_dry_run" and not run.checkpoints.exists()
+        run.checkpoints.mkdir()
+        (run.folder / "mine.txt").touch()
+    assert (run.folder / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_folder_of_somebody_else_is_left_alone(arguments, tmp_path, dry_run):
+    folder = tmp_path / "results" / ("400_0" + "_dry_run" * dry_run)
+    (folder / "images").mkdir(parents=True)
+    for name in ("images/cell.png", "report.html", "log.txt"):
+        (folder / name).write_text("mine")
+    with pytest.raises(FileExistsError, match="not the folder of a run: it has no settings.json, but holds images"):
+        Run(arguments(dry_run=dry_run), {})
+    assert all((folder / name).read_text() == "mine" for name in ("images/cell.png", "report.html", "log.txt"))
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_a_file_in_place_of_the_folder_and_a_log_alone(arguments, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "400_0").touch()
+    with pytest.raises(FileExistsError, match="400_0 is a file, not the folder of a run"):
+        Run(arguments(), {})
+    (tmp_path / "results" / "400_1").mkdir()
+    (tmp_path / "results" / "400_1" / "log.txt").write_text("Run 400_1, begun and killed\n")
+    assert Run(arguments(rid=1), {}).folder.name == "400_1"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: (data / "train" / "a.png").unlink(), r"\(missing: train/a.png\)"),
+        (lambda data: (data / "train" / "c.png").write_bytes(b"c"), r"\(new: train/c.png\)"),
+        (lambda data: (data / "train" / "b.png").write_bytes(b"B"), r"\(changed: train/b.png\)"),
+    ],
+)
+def test_a_run_is_not_resumed_on_other_files(arguments, tmp_path, change, said):
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    for name in "ab":
+        (data / "train" / f"{name}.png").write_bytes(name.encode())
+    begin(Run(arguments(data_dir=data), {}))
+    Run(arguments(data_dir=data, resume=True), {})
+    change(data)
+    with pytest.raises(ValueError, match=f"with other files in the data folder {said}. Restore these"):
+        Run(arguments(data_dir=data, resume=True), {})
+
+
+def test_results_within_the_data_folder_are_no_data(tmp_path):
+    (tmp_path / "job" / "results").mkdir(parents=True)
+    (tmp_path / "job" / "results" / "a.png").touch()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.png").write_bytes(b"1")
+    assert list(describe_data(tmp_path, tmp_path / "job")) == ["x/a.png"]
+    assert list(describe_data(tmp_path / "x" / "a.png", tmp_path)) == ["a.png"]
+    assert list(describe_data(tmp_path, tmp_path.parent)) == ["job/results/a.png", "x/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "state.json").write_text("{}"), "state.json is not complete"),
+        (lambda folder: (folder / "state.json").write_text("{"), "state.json cannot be read"),
+        (lambda folder: (folder / "state.json").write_text("[]"), "state.json does not hold what a run writes"),
+        (
+            lambda folder: (folder / "epoch_00001.weights.h5").unlink(),
+            "00001.weights.h5 is missing, and there are",
+        ),
+        (
+            lambda folder: (folder / "epoch_00001.weights.h5").write_bytes(b"\0" * 99),
+            "is damaged, and there",
+        ),
+        (lambda folder: (folder.parent / "settings.json").write_text("[1"), "settings.json cannot be read"),
+        (lambda folder: (folder.parent / "settings.json").write_text("{}"), "settings.json does not hold what a run"),
+        (lambda folder: (folder.parent / "settings.json").unlink(), "it lost its settings.json"),
+        (lambda folder: (folder.parent / "environment.json").write_text("1"), "environment.json does not hold"),
+    ],
+)
+def test_what_is_damaged_is_said_before_anything_else(arguments, damage, said):
+    run = Run(arguments(), {})
+    begin(run)
+    damage(run.checkpoints)
+    with pytest.raises((ValueError, FileExistsError), match=said):
+        Run(arguments(resume=True), {})
+
+
+def test_whole_weights_of_the_epoch_before_are_enough_and_lost_best_weights_are_said(arguments):
+    run = Run(arguments(), {})
+    begin(run, [{"epoch": 1, "seconds": 1.0}, {"epoch": 2, "seconds": 1.0}])
+    state = json.loads((run.checkpoints / "state.json").read_text())
+    previous = {name: state[name] for name in ("best_epoch", "weights", "stopped", "dropout_seeds")}
+    now = state | {"weights": "epoch_00002.weights.h5", "previous": previous}
+    (run.checkpoints / "state.json").write_text(json.dumps(now))
+    Run(arguments(resume=True), {})
+    (run.checkpoints / "best.weights.h5").unlink()
+    Run(arguments(resume=True), {})  # the epoch before was the best: its weights are there
+    shutil.copy(run.checkpoints / "epoch_00001.weights.h5", run.checkpoints / "epoch_00002.weights.h5")
+    with pytest.raises(ValueError, match="best.weights.h5 is missing: the weights of the best epoch, 1, are lost"):
+        Run(arguments(resume=True), {})
+
+
+def test_a_run_is_finished_when_all_that_it_leaves_is_there(arguments, monkeypatch):
+    run = Run(arguments(), {})
+    monkeypatch.setattr("utils.runs.run.write_report", lambda *_, **__: (_ for _ in ()).throw(OSError("killed")))
+    with pytest.raises(OSError, match="killed"):
+        run.finish()
+    assert RunRecord(run.folder).state == "new"
+    monkeypatch.undo()
+    again = Run(arguments(), {})
+    again.finish()
+    assert RunRecord(again.folder).state == "finished"
+    assert "<td>end</td>" in (again.folder / "report.html").read_text()
 
 
 def test_evaluate_scores_saves_and_prints_the_published_label(arguments, images, capsys):

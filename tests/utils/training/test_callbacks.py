@@ -11,9 +11,10 @@ from networks.unet import U_Net_2D
 from utils.files import read_json
 from utils.metrics.pixels import ForegroundIoU
 from utils.training import callbacks
-from utils.training.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, load_weights, tensorboard
+from utils.training.callbacks import Checkpoints, Progress, ProgressChart, ReduceOnPlateau, tensorboard
 from utils.training.losses import get_loss
 from utils.training.optimizers import get_optimizer
+from utils.training.weights import load_weights
 
 
 @pytest.fixture
@@ -77,6 +78,28 @@ def test_the_best_epoch_is_the_highest_iou(tmp_path):
     assert (checkpoints.best, checkpoints.best_epoch) == (0.5, 3)
 
 
+@pytest.mark.parametrize(
+    ("values", "losses", "best"),
+    [
+        (
+            ["nan", "nan", 0, "nan"],
+            [0.5, 0.4, 0.9, 0.6],
+            2,
+        ),  # nothing found is better than false finds
+        (["nan", 0.1, "nan"], [0.1, 0.9, 0.1], 2),
+        ([0.5, 0.5, 0.5], [0.4, 0.3, 0.35], 2),  # the loss decides between equals
+        ([0, 0], [0.4, 0.3], 2),
+    ],
+)
+def test_the_best_epoch_where_validation_has_little_foreground(tmp_path, values, losses, best):
+    checkpoints = Checkpoints(tmp_path, tmp_path / "history.csv", monitor="val_foreground_iou")
+    checkpoints.set_model(FakeModel())
+    for epoch, (value, loss) in enumerate(zip(values, losses, strict=True)):
+        checkpoints.on_epoch_begin(epoch)
+        checkpoints.on_epoch_end(epoch, {"loss": 1.0, "val_foreground_iou": float(value), "val_loss": loss})
+    assert checkpoints.best_epoch == best
+
+
 def test_training_stops_after_the_patience(tmp_path, capsys):
     checkpoints, model = play(tmp_path, [1.0, 0.5, 0.6, 0.6, 0.4], patience=2)
     assert model.stop_training and len(checkpoints.history) == 4
@@ -92,10 +115,10 @@ def test_a_loss_that_is_no_number_stops_with_a_remedy(tmp_path):
         checkpoints.on_epoch_end(0, {"loss": float("nan"), "val_loss": 1.0})
 
 
-def test_only_the_newest_state_and_the_best_are_kept(tmp_path):
+def test_only_the_two_newest_states_and_the_best_are_kept(tmp_path):
     play(tmp_path, [3.0, 1.0, 2.0])
     names = sorted(path.name for path in tmp_path.glob("*.h5"))
-    assert names == ["best.weights.h5", "epoch_00003.weights.h5"]
+    assert names == ["best.weights.h5", "epoch_00002.weights.h5", "epoch_00003.weights.h5"]
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert {"loss", "val_loss", "learning_rate", "seconds"} <= set(rows[0])
@@ -142,7 +165,8 @@ def without_seconds(checkpoints):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in checkpoints.history]
 
 
-def test_a_restored_training_ends_as_one_never_interrupted(tmp_path, pairs, new_model):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_restored_training_ends_as_one_never_interrupted(tmp_path, pairs, new_model, capsys, damaged):
     def flows():
         train = ImageDataGenerator(rotation_range=90).flow(*pairs, batch_size=2, seed=1)
         return train, ImageDataGenerator().flow(*pairs, batch_size=4, shuffle=False)
@@ -150,8 +174,11 @@ def test_a_restored_training_ends_as_one_never_interrupted(tmp_path, pairs, new_
     whole = new_model()
     reference = fit(whole, tmp_path / "whole", *flows(), epochs=4)
     fit(new_model(), tmp_path / "parts", *flows(), epochs=4, stop_after=2)
+    if damaged:  # those of the epoch before are used
+        (tmp_path / "parts" / "epoch_00002.weights.h5").write_bytes(b"damaged")
     resumed = new_model()
     continued = fit(resumed, tmp_path / "parts", *flows(), epochs=4)
+    assert ("is damaged: the epoch is trained again." in capsys.readouterr().out) == damaged
     assert without_seconds(continued) == without_seconds(reference)
     continued.load_best(resumed)
     reference.load_best(whole)
