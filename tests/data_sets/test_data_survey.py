@@ -166,10 +166,11 @@ def printed_notes(data_dir, capsys, **options):
 def test_templates_print_the_notes(data_dir, capsys):
     assert printed_notes(data_dir, capsys) == []
     for number in range(3):
-        Image.fromarray(mask_with(0)).save(data_dir / "train" / "y" / f"im_{number}.png")
-        Image.fromarray(mask_with(75)).save(data_dir / "test" / "y" / f"im_{number}.png")
-    background, wrong = printed_notes(data_dir, capsys)
-    assert background == "Note: train/y: all masks are 0 everywhere, background only."
+        for part, n_pixels in (("train", 0), ("test", 75)):
+            Image.fromarray(mask_with(n_pixels)).save(data_dir / part / "y" / f"im_{number}.png")
+    Image.fromarray(mask_with(8)).save(data_dir / "train" / "y" / "im_0.png")
+    empty, wrong = printed_notes(data_dir, capsys)
+    assert empty == "Note: train/y: 2 of 3 masks hold a single value."
     assert "test/y: 93.8% of the pixels are foreground" in wrong
 
 
@@ -186,3 +187,21 @@ def test_images_on_disk_have_the_notes_that_headers_tell(data_dir, capsys):
     Image.fromarray(gradient(0, np.uint16)).save(data_dir / "train" / "x" / "im_0.png")
     open_images(data_dir, (8, 8, 1), seed=0, validation_split=0.3)
     assert "Note: train/x: the images have different dtypes: 2 uint8, 1 uint16." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("load", [load_images, open_images])
+def test_masks_of_one_value_teach_nothing(data_dir, load, value):
+    for path in (data_dir / "train" / "y").iterdir():
+        Image.fromarray(np.full((8, 10), value, np.uint8)).save(path)
+    with pytest.raises(
+        ValueError, match="train/y: all masks are (fore|back)ground everywhere, so there is nothing to learn"
+    ):
+        load(data_dir, (8, 8, 1), seed=1, validation_split=0.4)
+
+
+@pytest.mark.parametrize("load", [load_images, open_images])
+def test_a_range_that_no_grey_value_lies_in_is_refused(data_dir, load):
+    with pytest.raises(ValueError, match=r"INTENSITY_RANGE is \(0, 1\), but 9\d.\d% of the grey values in"):
+        load(data_dir, (8, 8, 1), seed=1, validation_split=0.4, intensity_range=(0, 1))
+    load(data_dir, (8, 8, 1), seed=1, validation_split=0.4, intensity_range=(0, 80))

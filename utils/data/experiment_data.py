@@ -144,7 +144,9 @@ def load_images(
     known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
     known |= {"mask_ids": mask_ids}
     read = load_image_sets(data_dir, channels=crop_shape[-1], intensity_range=readable, **known)
-    print_notes(read, range_is_known=readable is not None or normalisation != "dtype")
+    known_range = readable is not None or normalisation != "dtype"
+    stated = intensity_range if normalisation == "dtype" else None
+    print_notes(read, range_is_known=known_range, intensity_range=stated)
     train, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
     _check_slices(test, z_filter_size)
     train, validation = split_validation(train, validation_split, seed=seed, shuffle=random_validation)
@@ -206,7 +208,9 @@ def load_volumes(
     known = {"n_classes": n_classes, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
     known |= {"mask_ids": mask_ids}
     read = load_image_sets(data_dir, volumes=True, channels=crop_shape[-1], intensity_range=readable, **known)
-    print_notes(read, range_is_known=readable is not None or normalisation != "dtype")
+    known_range = readable is not None or normalisation != "dtype"
+    stated = intensity_range if normalisation == "dtype" else None
+    print_notes(read, range_is_known=known_range, intensity_range=stated)
     volumes, test = (stretch_each(part, normalisation, percentiles=percentiles) for part in read)
     train, validation = split_validation_z(volumes, validation_split)
     check_volumes_hold_crop(train, crop_shape, what="what is left to train on")
@@ -265,7 +269,8 @@ def open_images(
     stored = {"channels": crop_shape[-1], "cache_bytes": cache_bytes}
     train, *validation, test = open_image_sets(data_dir, parts, problems=problems, **stored, **known)
     _check_slices(test, z_filter_size)
-    print_notes((train, *validation, test), range_is_known=intensity_range is not None)
+    range_is_known = intensity_range is not None
+    print_notes((train, *validation, test), range_is_known=range_is_known, intensity_range=intensity_range)
     if validation:
         (validation,) = validation
     else:

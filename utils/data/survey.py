@@ -12,6 +12,8 @@ from utils.images.intensity import dtype_range
 PARTS = ("train", "val", "test")
 # Images that use a smaller part of the range of their dtype are dark to a network.
 DARK_BELOW = 0.25
+# A range that leaves more of the grey values outside cannot be that of the images.
+MOST_OUTSIDE = 0.95
 
 
 @dataclass
@@ -166,8 +168,8 @@ def _odd_masks(survey, shares):
     return notes
 
 
-def print_notes(parts, *, range_is_known):
-    """Print what may be a mistake in loaded images and masks.
+def print_notes(parts, *, range_is_known, intensity_range=None):
+    """Print what may be a mistake in loaded images and masks, and refuse what nothing can be learned from.
 
     Parameters
     ----------
@@ -175,7 +177,45 @@ def print_notes(parts, *, range_is_known):
         ``train`` and ``test``, or with ``val`` between them.
     range_is_known
         As `survey_notes`.
+    intensity_range : tuple of float, optional
+        Grey values of black and white, as stated.
+
+    Raises
+    ------
+    ValueError
+        If all training masks hold one value, or nearly all grey values of the training images lie outside of the
+        range.
     """
     names = PARTS if len(parts) == len(PARTS) else (PARTS[0], PARTS[-1])
     for note in survey_notes(survey_image_sets(dict(zip(names, parts, strict=True))), range_is_known=range_is_known):
         print(f"Note: {note}")
+    _check_masks(parts[0].y)
+    if intensity_range is not None:
+        _check_range(parts[0].x, intensity_range)
+
+
+def _check_masks(masks):
+    seen = set()
+    for mask in masks:  # of masks on disk as a rule one is read
+        seen.update(values_in(np.asarray(mask)))
+        if len(seen) > 1:
+            return
+    what = "foreground" if seen - {0} else "background"
+    raise ValueError(
+        f"train/y: all masks are {what} everywhere, so there is nothing to learn. Put masks that show objects and "
+        "background there."
+    )
+
+
+def _check_range(images, intensity_range):
+    low, high = intensity_range[:2]
+    # Of images on disk the first one is enough.
+    images = [np.asarray(image) for image in (images if isinstance(images[0], np.ndarray) else images[:1])]
+    outside = sum(np.count_nonzero((image < low) | (image > high)) for image in images)
+    share = outside / sum(image.size for image in images)
+    if share > MOST_OUTSIDE:
+        values = f"{min(image.min() for image in images):g} to {max(image.max() for image in images):g}"
+        raise ValueError(
+            f"INTENSITY_RANGE is ({low:g}, {high:g}), but {share:.1%} of the grey values in train/x, {values}, lie "
+            "outside of it and would be black or white. Give the grey values of black and white, or None."
+        )
