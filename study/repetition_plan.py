@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.command_line import apply_overrides, id_problem
+from utils.command_line import apply_overrides
 from utils.errors import raise_problems
 from utils.runs.record import RunRecord, describe_origin
 from utils.template_text import VARIABLES_CELL, template_variables
+from utils.variables import id_problem
 
 KEEP_SEED = "--keep-seed"
 LOG_FOLDER = "repeat_logs"

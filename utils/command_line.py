@@ -9,7 +9,6 @@ import ast
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,14 +17,13 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.errors import REPOSITORY, check_choice, did_you_mean, raise_problems, say_error
+from utils.errors import check_choice, did_you_mean, raise_problems, say_error
+from utils.files import folder_problems
 from utils.template_text import describe_template, template_variables
-from utils.variables import NAME, VARIABLES, cut, variable_problem
+from utils.variables import NAME, VARIABLES, cut, id_problem, variable_problem
 
 # auto: bfloat16 where the hardware has it, otherwise float32.
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-# Where images lie in a data folder.
-DATA_PARTS = ("train", "val", "test", "x", "y")
 # A larger whole number is no number of anything.
 MOST = 10**300
 
@@ -88,58 +86,6 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return args
-
-
-def id_problem(name):
-    """Say why a text cannot be the name of an experiment, which becomes that of a folder, or return None.
-
-    Parameters
-    ----------
-    name : str
-        As given to ``--id``.
-
-    Returns
-    -------
-    str or None
-
-    """
-    if re.fullmatch(r"[\w.+-]{1,100}", name) and ".." not in name and name != "." and len(name.encode()) <= 200:
-        return None
-    return f"--id {cut(name)!r} is no name; wanted letters, digits and . _ - +, at most 100, without .."
-
-
-def folder_problems(code_dir, data_dir, job_dir):
-    """Say what is wrong with the three folders of a command line.
-
-    Parameters
-    ----------
-    code_dir, data_dir, job_dir : Path
-        As given.
-
-    Returns
-    -------
-    list of str
-        A clause each.
-    """
-    problems = []
-    for name, path in (("code_dir", code_dir), ("data_dir", data_dir), ("job_dir", job_dir)):
-        if str(path).startswith("~"):
-            problems.append(f"{name} {path} begins with ~, which a shell replaces only outside of quotes; write it out")
-    if problems:
-        return problems
-    if not (code_dir / "utils" / "command_line.py").is_file():
-        problems.append(f"code_dir {code_dir} is not a copy of this repository; give {REPOSITORY}")
-    for path in (job_dir, job_dir / "results"):
-        if path.exists() and not path.is_dir():
-            problems.append(f"{path} is a file, but results need a folder there; give another job_dir")
-    data, results = data_dir.resolve(), job_dir.resolve() / "results"
-    if data == job_dir.resolve():
-        problems.append(f"data_dir and job_dir are both {data}; give results a folder of their own")
-    elif results == data or results in data.parents:
-        problems.append(f"data_dir {data_dir} lies among the results of job_dir {job_dir}; move the data elsewhere")
-    elif any(data / part in results.parents for part in DATA_PARTS):
-        problems.append(f"job_dir {job_dir} lies among the images of data_dir {data_dir}; give another job_dir")
-    return problems
 
 
 def _stop_as_with_control_c():
@@ -210,6 +156,18 @@ def choose_gpus(requested):
         chosen = [gpus[number] for number in numbers]
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen) or "-1"
+
+
+def requested_gpus():
+    """Return the GPUs that the driver lists and the command line asked for.
+
+    Returns
+    -------
+    list of str
+        Their numbers; none with ``--gpu -1``, or where there is no driver.
+    """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "-1").split(",")
+    return [gpu for gpu in chosen if gpu not in ("", "-1")] if "GPU " in _ask_driver("-L") else []
 
 
 def gpu_memory():

@@ -7,8 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils.command_line import PRECISIONS, gpu_memory, this_machine
+from utils.command_line import PRECISIONS, gpu_memory, requested_gpus, this_machine
 from utils.errors import check_choice
+
+# What installs a backend with the libraries of NVIDIA.
+WITH_GPU = {"tensorflow": "tensorflow[and-cuda]", "jax": "jax[cuda12]", "torch": "torch"}
 
 
 def set_precision(precision, *, volumes=False):
@@ -79,6 +82,16 @@ def _gpus():
     import torch
 
     return list(range(torch.cuda.device_count()))
+
+
+def check_gpus():
+    """Raise an error if the driver lists the GPUs that were asked for, but the backend does not see them."""
+    requested, backend = requested_gpus(), keras.backend.backend()
+    if requested and not _gpus():
+        raise ValueError(
+            f"--gpu {','.join(requested)}: the driver lists this GPU, but {backend} does not see it. Install {backend} "
+            f"with GPU support: pip install '{WITH_GPU[backend]}'; or use --gpu -1 for the CPU."
+        )
 
 
 def _trains_on_tensorflow_cpu():

@@ -9,7 +9,11 @@ import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from utils.errors import REPOSITORY
+
 TEMPORARY_PREFIX = "tmp_"
+# Where images lie in a data folder.
+DATA_PARTS = ("train", "val", "test", "x", "y")
 
 
 @contextmanager
@@ -236,3 +240,37 @@ def check_free(folder):
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and is not overwritten. Give a new folder, or remove it.")
+
+
+def folder_problems(code_dir, data_dir, job_dir):
+    """Say what is wrong with the three folders of a command line.
+
+    Parameters
+    ----------
+    code_dir, data_dir, job_dir : Path
+        As given.
+
+    Returns
+    -------
+    list of str
+        A clause each.
+    """
+    problems = []
+    for name, path in (("code_dir", code_dir), ("data_dir", data_dir), ("job_dir", job_dir)):
+        if str(path).startswith("~"):
+            problems.append(f"{name} {path} begins with ~, which a shell replaces only outside of quotes; write it out")
+    if problems:
+        return problems
+    if not (code_dir / "utils" / "command_line.py").is_file():
+        problems.append(f"code_dir {code_dir} is not a copy of this repository; give {REPOSITORY}")
+    for path in (job_dir, job_dir / "results"):
+        if path.exists() and not path.is_dir():
+            problems.append(f"{path} is a file, but results need a folder there; give another job_dir")
+    data, results = data_dir.resolve(), job_dir.resolve() / "results"
+    if data == job_dir.resolve():
+        problems.append(f"data_dir and job_dir are both {data}; give results a folder of their own")
+    elif results == data or results in data.parents:
+        problems.append(f"data_dir {data_dir} lies among the results of job_dir {job_dir}; move the data elsewhere")
+    elif any(data / part in results.parents for part in DATA_PARTS):
+        problems.append(f"job_dir {job_dir} lies among the images of data_dir {data_dir}; give another job_dir")
+    return problems

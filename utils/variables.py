@@ -5,6 +5,7 @@ Python. What depends on data or on other variables is checked where these are kn
 """
 
 import math
+import re
 from typing import NamedTuple
 
 from utils.errors import did_you_mean
@@ -271,3 +272,21 @@ def cut(text):
     str
     """
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def id_problem(name):
+    """Say why a text cannot be the name of an experiment, which becomes that of a folder, or return None.
+
+    Parameters
+    ----------
+    name : str
+        As given to ``--id``.
+
+    Returns
+    -------
+    str or None
+
+    """
+    if re.fullmatch(r"[\w.+-]{1,100}", name) and ".." not in name and name != "." and len(name.encode()) <= 200:
+        return None
+    return f"--id {cut(name)!r} is no name; wanted letters, digits and . _ - +, at most 100, without .."

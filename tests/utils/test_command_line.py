@@ -10,12 +10,12 @@ import pytest
 from utils.command_line import (
     apply_overrides,
     choose_gpus,
-    folder_problems,
-    id_problem,
     parse_command_line,
     this_machine,
 )
+from utils.files import folder_problems
 from utils.template_text import describe_template, template_variables, variable_groups
+from utils.variables import id_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "templates" / "U-Net_2D_template.py"

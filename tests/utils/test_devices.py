@@ -60,3 +60,13 @@ def test_the_gradient_is_zero_where_the_function_does_not_depend_on_it():
     weight = keras.Variable([2.0])
     found = devices.gradient(lambda tensor: keras.ops.sum(weight.value), np.ones(3, np.float32))
     assert found.tolist() == [0, 0, 0]
+
+
+def test_a_gpu_that_the_driver_lists_and_the_backend_does_not_see_is_an_error(monkeypatch):
+    devices.check_gpus()
+    monkeypatch.setattr("utils.devices.requested_gpus", lambda: ["0"])
+    monkeypatch.setattr("utils.devices._gpus", list)
+    with pytest.raises(ValueError, match=r"--gpu 0: the driver lists .* pip install 'tensorflow.and-cuda.'"):
+        devices.check_gpus()
+    monkeypatch.setattr("utils.devices._gpus", lambda: ["GPU"])
+    devices.check_gpus()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.command_line import this_machine
+from utils.devices import check_gpus
 from utils.errors import tell_about_run
 from utils.files import write_json
 from utils.images.writing import ImageWriter, SavedImages
@@ -102,6 +103,7 @@ class Run:
         facts |= describe_origin(facts["command"][0], args.data_dir)
         facts |= {"seed": seed, "precision": args.precision, "deterministic": args.deterministic}
         facts |= {"voxel_size_nm": voxel_size_nm, "image_dataset": image_dataset, "mask_dataset": mask_dataset}
+        check_gpus()
         check_run_folder(claimed)
         files = describe_data(args.data_dir, args.job_dir)
         self._claim_folder(args, RunRecord(claimed), facts, begun, files)

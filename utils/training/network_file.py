@@ -13,6 +13,10 @@ from utils.runs.record import NETWORK_NAME, RunRecord
 MIXED = ("mixed_bfloat16", "mixed_float16")
 # Packages of this repository that register their layers when they are imported.
 OWN_PACKAGES = ("networks", "sota_implementations")
+HOW_TO_REGISTER = (
+    "Put its class into a module in networks/, above it @keras.saving.register_keras_serializable(), and give it a "
+    "get_config() with all its arguments."
+)
 DROPOUTS = ("Dropout", "SpatialDropout2D", "SpatialDropout3D")
 # Options of a layer that change no prediction with given weights.
 WITHOUT_EFFECT = ("name", "dtype", "trainable", "batch_shape", "momentum", "seed")
@@ -24,8 +28,6 @@ LARGE_SIDE = 1024
 def write_network(run, model, data, *, batch_size):
     """Write ``checkpoints/network.json``: the network, how it was fed, and the settings of the run.
 
-    A network with a layer that cannot be described gets no file, and a printed line says so.
-
     Parameters
     ----------
     run : Run
@@ -36,15 +38,25 @@ def write_network(run, model, data, *, batch_size):
         What is known about the training images.
     batch_size : int
         Crops per step.
+
+    Raises
+    ------
+    ValueError
+        If a layer could not be built again for a prediction: it is neither of Keras nor of this repository, or does not
+        say how it was made.
     """
     record, grey = RunRecord(run.folder), data.intensity_range
     try:
         network = network_config(model)
     except NotImplementedError as error:  # what Keras raises for a layer without get_config
-        print(
-            f"No {NETWORK_NAME} is written, so this run cannot predict new images: {str(error).strip().splitlines()[0]}"
-        )
-        return
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"the trained network could not be loaded again: {reason} {HOW_TO_REGISTER}") from error
+    for module, name, _ in sorted(_foreign_classes(network)):
+        if module.split(".")[0] not in OWN_PACKAGES:
+            raise ValueError(
+                f"the trained network could not be loaded again: the layer {name} of {module} is neither of Keras nor "
+                f"of this repository. {HOW_TO_REGISTER}"
+            )
     content = {
         "crop_shape": data.crop_shape,
         "n_classes": model.outputs[0].shape[-1],

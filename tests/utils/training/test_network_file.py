@@ -1,6 +1,7 @@
 """Tests of whether weights of another run mean the same in a network."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from networks.attention_unet import Attention_U_Net_2D
 from networks.nnunet import nnUNet_2D
 from networks.unet import U_Net_2D
-from utils.training.network_file import check_same_network, network_config
+from utils.data.experiment_data import NetworkInput
+from utils.training.network_file import check_same_network, network_config, write_network
 
 LEVELS = {"feature_maps": (2, 3, 4), "depth": 2, "drop_values": (0.0, 0.1, 0.2)}
 IMAGE = (None, None, 1)
@@ -116,3 +118,28 @@ def test_an_option_that_an_older_keras_did_not_write_down_does_not_count(weights
 
 def test_weights_without_a_description_are_taken_as_they_are(tmp_path):
     check_same_network(U_Net_2D(IMAGE, **LEVELS), tmp_path / "best.weights.h5", {})
+
+
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+class Times(keras.layers.Layer):
+    def __init__(self, factor, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize(("layer", "said"), [(Twice(), "the layer Twice of .* is neither of Keras"), (Times(2), "")])
+def test_a_layer_that_could_not_be_loaded_again_is_refused_before_the_training(tmp_path, layer, said):
+    image = keras.Input(IMAGE)
+    model = keras.Model(image, layer(image))
+    run = SimpleNamespace(folder=tmp_path, checkpoints=tmp_path / "checkpoints")
+    data = NetworkInput(crop_shape=(8, 8, 1))
+    with pytest.raises(ValueError, match=f"could not be loaded again: .*{said}.*register_keras_serializable"):
+        write_network(run, model, data, batch_size=1)
+    assert not (tmp_path / "checkpoints").exists()
