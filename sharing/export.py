@@ -8,6 +8,7 @@ ONNX and bioimage.io need: pip install -r env/requirements-sharing.txt
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sharing.formats import FORMATS
 from utils.command_line import choose_gpus
 from utils.errors import say_error
 from utils.files import check_free
+from utils.quiet_import import import_quietly
 from utils.runs.record import RunRecord
 
 
@@ -50,6 +52,8 @@ def main():
     # Mistakes are found before Keras is loaded, which takes seconds.
     RunRecord(args.run).network()
     check_free(args.target)
+    import_quietly()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each format traces the network anew
     choose_gpus("-1")  # GPUs multiply with fewer digits than the comparison needs.
     from sharing.run_export import export_run
 

@@ -13,7 +13,7 @@ from sharing.model_export import own_modules, plain_network, write_checked
 from sharing.network_description import DESCRIPTION_NAME, README_NAME, describe_run, readme
 from utils.data.image_set import ImageSet
 from utils.errors import raise_problems
-from utils.files import atomic_folder, check_free, write_text
+from utils.files import atomic_folder, check_free, why_not_there, write_text
 from utils.images.intensity import black_and_white, to_network_input
 from utils.images.normalisation import stretch_each
 from utils.images.padding import pad_to
@@ -145,7 +145,7 @@ def read_test_image(path, predictor, content, *, dataset=None):
     """
     path, crop = Path(path), tuple(content["crop_shape"])
     if not path.exists():
-        raise ValueError(f"--image {path} does not exist.")
+        raise ValueError(f"--image {why_not_there(path)}.")
     wanted = {"keep_colour": crop[-1] == 3, "channels": crop[-1], "one_volume": predictor.is_3d}
     pages = read_images(path, dataset=dataset, **wanted)
     image = np.stack(pages) if predictor.is_3d else pages[0]

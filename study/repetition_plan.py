@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from utils.command_line import apply_overrides
 from utils.errors import raise_problems
+from utils.files import why_not_there
 from utils.runs.record import RunRecord, describe_origin
 from utils.template_text import VARIABLES_CELL, template_variables
 from utils.variables import id_problem
@@ -76,7 +77,7 @@ def plan_runs(template, folders, *, id, rids, assignments=(), grid=(), keep_seed
     if not (code_dir / "utils" / "command_line.py").is_file():
         problems.append(f"code_dir {code_dir} is not a copy of this repository")
     if not data_dir.is_dir():
-        problems.append(f"data_dir {data_dir} does not exist")
+        problems.append(f"data_dir {why_not_there(data_dir)}")
     numbers = _tried(problems, parse_numbers, rids) or []
     axes = [axis for axis in (_tried(problems, parse_grid, text) for text in grid) if axis]
     defaults = _template_defaults(template, problems)
@@ -204,7 +205,7 @@ def _tried(problems, read, text):
 def _template_defaults(template, problems):
     """Return the variables of a template, or None and a problem if it is not a template."""
     if not template.is_file():
-        problems.append(f"template {template} does not exist")
+        problems.append(f"template {why_not_there(template)}")
         return None
     source = template.read_text(encoding="utf-8")
     if VARIABLES_CELL not in source:

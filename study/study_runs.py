@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from utils.errors import check_choice, did_you_mean, raise_problems
+from utils.files import why_not_there
 from utils.runs.record import RunRecord
 
 
@@ -36,7 +37,7 @@ def read_runs(results, ids=("*",), *, unfinished=False):
     """
     results = Path(results)
     if not results.is_dir():
-        raise ValueError(f"{results} does not exist. Give job_dir/results.")
+        raise ValueError(f"{why_not_there(results)}. Give job_dir/results.")
     matches = [re.fullmatch(r"(.+)_(\d+)", folder.name) for folder in sorted(results.iterdir()) if folder.is_dir()]
     found = sorted({(match[1], int(match[2])) for match in matches if match})
     there = dict.fromkeys(name for name, _ in found)

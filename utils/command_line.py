@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from utils.errors import check_choice, did_you_mean, raise_problems, say_error
 from utils.files import folder_problems
+from utils.quiet_import import import_quietly
 from utils.template_text import describe_template, template_variables
 from utils.variables import NAME, VARIABLES, cut, id_problem, variable_problem
 
@@ -85,6 +86,7 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
     choose_gpus(args.gpu)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import_quietly()
     return args
 
 

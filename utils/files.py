@@ -89,6 +89,32 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
+def why_not_there(path):
+    """Say why a path is not the file or folder that is wanted.
+
+    Parameters
+    ----------
+    path : str or Path
+        What was looked for.
+
+    Returns
+    -------
+    str
+        The path with the reason: it does not exist, is a broken link, or is the other kind of the two.
+
+    Examples
+    --------
+    >>> why_not_there("/nowhere"), why_not_there("/")
+    ('/nowhere does not exist', '/ is a folder')
+    """
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        return f"{path} is a link to {os.readlink(path)}, which does not exist or leads back to itself"
+    return (
+        f"{path} is a folder" if path.is_dir() else f"{path} is a file" if path.exists() else f"{path} does not exist"
+    )
+
+
 def is_empty_file(path):
     """Return whether a file exists without content, as after a power cut.
 

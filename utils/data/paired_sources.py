@@ -89,7 +89,7 @@ def open_pairs(folder, options, masks_optional, problems):
         problems.append(f"{error}: put images into x/ and masks of the same names into y/")
         return []
     if not image_paths:
-        problems.append(f"{folder / 'x'} holds no images ({FORMATS}) {_of_other_formats(folder / 'x')}".rstrip())
+        problems.append(f"{folder / 'x'} holds no images ({FORMATS}) {_left_out(folder / 'x')}".rstrip())
     problems += name_problems(image_paths)
     paths, unpaired = [(path, None) for path in image_paths], []
     if has_masks:
@@ -97,7 +97,7 @@ def open_pairs(folder, options, masks_optional, problems):
     if unpaired:
         problems += [*unpaired[:-1], f"{unpaired[-1]} (add what is missing, or remove files without a partner)"]
     pairs = open_files(paths, options, problems)
-    passed = {kind: _of_other_formats(folder / kind) for kind in "xy"} if image_paths else {}
+    passed = {kind: _left_out(folder / kind) for kind in "xy"} if image_paths else {}
     notes = [f"{kind}: {clause}." for kind, clause in passed.items() if clause]
     for note in notes + source_notes(image_paths, pairs):
         print(f"Note: {folder.name}/{note}")
@@ -106,10 +106,12 @@ def open_pairs(folder, options, masks_optional, problems):
     return pairs if wrong else as_volumes(pairs, options, problems)
 
 
-def _of_other_formats(folder):
-    """Return a clause about files that may be images in a format that is not read, or nothing."""
-    others = passed_over(folder) if folder.is_dir() else []
-    return f"files in a format that is not read: {shortened(others)}; save them as tif" if others else ""
+def _left_out(folder):
+    """Return a clause about what lies in a folder and is not read, or nothing."""
+    files, folders = passed_over(folder) if folder.is_dir() else ([], [])
+    clauses = [f"files in a format that is not read: {shortened(files)}; save them as tif"] * bool(files)
+    clauses += [f"not looked into: {shortened(folders)}"] * bool(folders)
+    return "; ".join(clauses)
 
 
 def note_new_images(folder, paths, pairs):
@@ -122,7 +124,7 @@ def note_new_images(folder, paths, pairs):
     paths, pairs
         As `source_notes`.
     """
-    passed = _of_other_formats(folder) if paths else ""
+    passed = _left_out(folder) if paths else ""
     for note in [f"x: {passed}."] * bool(passed) + source_notes(paths, pairs):
         print(f"Note: {folder.name}{note[1:]}")
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.files import why_not_there
 from utils.images.file_order import in_order
 from utils.images.scale import Scale
 
@@ -127,7 +128,7 @@ def list_images(folder):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"the folder {folder} does not exist")
+        raise FileNotFoundError(f"the folder {why_not_there(folder)}")
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "~"))]
     folders = [entry for entry in entries if entry.is_dir()]
     files = [entry for entry in entries if suffix_of(entry) in IMAGE_SUFFIXES and entry not in folders]
@@ -139,7 +140,7 @@ def list_images(folder):
 
 
 def passed_over(folder):
-    """List files beside the images of a folder that may be images too, in a format that is not read.
+    """List what lies beside the images of a folder and is not read, although it may hold images too.
 
     Parameters
     ----------
@@ -148,12 +149,20 @@ def passed_over(folder):
 
     Returns
     -------
-    list of str
-        Names of files with the suffix of an image format or with none.
+    files : list of str
+        Names of files with the suffix of another image format or with none.
+    folders : list of str
+        Names of folders that are no arrays, and of links that lead nowhere.
     """
-    files = [entry for entry in Path(folder).iterdir() if entry.is_file() and not entry.name.startswith((".", "~"))]
-    kinds = [entry for entry in files if suffix_of(entry) in OTHER_FORMATS or not entry.suffix]
-    return [entry.name for entry in in_order(kinds)]
+    entries = [entry for entry in Path(folder).iterdir() if not entry.name.startswith((".", "~"))]
+    files = [entry for entry in entries if entry.is_file() and not is_zarr(entry)]
+    others = [entry for entry in files if suffix_of(entry) in OTHER_FORMATS or not entry.suffix]
+    folders = [entry for entry in entries if entry.is_dir() and not is_zarr(entry)]
+    if len(folders) == 1 and not any(suffix_of(entry) in IMAGE_SUFFIXES for entry in files):
+        return passed_over(folders[0])  # it holds the images
+    links = [entry for entry in entries if entry.is_symlink() and not entry.exists()]
+    links = [entry for entry in links if suffix_of(entry) not in IMAGE_SUFFIXES]  # of the others the reader tells
+    return [entry.name for entry in in_order(others)], [entry.name for entry in in_order(folders + links)]
 
 
 def split_address(path, dataset=None):

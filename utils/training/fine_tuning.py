@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 
 from utils.errors import check_choice
+from utils.files import why_not_there
 from utils.training.weights import check_weights
 
 
@@ -38,7 +39,7 @@ def load_matching_weights(model, path):
     """
     if not Path(path).is_file():
         raise ValueError(
-            f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run."
+            f"the weights file {why_not_there(path)}. Give the path of a best.weights.h5 of an earlier run."
         )
     with tempfile.TemporaryDirectory() as folder:
         merged = Path(folder) / "merged.weights.h5"

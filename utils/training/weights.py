@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from utils.files import why_not_there
 from utils.runs.record import weights_problem
 
 
@@ -25,7 +26,7 @@ def load_weights(model, path):
     """
     if not Path(path).is_file():
         raise ValueError(
-            f"the weights file {path} does not exist. Give the path of a best.weights.h5 of an earlier run."
+            f"the weights file {why_not_there(path)}. Give the path of a best.weights.h5 of an earlier run."
         )
     if problem := weights_problem(Path(path)):
         raise ValueError(f"{problem}. Give a whole file of weights.")

@@ -268,6 +268,27 @@ def test_images_are_listed_in_natural_order(tmp_path):
     ]
 
 
+def test_folders_links_and_other_formats_beside_images_are_told(tmp_path):
+    touch(tmp_path, "a.png", "b.czi", "c", "notes.txt")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "x.png").mkdir()
+    (tmp_path / "away").symlink_to(tmp_path / "nowhere")
+    assert passed_over(tmp_path) == (["b.czi", "c"], ["away", "more", "x.png"])
+    assert [path.name for path in list_images(tmp_path)] == ["a.png"]
+    doubled = tmp_path / "doubled"
+    (doubled / "x").mkdir(parents=True)
+    touch(doubled / "x", "a.png")
+    assert passed_over(doubled) == ([], [])
+
+
+def test_why_a_folder_is_not_there(tmp_path):
+    touch(tmp_path, "file")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, said in (("nowhere", "does not exist"), ("file", "is a file"), ("loop", "is a link to .*loop, which")):
+        with pytest.raises(FileNotFoundError, match=f"the folder .*{name} {said}"):
+            list_images(tmp_path / name)
+
+
 def test_what_is_no_image_is_passed_over(tmp_path):
     names = [
         "a.png",
@@ -440,4 +461,4 @@ def test_a_name_without_its_suffixes(name, stem):
 
 def test_files_of_other_formats_are_named(tmp_path):
     touch(tmp_path, "a.png", "b.czi", "c.GIF", "d", "notes.txt", "table.csv", ".hidden.czi", "Thumbs.db")
-    assert passed_over(tmp_path) == ["b.czi", "c.GIF", "d"]
+    assert passed_over(tmp_path) == (["b.czi", "c.GIF", "d"], [])
