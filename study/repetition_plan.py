@@ -207,7 +207,7 @@ def _template_defaults(template, problems):
     if not template.is_file():
         problems.append(f"template {why_not_there(template)}")
         return None
-    source = template.read_text(encoding="utf-8")
+    source = template.read_text(encoding="utf-8", errors="replace")
     if VARIABLES_CELL not in source:
         problems.append(f"{template} is not a template: it has no cell {VARIABLES_CELL!r}")
         return None

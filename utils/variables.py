@@ -49,13 +49,15 @@ def _number(low=-math.inf, high=math.inf, *, open_low=False, open_high=False):
     if high == math.inf:
         least = f" above {low:g}" if open_low else f" of at least {low:g}"
         return Kind(fits, f"a number{'' if low == -math.inf else least}")
-    start, end = ("above" if open_low else "from"), ("below" if open_high else "to")
-    return Kind(fits, f"a number {start} {low:g} {'and ' * (open_low or open_high)}{end} {high:g}")
+    if not open_low and not open_high:
+        return Kind(fits, f"a number from {low:g} to {high:g}")
+    start, end = ("above" if open_low else "of at least"), ("below" if open_high else "at most")
+    return Kind(fits, f"a number {start} {low:g} and {end} {high:g}")
 
 
 # One of a few values.
 def _choice(*values):
-    wanted = f"one of {', '.join('None' if value is None else str(value) for value in values)}"
+    wanted = "one of " * (len(values) > 1) + ", ".join(map(str, values))
     return Kind(
         lambda value: any(value is v or (type(value) is type(v) and value == v) for v in values), wanted, values
     )
@@ -111,7 +113,7 @@ POSITIVE, NOT_NEGATIVE = _number(0, open_low=True), _number(0)
 CHANGE = _maybe(_either(_rising(NOT_NEGATIVE), _choice(0)))
 CHANGE_OF_SHARE = _maybe(_either(_rising(SHARE), _choice(0)))
 MAPS = _whole(1, 65_536)
-SHAPE = _several(_whole(1, 100_000), 0, 3, 4)
+SHAPE = _several(_whole(1, 100_000), 3, 4)
 NAME = _maybe(_text())
 ACTIVATIONS = (
     "celu elu exponential gelu hard_sigmoid hard_silu hard_swish leaky_relu linear log_sigmoid mish relu relu6 selu "
@@ -131,7 +133,7 @@ VARIABLES = {
     "RANDOM_SUBVOLUMES": _whole(0, 10_000_000),
     "PROBABILITY_MAP": _maybe(_several(NOT_NEGATIVE, 2)),
     "INTENSITY_RANGE": _maybe(_rising(_number(), equal=False)),
-    "VALIDATION_SPLIT": _number(0, 1, open_low=True, open_high=True),
+    "VALIDATION_SPLIT": SHARE_BELOW_1,
     "SEED": _whole(0, 2**31),
     **dict.fromkeys(("IMAGE_DATASET", "MASK_DATASET", "LOAD_WEIGHTS", "RUN", "FINE_TUNE_FROM", "FREEZE_UNTIL"), NAME),
     **dict.fromkeys(("GRAD_CAM_LAYER", "FEATURE_MAPS_LAYER", "KERNELS_LAYER"), NAME),
@@ -248,15 +250,17 @@ def variable_problem(name, value, comment=""):
     --------
     >>> variable_problem("EPOCHS", 0)
     'EPOCHS is 0; wanted a whole number from 1 to 1,000,000'
-    >>> variable_problem("LOSS", "bec")
-    "LOSS is 'bec'; did you mean 'bce'? Wanted one of bce, w_bce, dice, jaccard, bce_dice, w_bce_dice, focal, tversky"
+    >>> variable_problem("GATE", "skipp")
+    "GATE 'skipp' is not known; did you mean 'skip'? Use one of ['skip', 'decoder']"
     """
     kind, (special, said) = VARIABLES.get(name, ANYTHING), SPECIAL.get(name, (None, "?"))
-    if kind.fits(value) and not (name == "CROP_SHAPE" and len(value) == 0) or said in comment and value == special:
+    if kind.fits(value) or said in comment and value == special:
         return None
     shown = cut(repr(value))
-    guess = did_you_mean(value, kind.choices) if isinstance(value, str) and kind.choices else ""
-    return f"{name} is {shown}" + (f"{guess} Wanted {kind.wanted}" if guess else f"; wanted {kind.wanted}")
+    if kind.choices and isinstance(value, str):
+        guess = did_you_mean(value, kind.choices) or "."
+        return f"{name} {shown} is not known{guess} Use one of {list(kind.choices)}"
+    return f"{name} is {shown}; wanted {kind.wanted}"
 
 
 def cut(text):
@@ -289,4 +293,4 @@ def id_problem(name):
     """
     if re.fullmatch(r"[\w.+-]{1,100}", name) and ".." not in name and name != "." and len(name.encode()) <= 200:
         return None
-    return f"--id {cut(name)!r} is no name; wanted letters, digits and . _ - +, at most 100, without .."
+    return f"--id {cut(name)!r} is no name; wanted letters, digits and . _ - +, at most 100, and no two dots in a row"

@@ -149,7 +149,7 @@ def test_a_dry_run_says_what_the_run_will_take(files, tmp_path):
         ({"IMAGE_DATASET": "raw"}, "b.h5 cannot be read: it has no dataset raw"),
         ({"PADDING_MODE": "mirorr"}, "PADDING_MODE 'mirorr' is not known; did you mean 'mirror'?"),
         ({"Z_FILTER_SIZE": 4}, "Z_FILTER_SIZE is 4: such a median has no middle slice"),
-        ({"Z_DOWN": 0}, "Z_DOWN is 0; wanted 1 or 2 for all 2 poolings"),
+        ({"Z_DOWN": 0}, "Z_DOWN is 0; wanted one of 1, 2, or values in brackets"),
         ({"PADDING": "(4,0,0)"}, "a padding of (4, 0, 0) leaves nothing of a crop of (8, 32, 32)"),
     ],
 )

@@ -159,11 +159,11 @@ def test_a_dry_run_says_how_long_it_will_take(data, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"RUN": None}, "RUN is None, which does not exist"),
-        ({"Z_FILTER_SIZE": 4, "THRESHOLD": 2.0}, "Z_FILTER_SIZE is 4"),
+        ({"RUN": None}, "RUN is not set. Give the folder of a run"),
+        ({"Z_FILTER_SIZE": 4}, "Z_FILTER_SIZE is 4"),
         (
             {"THRESHOLD": 2.0, "MIN_OBJECT_SIZE": -1},
-            "2 problems in the variables: THRESHOLD is 2.0; a probability from 0 to 1 is needed, such as 0.5; MIN",
+            "2 problems in --set: THRESHOLD is 2.0; wanted a number from 0 to 1; MIN_OBJECT_SIZE is -1; wanted",
         ),
     ],
     ids=["no run", "z-filter", "threshold and size"],

@@ -185,12 +185,12 @@ def test_a_run_with_loaded_weights_can_predict_too(flat, toy_data, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({}, "RUN is None, which does not exist"),
+        ({}, "RUN is not set. Give the folder of a run"),
         ({"RUN": "{run}", "PROTOCOL": "blendet"}, "PROTOCOL 'blendet' is not known; did you mean 'blended'"),
         ({"RUN": "{run}", "CROP_SHAPE": "(30,32,1)"}, "CROP_SHAPE (30, 32, 1) does not suit the network"),
         ({"RUN": "{run}", "WATERSHED": "edge"}, "WATERSHED 'edge' is not known"),
         ({"RUN": "{run}", "SPURIOUS_BELOW": "0.1"}, "the post-processing: SPURIOUS_BELOW: min_probability is 0.1"),
-        ({"RUN": "{run}", "THRESHOLD": "50.0"}, "THRESHOLD: the threshold is 50.0, but a probability from 0 to 1"),
+        ({"RUN": "{run}", "THRESHOLD": "50.0"}, "THRESHOLD is 50.0; wanted a number from 0 to 1"),
     ],
 )
 def test_mistakes_are_one_sentence_before_anything_is_written(settings, sentence, flat, toy_data, tmp_path):

@@ -178,11 +178,11 @@ BAD_SETTINGS = [
     ("oztel_2017/oztel", "LAST_Z_FILTER_SIZE=4", "LAST_Z_FILTER_SIZE is 4: such a median has no middle slice"),
     ("oztel_2017/oztel", "Z_FILTER_SIZE=4", "Z_FILTER_SIZE is 4: such a median has no middle slice"),
     ("oztel_2017/oztel", "SPURIOUS_BELOW=0.3", "SPURIOUS_BELOW is 0.3, but the mean"),
-    ("oztel_2017/oztel", "WATERSHED_OPEN=-1", "WATERSHED_OPEN is -1, but a number of steps"),
+    ("oztel_2017/oztel", "WATERSHED_OPEN=-1", "WATERSHED_OPEN is -1; wanted a whole number from 0"),
     ("oztel_2017/oztel", "WATERSHED_DILATE=0 WATERSHED_ERODE=0", "WATERSHED_DILATE and WATERSHED_ERODE are 0"),
     ("oztel_2017/oztel", "WATERSHED_EDGE_SIGMA=-1.0", "WATERSHED_EDGE_SIGMA is -1.0"),
-    ("xiao_2018/xiao", "MIN_LAYER_OVERLAP=3.0", "MIN_LAYER_OVERLAP is 3.0, but a share"),
-    ("xiao_2018/xiao", "MIN_VOXELS=-1", "MIN_VOXELS is -1 and MIN_SLICES 3"),
+    ("xiao_2018/xiao", "MIN_LAYER_OVERLAP=3.0", "MIN_LAYER_OVERLAP is 3.0; wanted a number from 0 to 1"),
+    ("xiao_2018/xiao", "MIN_VOXELS=-1", "MIN_VOXELS is -1; wanted a whole number"),
     ("xiao_2018/xiao", "Z_FILTER_SIZE=2", "Z_FILTER_SIZE is 2"),
 ]
 
@@ -198,6 +198,6 @@ def test_bad_post_processing_is_refused_before_anything_is_read(
     monkeypatch.setattr(sys, "argv", [template, str(ROOT), missing, job, "--gpu", "-1", *overrides])
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    with pytest.raises(ValueError, match=f"^{message}"):
+    with pytest.raises(ValueError, match=f"^(--set: )?{message}"):
         runpy.run_path(template)
     assert not (tmp_path / "job").exists()

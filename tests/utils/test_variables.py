@@ -55,7 +55,7 @@ def test_no_variable_is_declared_that_no_template_has():
         "RANDOM_CROPS=-1",
         "PATIENCE=0",
         "VALIDATION_SPLIT=1e999",
-        "VALIDATION_SPLIT=0",
+        "VALIDATION_SPLIT=1",
         "DROP_VALUES=(1.,1.,1.)",
         "DROP_VALUES=(2,2,2)",
         "DROP_VALUES=(-1.,0.,0.)",
@@ -104,13 +104,19 @@ def test_an_impossible_value_is_one_short_sentence_that_names_the_variable(assig
         overridden(assignment)
     message = str(raised.value)
     name = assignment.partition("=")[0]
-    assert message.startswith(f"--set: {name}") and "wanted" in message.lower() and len(message) < 400
+    assert message.startswith(f"--set: {name}") and len(message) < 500
+    assert " wanted " in message or "Use one of [" in message
 
 
 def test_all_problems_are_said_at_once():
     with pytest.raises(ValueError) as raised:
         overridden("EPOCHS=0", "LOSS=bec", "EPOCH=3")
-    for part in ("3 problems in --set:", "EPOCHS is 0; ", "LOSS is 'bec'; did you mean 'bce'?", "no variable EPOCH;"):
+    for part in (
+        "3 problems in --set:",
+        "EPOCHS is 0; ",
+        "LOSS 'bec' is not known; did you mean 'bce'?",
+        "no variable EPOCH;",
+    ):
         assert part in str(raised.value)
 
 

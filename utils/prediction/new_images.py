@@ -30,7 +30,15 @@ def network_input(content):
     Returns
     -------
     NetworkInput
+
+    Raises
+    ------
+    ValueError
+        If a fact is missing.
     """
+    missing = [name for name in (*FACTS, "batch_size", "n_classes") if name not in content]
+    if missing:
+        raise ValueError(f"network.json lacks {', '.join(missing)}. Restore it, or give another run.")
     known = {name: content[name] for name in FACTS}
     return NetworkInput(**{name: tuple(fact) if isinstance(fact, list) else fact for name, fact in known.items()})
 

@@ -61,11 +61,12 @@ def load_predictor(run, *, precision="auto", crop_shape=(), batch_size=0, intens
     """
     record = RunRecord(run)
     content, weights = record.network(), record.weights_file()
+    data = network_input(content)
     model = build_network(content["network"], precision=precision)
     load_weights(model, weights)
     model.compile(jit_compile=use_jit())
     options = {"batch_size": batch_size or content["batch_size"], "crop_shape": crop_shape}
-    return Predictor(model, network_input(content), stored=True, intensity_range=intensity_range, **options)
+    return Predictor(model, data, stored=True, intensity_range=intensity_range, **options)
 
 
 class Predictor:

@@ -152,6 +152,8 @@ class RunRecord:
 
     def weights_file(self):
         """Return the Path of the best weights of a finished run, or raise a ValueError that says why there are none."""
+        if str(self._given) == "None":
+            raise ValueError(f"RUN is not set. Give the folder of a run: --set RUN={FOLDER_OF_A_RUN}.")
         if not self._given.exists():
             raise ValueError(
                 f"RUN is {self._given}, which does not exist. Give the folder of a run: {FOLDER_OF_A_RUN}."
@@ -213,7 +215,7 @@ class RunRecord:
                 f"{CHECKPOINTS_NAME}/ of the run; or run the template with the same settings, another --rid and "
                 f"--set LOAD_WEIGHTS={weights}, and give that run."
             )
-        content = read_json(path)
+        content = self._read_file(path, needed=("intensity_range",))
         grey = content["intensity_range"]
         grey = ZScore(**grey) if isinstance(grey, dict) else grey and tuple(grey)
         # Earlier runs recorded the size of a voxel among their settings alone.
@@ -241,8 +243,10 @@ class RunRecord:
     def _read(self, name, otherwise, *, kind=dict, needed=()):
         """Return the content of a JSON file of the folder, which must be of a kind and hold the keys."""
         path = self.folder / name
-        if not path.is_file():
-            return otherwise
+        return self._read_file(path, kind=kind, needed=needed) if path.is_file() else otherwise
+
+    @staticmethod
+    def _read_file(path, *, kind=dict, needed=()):
         try:
             content = read_json(path)
         except (ValueError, RecursionError) as error:

@@ -340,7 +340,7 @@ def test_what_does_not_suit_the_network_is_said(flat, deep):
 
 
 def test_runs_that_cannot_predict_are_said(flat, tmp_path):
-    with pytest.raises(ValueError, match="RUN is None"):
+    with pytest.raises(ValueError, match="RUN is not set. Give the folder"):
         load_predictor(None)
     with pytest.raises(ValueError, match="which does not exist"):
         load_predictor(tmp_path / "nowhere")
@@ -371,23 +371,18 @@ def test_a_classifier_of_patches_is_sent_to_its_own_prediction():
         Predictor(create_oztel_model(), NetworkInput(crop_shape=(32, 32, 1)), batch_size=1, stored=True)
 
 
-def test_a_network_that_cannot_be_described_is_trained_without_a_file(tmp_path, capsys):
-    class Blur(keras.layers.Layer):
-        def __init__(self, width):
-            super().__init__()
-            self.width = object()
-
-        def call(self, x):
-            return x
-
-        def get_config(self):
-            raise NotImplementedError("Blur has no get_config")
-
-    image = keras.Input((None, None, 1))
-    model = keras.Model(image, Blur(3)(image))
-    data = NetworkInput(crop_shape=(8, 8, 1))
-    write_network(SimpleNamespace(folder=tmp_path, checkpoints=tmp_path), model, data, batch_size=1)
-    assert "Blur has no get_config" in capsys.readouterr().out and not list(tmp_path.iterdir())
+def test_a_description_that_lacks_something_is_said(flat, tmp_path):
+    for name in ("best.weights.h5", "network.json"):
+        shutil.copy(flat[1] / name if (flat[1] / name).exists() else flat[1] / "checkpoints" / name, tmp_path)
+    whole = json.loads((tmp_path / "network.json").read_text())
+    for name in ("crop_shape", "batch_size"):
+        (tmp_path / "network.json").write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
+        with pytest.raises(ValueError, match=f"network.json lacks {name}. Restore it"):
+            load_predictor(tmp_path / "best.weights.h5")
+    for text, said in (("{", "cannot be read"), ("[]", "does not hold what a run writes")):
+        (tmp_path / "network.json").write_text(text)
+        with pytest.raises(ValueError, match=f"network.json {said}"):
+            load_predictor(tmp_path / "best.weights.h5")
 
 
 @pytest.mark.parametrize("place", ["", "x", "x/x", "test/x"])
