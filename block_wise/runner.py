@@ -1,12 +1,10 @@
-"""Workers for blocks: this process, worker processes on this machine, or those of a dask scheduler anywhere.
+"""Running tasks on blocks: in this process, in worker processes on this machine, or on a dask scheduler anywhere.
 
 A task is a function of a module with its arguments; its return value is small, results are written to disk. Tasks run
 in any order that their needs allow. If a worker is killed, another one gets its tasks.
 """
 
-import os
 import shutil
-import sys
 import tempfile
 import time
 from collections import deque
@@ -15,13 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from block_wise.progress import Progress
+from block_wise.local_workers import local_cluster, orphans_end, worker_setup
 from block_wise.results import DamagedResult, UnreadableBlock
-from utils.errors import REPOSITORY, raise_problems
+from utils.errors import raise_problems
 
-SECONDS_TO_CONNECT = 20
+SECONDS_TO_CONNECT = 10
 SECONDS_WITHOUT_WORKERS = 90
 SECONDS_BETWEEN_REMINDERS = 60
+SECONDS_BETWEEN_LINES = 20
 
 
 class Task(NamedTuple):
@@ -79,14 +78,18 @@ def block_workers(workers=0, *, scheduler=None, gpus="-1", log_folder=None):
     distributed = _distributed()
     scratch = tempfile.mkdtemp(prefix="blocks_")
     cluster = client = None
+    processes = []
     try:
         # Local workers that do not start never will; a scheduler of a queue may have none for days.
         patience = SECONDS_WITHOUT_WORKERS if scheduler is None else float("inf")
         if scheduler is None:
-            cluster = _local_cluster(workers, scratch, Path(log_folder or scratch))
+            cluster = local_cluster(workers, Path(scratch), Path(log_folder or scratch), processes)
         client = _connect(distributed, cluster or scheduler)
-        client.register_plugin(_worker_setup(distributed, gpus if scheduler is None else "-1"))
-        yield _DaskWorkers(distributed, client, patience, scheduler)
+        client.register_plugin(worker_setup(distributed, gpus if scheduler is None else "-1"))
+        if scheduler is None:
+            for plugin in orphans_end(distributed):
+                client.register_plugin(plugin)
+        yield _DaskWorkers(distributed, client, patience, scheduler, processes)
     finally:
         for part in (client, cluster):
             if part is not None:
@@ -108,7 +111,7 @@ def run_tasks(workers, tasks, *, title, done=0):
     tasks : dict of object to Task
         By name; earlier ones start first.
     title, done
-        As `block_wise.progress.Progress`.
+        As `Progress`.
 
     Yields
     ------
@@ -171,8 +174,9 @@ class _ThisProcess:
 class _DaskWorkers:
     """Workers of a dask scheduler. Two tasks for each, so that none waits for this process."""
 
-    def __init__(self, distributed, client, patience, address):
+    def __init__(self, distributed, client, patience, address, processes):
         self._distributed, self._client, self._patience, self._address = distributed, client, patience, address
+        self._processes = processes
         self._count, self._last_seen, self._asked = 1, time.monotonic(), 0.0
         self._last_reminder = self._last_seen
 
@@ -218,6 +222,8 @@ class _DaskWorkers:
     def _check_workers(self):
         if self._client.status != "running":
             raise self._gone()
+        if self._processes and all(process.returncode is not None for process in self._processes):
+            raise self._nobody_left()
         self.slots()
         now = time.monotonic()
         if self._count:
@@ -226,10 +232,13 @@ class _DaskWorkers:
             self._last_reminder = now
             print(f"No worker is at the dask scheduler {self._address} yet; waiting for one.", flush=True)
         elif now - self._last_seen > self._patience:
-            raise ConnectionError(
-                "no worker process is left; the logs in the folder workers of the run say why. Finished blocks are "
-                "kept: start the same command again."
-            )
+            raise self._nobody_left()
+
+    def _nobody_left(self):
+        return ConnectionError(
+            "no worker process is left; the logs in the folder workers of the run say why. Finished blocks are kept: "
+            "start the same command again."
+        )
 
 
 def _unpacker():
@@ -257,58 +266,51 @@ def _distributed():
 def _connect(distributed, address):
     try:
         return distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: tls without keys
         raise ValueError(
             f"no dask scheduler answers at {address!r}. Start one with `dask scheduler` and give its address, such as "
             "tcp://node7:8786, or omit --scheduler for worker processes on this machine."
         ) from error
 
 
-def _local_cluster(workers, scratch, log_folder):
-    """Start a scheduler in this process and workers in others, which do not import the template again."""
-    import asyncio
-    import json
-    import logging
+class Progress:
+    """A line every 20 seconds, and one at the end.
 
-    from distributed import Scheduler, SpecCluster
-    from distributed.deploy.subprocess import SubprocessWorker
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    amounts : list of float
+        Voxels of all tasks.
+    done : int
+        Tasks that an earlier command finished.
+    """
 
-    log_folder.mkdir(parents=True, exist_ok=True)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(max(1, cores // workers))
-    environment = {name: threads for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
+    def __init__(self, title, amounts, done):
+        self._title, self._amount = title, sum(amounts)
+        # Small tasks that follow the large ones are not counted.
+        self._count = sum(amount > 0 for amount in amounts) if self._amount else len(amounts)
+        self._start = self._last_line = time.monotonic()
+        self._done, self._worked = 0, 0.0
+        if done:
+            print(f"{title}: {done} done before, {self._count} to do.", flush=True)
 
-    class Worker(SubprocessWorker):
-        async def _start(self):
-            specification = json.dumps({"cls": self.worker_class, "opts": self.worker_kwargs})
-            command = [sys.executable, "-m", "dask", "spec", self.scheduler, "--spec", specification]
-            with (log_folder / f"worker_{self.worker_kwargs['name']}.log").open("ab") as log:
-                self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    def add(self, amount):
+        """Count a task of this amount as done."""
+        if self._amount and not amount:
+            return
+        self._done, self._worked = self._done + 1, self._worked + amount
+        now = time.monotonic()
+        last = self._done == self._count
+        if not last and now - self._last_line < SECONDS_BETWEEN_LINES:
+            return
+        self._last_line, seconds = now, max(now - self._start, 1e-9)
+        share = self._worked / self._amount if self._amount else self._done / self._count
+        left = "" if last else f", {_clock(seconds * (1 / max(share, 1e-9) - 1))} left"
+        rate = f", {self._worked / seconds:,.0f} voxels/s" if self._amount else ""
+        print(f"{self._title}: {self._done} of {self._count}, {_clock(seconds)}{rate}{left}", flush=True)
 
-    shared = {"nthreads": 1, "memory_limit": 0, "death_timeout": 60, "local_directory": scratch, "env": environment}
-    specification = {
-        number: {"cls": Worker, "options": {"worker_kwargs": shared | {"name": number}}} for number in range(workers)
-    }
-    options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    return SpecCluster(
-        specification, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL, name="blocks"
-    )
 
-
-def _worker_setup(distributed, gpus):
-    """Return what each worker does first, also one that starts later: find this repository, choose its GPU."""
-    folder, several = str(REPOSITORY), gpus.split(",")
-
-    # A class within a function travels as code, so it works before the worker can import this repository.
-    class Setup(distributed.WorkerPlugin):
-        name = "em-segmentation"
-
-        def setup(self, worker):
-            if folder not in sys.path:
-                sys.path.insert(0, folder)
-            if several != ["-1"]:
-                from utils.command_line import choose_gpus
-
-                choose_gpus(several[int(worker.name) % len(several)])
-
-    return Setup()
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

@@ -28,6 +28,7 @@ PACKAGES = {
 }
 # Packages that are used without being imported: where it shows.
 USED_OTHERWISE = {
+    "cryptography": ("block_wise/local_workers.py", "Security.temporary()"),
     "furo": ("docs/conf.py", 'html_theme = "furo"'),
     "imagecodecs": ("utils/images/sources.py", '"imagecodecs"'),
     "ipykernel": ("tests/docs/test_make_notebook.py", "NotebookClient("),

@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from fake_volume_network import FakeNetwork, blobs, make_job
 
@@ -40,9 +42,9 @@ def test_tasks_run_once_all_that_they_need_is_done(capsys):
 
 
 def test_progress_says_the_time_left(capsys, monkeypatch):
-    monkeypatch.setattr("block_wise.progress.SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr("block_wise.runner.SECONDS_BETWEEN_LINES", 0)
     clock = iter(range(0, 1000, 60))
-    monkeypatch.setattr("block_wise.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("block_wise.runner.time.monotonic", lambda: next(clock))
     run_here({number: Task(str, (), amount=600) for number in range(3)})
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
@@ -179,12 +181,11 @@ def test_a_task_that_kills_every_worker_is_said():
 
 def test_an_existing_scheduler_is_used_and_left_running():
     distributed = pytest.importorskip("distributed")
-    with block_workers(1) as first:
-        address = first._client.scheduler.address
-        with block_workers(0, scheduler=address) as second:
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as first:
+        with block_workers(0, scheduler=cluster.scheduler_address) as second:
             assert list(run_tasks(second, {"a": Task(abs, (-3,))}, title="Test")) == [("a", 3)]
-        assert list(run_tasks(first, {"a": Task(abs, (-4,))}, title="Test")) == [("a", 4)]
-        assert distributed.__version__
+        assert first.submit(abs, -4).result() == 4
 
 
 def test_a_scheduler_that_goes_away_is_said():
@@ -239,3 +240,59 @@ def test_a_scheduler_waits_for_its_worker_which_then_predicts(tmp_path, schedule
         found = predict_and_label(make_job(tmp_path, volume, **options), workers)
     assert f"No worker is at the dask scheduler {address} yet" in asked[0]
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def scheduler_address(workers):
+    return workers._client.scheduler.address
+
+
+def test_a_stranger_on_this_machine_is_refused(tmp_path):
+    import distributed
+
+    with block_workers(1, log_folder=tmp_path) as workers:
+        address = scheduler_address(workers)
+        assert address.startswith("tls://127.0.0.1:")
+        for stranger in (address, address.replace("tls", "tcp")):
+            with pytest.raises((OSError, ValueError, TypeError)):
+                distributed.Client(stranger, timeout=2, set_as_default=False)
+        workers._client.wait_for_workers(1, timeout=60)
+        future = workers.submit(os.getpid)
+        while not workers.finished([future]):
+            pass
+        assert workers.result(future) != os.getpid()
+
+
+def test_when_all_processes_die_the_run_says_so(tmp_path):
+    with block_workers(2, log_folder=tmp_path) as workers:
+        wait_until_started(workers, 2)
+        future = workers.submit(time.sleep, 100)
+        nannies = [child for child in psutil.Process().children() if "dask" in child.cmdline()]
+        assert len(nannies) == 2
+        for nanny in nannies:
+            for process in (*nanny.children(recursive=True), nanny):
+                process.kill()
+        start = time.monotonic()
+        with pytest.raises(ConnectionError, match="no worker process is left; the logs .* Finished blocks are kept"):
+            workers.finished([future])
+        assert time.monotonic() - start < 10
+
+
+def test_when_the_run_is_killed_its_workers_end(tmp_path):
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]);"
+        "from block_wise.runner import block_workers\n"
+        "with block_workers(1, log_folder=sys.argv[2]) as workers:\n"
+        "    workers._client.wait_for_workers(1, timeout=60); print('started', flush=True); time.sleep(100)"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", code, root, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "started\n"
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        process.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for child in alive:
+        child.kill()
+    assert not alive
