@@ -4,7 +4,7 @@ from pathlib import Path
 
 from study.study_runs import differing_settings, long_table, mean_and_std, odd_repetitions, summarise
 from utils.errors import raise_problems
-from utils.files import write_csv, write_text
+from utils.files import check_free, write_csv, write_text
 from utils.pictures.figures import new_figure, save_figure
 
 METRICS = ("foreground_iou", "overall_iou")
@@ -14,6 +14,7 @@ PUBLISHED_REMARK = (
     "brackets means that mean and deviation were computed from single recorded runs, on different devices and versions."
 )
 BOX_WIDTH = 0.8
+TITLE = "# Scores of "
 
 
 def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
@@ -41,8 +42,9 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
     Raises
     ------
     ValueError
-        If no run has one of the metrics.
+        If no run has one of the metrics, or the folder holds something else than earlier tables.
     """
+    _check_ours(Path(folder))
     folder, rows = Path(folder), summarise(runs, published)
     there = dict.fromkeys(row["metric"] for row in rows)
     wrong = [metric for metric in metrics if metric not in there]
@@ -57,6 +59,13 @@ def write_study(folder, runs, *, metrics=METRICS, published=(), notes=()):
         if own:
             draw_box_plot(folder / f"{metric}.png", own, title=metric)
     return page
+
+
+def _check_ours(folder):
+    summary = folder / "summary.md"
+    if summary.is_file() and summary.read_text(encoding="utf-8", errors="replace").startswith(TITLE):
+        return
+    check_free(folder)
 
 
 def _page(runs, rows, metrics, notes):

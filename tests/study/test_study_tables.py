@@ -47,8 +47,8 @@ def read(path):
 
 
 def test_tables_have_mean_and_deviation_beside_what_was_published(runs, tmp_path):
-    page = write_study(tmp_path, runs, published=[PUBLISHED], notes=["402_0 is not finished"])
-    assert page == (tmp_path / "summary.md").read_text(encoding="utf-8")
+    page = write_study(tmp_path / "tables", runs, published=[PUBLISHED], notes=["402_0 is not finished"])
+    assert page == (tmp_path / "tables" / "summary.md").read_text(encoding="utf-8")
     lines = page.splitlines()
     assert lines[0] == "# Scores of 3 runs" and "ddof = 1" in page
     assert "| 400 | templates/A_template.py | 0, 1 | 0, 1 | EPOCHS=3 | 2.0 ± 1.4 | 1.50 |" in lines
@@ -63,8 +63,8 @@ def test_tables_have_mean_and_deviation_beside_what_was_published(runs, tmp_path
 
 
 def test_csv_files_have_every_run_and_every_metric(runs, tmp_path):
-    write_study(tmp_path, runs, published=[PUBLISHED])
-    long_rows, rows = read(tmp_path / "scores_of_runs.csv"), read(tmp_path / "summary.csv")
+    write_study(tmp_path / "tables", runs, published=[PUBLISHED])
+    long_rows, rows = read(tmp_path / "tables" / "scores_of_runs.csv"), read(tmp_path / "tables" / "summary.csv")
     assert [(row["id"], row["rid"], row["metric"]) for row in long_rows[:2]] == [
         ("400", "0", "foreground_iou"),
         ("400", "0", "overall_iou"),
@@ -75,8 +75,18 @@ def test_csv_files_have_every_run_and_every_metric(runs, tmp_path):
     assert rows[3]["std"] == "" and rows[6]["source"] == "journal, table 2" and "values" not in rows[0]
 
 
+def test_tables_replace_earlier_tables_and_nothing_else(runs, tmp_path):
+    for _ in range(2):
+        write_study(tmp_path / "tables", runs)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "summary.csv").write_text("mine")
+    with pytest.raises(ValueError, match="mine is there already and is not overwritten"):
+        write_study(tmp_path / "mine", runs)
+    assert (tmp_path / "mine" / "summary.csv").read_text() == "mine"
+
+
 def test_what_is_odd_about_the_repetitions_is_noted(run, tmp_path):
-    page = write_study(tmp_path, [run("400", 0, 0.5, EPOCHS=1), run("400", 1, 0.5, EPOCHS=2)])
+    page = write_study(tmp_path / "tables", [run("400", 0, 0.5, EPOCHS=1), run("400", 1, 0.5, EPOCHS=2)])
     assert page.endswith("- the runs of 400 differ in EPOCHS: their spread is not that of repetitions.\n")
 
 
@@ -125,5 +135,5 @@ def test_the_box_plot_shows_each_experiment_in_its_colour(runs, tmp_path):
 
 
 def test_every_metric_has_its_picture(runs, tmp_path):
-    write_study(tmp_path, runs, metrics=["foreground_iou", "dice"], published=[PUBLISHED])
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["dice.png", "foreground_iou.png"]
+    write_study(tmp_path / "tables", runs, metrics=["foreground_iou", "dice"], published=[PUBLISHED])
+    assert sorted(path.name for path in (tmp_path / "tables").glob("*.png")) == ["dice.png", "foreground_iou.png"]
