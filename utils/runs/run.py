@@ -98,7 +98,7 @@ class Run:
         self.saved_training, self.checkpoints = claimed / CHECKPOINTS_NAME, self.folder / CHECKPOINTS_NAME
         self.checks, self.charts, self.images = (self.folder / part for part in ("checks", "charts", "images"))
         self._intensity_range, self._scores, self._overlays = intensity_range, ScoreTable(self.folder), []
-        self._start, self._earlier_seconds = time.perf_counter(), 0.0
+        self._start, self._earlier_seconds, self._section = time.perf_counter(), 0.0, "Training"
         facts = {"settings": settings, "set": args.set, "command": [str(part) for part in sys.argv]}
         facts |= describe_origin(facts["command"][0], args.data_dir)
         facts |= {"seed": seed, "precision": args.precision, "deterministic": args.deterministic}
@@ -171,10 +171,13 @@ class Run:
         state = RunRecord(self.folder).training_state
         if not state:
             return f"The same command starts {self.name} again."
+        if self._section != "Training":
+            return "--resume goes on with what follows the training."
         return f"--resume goes on from epoch {len(state['history']) + 1}."
 
     def section(self, title):
         """Print the title of a part of the template with the time since the start."""
+        self._section = title
         print(f"\n--- {title} ({time.perf_counter() - self._start:.0f} s)", flush=True)
 
     def evaluate(self, protocol, images, predictions, *, post="none", loss=None, save=True):

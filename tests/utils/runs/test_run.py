@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from utils.data.image_set import ImageSet
+from utils.errors import say_error
 from utils.images.image_files import ImageName
 from utils.post_processing.z_filter import z_filter
 from utils.runs.folder import describe_data
@@ -315,6 +316,21 @@ def test_whole_weights_of_the_epoch_before_are_enough_and_lost_best_weights_are_
     shutil.copy(run.checkpoints / "epoch_00001.weights.h5", run.checkpoints / "epoch_00002.weights.h5")
     with pytest.raises(ValueError, match="best.weights.h5 is missing: the weights of the best epoch, 1, are lost"):
         Run(arguments(resume=True), {})
+
+
+def test_what_to_do_after_a_stop(arguments, capsys):
+    def stopped():
+        say_error(KeyboardInterrupt, KeyboardInterrupt("SIGTERM"), None)
+        return capsys.readouterr().err.strip()
+
+    run = Run(arguments(), {})
+    assert stopped() == "Stopped by SIGTERM. The same command starts 400_0 again."
+    begin(run)
+    assert stopped() == "Stopped by SIGTERM. --resume goes on from epoch 2."
+    run.section("Evaluation")
+    assert stopped() == "Stopped by SIGTERM. --resume goes on with what follows the training."
+    run.finish()
+    assert stopped() == "Stopped by SIGTERM."
 
 
 def test_a_run_is_finished_when_all_that_it_leaves_is_there(arguments, monkeypatch):
