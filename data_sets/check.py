@@ -18,6 +18,7 @@ from data_sets.data_survey import draw_data, survey_data, survey_table
 from utils.data.data_folder import load_image_sets
 from utils.data.survey import survey_notes
 from utils.errors import say_error
+from utils.files import why_not_there
 
 
 def parse_arguments():
@@ -43,7 +44,7 @@ def main():
     sys.excepthook = say_error
     args = parse_arguments()
     if not args.data_dir.is_dir():
-        raise FileNotFoundError(f"the folder {args.data_dir} does not exist")
+        raise FileNotFoundError(f"the folder {why_not_there(args.data_dir)}")
     datasets = {"image_dataset": args.image_dataset, "mask_dataset": args.mask_dataset}
     surveys = survey_data(args.data_dir, channels=args.channels, **datasets)
     if surveys:

@@ -269,6 +269,7 @@ def test_folders_that_contain_each_other_or_are_files_are_refused(tmp_path):
 def test_a_signal_stops_with_a_sentence(name, tmp_path):
     code = (
         "import os, signal, time; from utils.command_line import parse_command_line;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a job in the background ignores it
         f"parse_command_line({str(TEMPLATE)!r}, {[str(ROOT), str(tmp_path), str(tmp_path / 'job'), '--gpu', '-1']});"
         f"os.kill(os.getpid(), signal.{name}); time.sleep(5)"
     )
