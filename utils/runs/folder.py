@@ -143,6 +143,8 @@ def _content_key(path):
 def data_changes(folder, found):
     """Say how the data differ from those that a run began with.
 
+    Test images do not count: all that was predicted is predicted again, so that a broken one may be repaired.
+
     Parameters
     ----------
     folder : Path
@@ -162,6 +164,9 @@ def data_changes(folder, found):
         before = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read ({error}). Restore it, or start with another --rid.") from error
+    before, found = (
+        {name: value for name, value in files.items() if not name.startswith("test/")} for files in (before, found)
+    )
     both = before.keys() & found.keys()
     groups = {
         "missing": sorted(before.keys() - found.keys()),

@@ -259,6 +259,8 @@ def test_a_run_is_not_resumed_on_other_files(arguments, tmp_path, change, said):
     for name in "ab":
         (data / "train" / f"{name}.png").write_bytes(name.encode())
     begin(Run(arguments(data_dir=data), {}))
+    (data / "test").mkdir()
+    (data / "test" / "repaired.png").touch()
     Run(arguments(data_dir=data, resume=True), {})
     change(data)
     with pytest.raises(ValueError, match=f"with other files in the data folder {said}. Restore these"):
