@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO := demo
 # Of make demo; fewer take less time and score lower.
 EPOCHS ?= 55
+# Its synthetic images, as data_sets.synthetic_em.write_demo_data takes them.
+IMAGES ?= n_train=24, n_test=6, train_volumes=12, image_shape=(512, 512)
 # Further arguments of its template, such as OPTIONS=--dry-run.
 OPTIONS ?=
 BENCHMARKS := $(addprefix benchmarks/,augmentation.py augmentation_transforms.py voxel_augmentation.py voxel_step.py training_step.py prediction.py flow_from_directory.py epoch_end.py \
@@ -30,7 +32,7 @@ $(VENV)/requirements-test.done: $(VENV)/requirements.done env/requirements-test.
 
 $(DEMO)/data/test/y:
 	PYTHONPATH=. $(PYTHON_RUN) -c "from data_sets.synthetic_em import write_demo_data; write_demo_data( \
-	  '$(DEMO)/data', n_train=24, n_test=6, train_volumes=12, image_shape=(512, 512), voxel_size_nm=(15.0, 8.0, 8.0))"
+	  '$(DEMO)/data', $(IMAGES), voxel_size_nm=(15.0, 8.0, 8.0))"
 
 demo: PYTHON_RUN = $(BIN)/python
 demo: $(VENV)/requirements.done $(DEMO)/data/test/y
