@@ -1,23 +1,23 @@
 """Turn the files of a public data set into a data folder: find, check, write slices and a data card."""
 
 import shutil
-import zipfile
-import zlib
 from collections import Counter
 from datetime import date
-from pathlib import Path, PurePosixPath
+from math import prod
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
 from data_sets.data_survey import draw_data, survey_data, survey_table
-from data_sets.downloads import BY_HAND, download, sha256_of
+from data_sets.downloads import check_file, download, sha256_of
 from data_sets.public_data import PUBLIC_DATA
+from data_sets.unpacking import unpack
 from utils.data.data_folder import load_image_sets
 from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
-from utils.files import atomic_folder, check_free, write_text
+from utils.files import atomic_folder, check_free, why_not_there, write_text
 from utils.images.image_files import IMAGE_SUFFIXES, list_images, stem_of, suffix_of
 from utils.images.reading import read_images
 
@@ -26,6 +26,8 @@ CARD_NAME, PICTURE_NAME = "DATA_CARD.md", "overview.png"
 MAX_ODD_SHARE = 0.01
 # Mitochondria take 4 to 8 % of these volumes; an inverted mask takes more than 90 %.
 FOREGROUND_SHARES = (0.01, 0.2)
+# Bytes a pixel and beside them that the images of a data set may take when they are unpacked: RGB and its headers.
+BYTES_PER_PIXEL, HEADER_BYTES = 4, 1 << 20
 
 
 def prepare_data(name, data_dir, *, files=None, command=""):
@@ -64,7 +66,7 @@ def prepare_data(name, data_dir, *, files=None, command=""):
     if files is None:
         files = data_dir.with_name(f"{data_dir.name}_downloads")
         for file in data_set.files:
-            download(file.url, files / file.name, sha256=file.sha256)
+            download(file.url, files / file.name, sha256=file.sha256, size=file.size)
     with atomic_folder(data_dir) as folder:
         unpacked = folder / "unpacked"
         stacks, inputs = _find_stacks(files, data_set, unpacked)
@@ -86,7 +88,7 @@ def _find_stacks(files, data_set, unpacked):
     """
     files = Path(files)
     if not files.is_dir():
-        raise ValueError(f"the folder {files} does not exist")
+        raise ValueError(f"--files {why_not_there(files)}, and a folder is needed.")
     archives = _unpack(files, data_set, unpacked)
     stacks, problems = {}, []
     elsewhere = [path for path in files.rglob("*") if unpacked not in path.absolute().parents]
@@ -103,8 +105,15 @@ def _find_stacks(files, data_set, unpacked):
         urls = ", ".join(file.url for file in data_set.files)
         problems[-1] += f". The files of {data_set.title} are {urls}; see {data_set.page}"
     raise_problems(str(files), problems)
-    inputs = [(path.name, sha256_of(path) if path.is_file() else "") for path in (*archives, *stacks.values())]
-    return stacks, [(name, sha256) for name, sha256 in inputs if sha256] or [(str(files), "a folder of slices")]
+    used = [path for path in (*archives, *stacks.values()) if path.is_file()]
+    inputs = [(path.name, _sha256_as_on_record(path, data_set)) for path in used]
+    return stacks, inputs or [(str(files), "a folder of slices")]
+
+
+def _sha256_as_on_record(path, data_set):
+    """Return the checksum of a file, or raise if it has the name of a file of the data set and is not that."""
+    record = next((file for file in data_set.files if file.name == path.name), None)
+    return sha256_of(path) if record is None else check_file(path, record.url, sha256=record.sha256, size=record.size)
 
 
 def _is_stack(path):
@@ -116,24 +125,19 @@ def _is_stack(path):
 def _unpack(files, data_set, unpacked):
     """Unpack what belongs to the data set; return the zip files that held it: its own, or those of no data set."""
     names = {stack.name.lower() for stack in data_set.stacks}
+    most_bytes = BYTES_PER_PIXEL * sum(prod(stack.shape) for stack in data_set.stacks) + HEADER_BYTES
+
+    def wanted(member):
+        named = names & {member.parent.name.lower(), stem_of(member).lower()}
+        return named and suffix_of(member) in IMAGE_SUFFIXES and "__MACOSX" not in member.parts
+
     archives = []
     zips = [path for path in files.rglob("*.zip") if path.is_file() and unpacked not in path.absolute().parents]
     own = [path for path in zips if path.name in {file.name for file in data_set.files}]
     of_others = {file.name for other in PUBLIC_DATA.values() for file in other.files}
     for archive in sorted(own or [path for path in zips if path.name not in of_others]):
-        try:
-            with zipfile.ZipFile(archive) as file:
-                members = [
-                    member
-                    for member in map(PurePosixPath, file.namelist())
-                    if names & {member.parent.name.lower(), stem_of(member).lower()}
-                    and suffix_of(member) in IMAGE_SUFFIXES
-                    and "__MACOSX" not in member.parts
-                ]
-                file.extractall(unpacked, map(str, members))
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"{archive} is damaged ({error}). Delete it. {BY_HAND}") from error
-        archives += [archive] * bool(members)
+        _sha256_as_on_record(archive, data_set)
+        archives += [archive] * unpack(archive, unpacked, wanted=wanted, most_bytes=most_bytes)
     return archives
 
 
@@ -200,8 +204,7 @@ def _data_card(data_set, table, inputs, notes, command):
     lines = []
     for name, sha256 in inputs:
         expected = known.get(name)
-        verdict = "no checksum on record" if expected is None else f"NOT the one on record, {expected}"
-        lines.append(f"- {name}: {sha256} ({'as on record' if sha256 == expected else verdict})")
+        lines.append(f"- {name}: {sha256} ({'no checksum on record' if expected is None else 'as on record'})")
     size = " x ".join(f"{length:g}" for length in data_set.voxel_size_nm)
     parts = [
         f"# {data_set.title}",

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -10,6 +11,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from tqdm.auto import tqdm
+
+from data_sets.completeness import incompleteness
 
 CHUNK_BYTES = 1 << 20
 BY_HAND = "Download it in a browser and give the folder it is in as --files FOLDER."
@@ -23,7 +26,7 @@ PAUSE_SECONDS = 2.0
 PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
-def download(url, path, *, sha256=None):
+def download(url, path, *, sha256=None, size=None):
     """Download a file, unless it is there already; resume what an earlier call left unfinished.
 
     The file grows as ``<name>.part`` and gets its name when it is complete and its checksum is right. The version that
@@ -36,7 +39,9 @@ def download(url, path, *, sha256=None):
     path : str or Path
         The file; its folder is made when missing.
     sha256 : str, optional
-        Checksum that the file must have, 64 hexadecimal digits. Without it only the length is checked.
+        Checksum that the file must have, 64 hexadecimal digits. With or without it, a zip or tif must be whole.
+    size : int, optional
+        Bytes that the file must have.
 
     Returns
     -------
@@ -46,7 +51,7 @@ def download(url, path, *, sha256=None):
     Raises
     ------
     ValueError
-        If the URL is not one of http or https, or the checksum differs.
+        If the URL is not one of http or https, or the file is not whole or not the one on record.
     ConnectionError
         If the server cannot be reached, refuses, or sends a web page instead; the message names the URL, the reason and
         the remedy.
@@ -59,11 +64,16 @@ def download(url, path, *, sha256=None):
     if not path.is_file():
         part = path.with_name(f"{path.name}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(url, part)
-        _check(part, sha256, url)
+        if url.startswith("http://"):
+            checked = (
+                "what arrives is checked by its SHA-256" if sha256 else "nothing shows whether the file was changed"
+            )
+            print(f"Note: {url} is not encrypted (http); {checked}.")
+        _fetch(url, part, size)
+        check_file(part, url, sha256=sha256, size=size)
         os.replace(part, path)
         _version_file(part).unlink(missing_ok=True)
-    return _check(path, sha256, url)
+    return check_file(path, url, sha256=sha256, size=size)
 
 
 def sha256_of(path):
@@ -83,35 +93,59 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(path, sha256, url):
-    found = sha256_of(path)
-    if sha256 is not None and found != sha256.lower():
-        if path.suffix == ".part":
-            _version_file(path).unlink(missing_ok=True)
-            path.unlink()  # resuming would never make it right
-        raise ValueError(
-            f"{path.name.removesuffix('.part')} from {url} has the SHA-256 checksum {found}, expected {sha256}: it is "
-            f"damaged or another version. Delete what is there and try again, or: {BY_HAND}"
-        )
-    return found
+def check_file(path, url, *, sha256=None, size=None):
+    """Check a file against what is on record and return its checksum; a partial download that is wrong is removed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    url : str
+        Where it comes from.
+    sha256, size
+        As `download`.
+
+    Returns
+    -------
+    str
+        The SHA-256 checksum of the file.
+
+    Raises
+    ------
+    ValueError
+        If the size or the checksum differs, or the file is a text or is cut off.
+    """
+    found, problem = sha256_of(path), None
+    if size is not None and path.stat().st_size != size:
+        problem = f"has {path.stat().st_size:,} bytes, expected {size:,}"
+    elif sha256 is not None and found != sha256.lower():
+        problem = f"has the SHA-256 checksum {found}, expected {sha256}"
+    else:
+        problem = incompleteness(path)
+    if problem is None:
+        return found
+    if path.suffix == ".part":
+        _remove(path)  # resuming would never make it right
+    raise ValueError(
+        f"{path.name.removesuffix('.part')} from {url} {problem}: it is damaged or another version. Delete what is "
+        f"there and try again, or: {BY_HAND}"
+    )
 
 
-def _fetch(url, part):
+def _fetch(url, part, size):
     """Ask for the file until all of it is in ``part``."""
     failures = 0
     while True:
         before = _size(part)
         try:
-            _receive(url, part)
+            _receive(url, part, size)
             return
         except urllib.error.HTTPError as error:
             reason = f"the server answers {error.code} {error.reason}"
             passing = error.code in PASSING_STATUS
-        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-            reason, passing = (
-                str(getattr(error, "reason", error)) or type(error).__name__,
-                not isinstance(error, _WebPageError),
-            )
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            passing = not isinstance(error, _WrongFileError)
         failures = 1 if _size(part) > before else failures + 1
         if not passing or failures >= ATTEMPTS:
             kept = f" {_size(part):,} bytes are kept; the next call resumes there." if _size(part) else ""
@@ -119,7 +153,7 @@ def _fetch(url, part):
         time.sleep(PAUSE_SECONDS * failures)
 
 
-def _receive(url, part):
+def _receive(url, part, size):
     """Append what is missing of the file to ``part``, or start anew where the server cannot resume."""
     start = _size(part)
     headers = {"User-Agent": "Mozilla/5.0 (python urllib)"}
@@ -140,15 +174,17 @@ def _receive(url, part):
             f"the {start:,} bytes of an earlier download are not the beginning of this file"
         ) from error
     with response:
-        if response.headers.get_content_type() == "text/html":
-            raise _WebPageError("the server sends a web page instead of the file")
+        if response.headers.get_content_maintype() == "text":
+            raise _WrongFileError("the server sends a web page or another text instead of the file")
         resumed = response.status == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink()
             raise ConnectionError("the server sends another part of the file than we asked for")
         start = start if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else start + int(length)
+        total = _announced(response, start)
+        if None not in (total, size) and total != size:
+            _remove(part)
+            raise _WrongFileError(f"the server announces {total:,} bytes, expected {size:,}")
         if total is not None and total - start > shutil.disk_usage(part.parent).free:
             raise OSError(f"{part.parent} has no room for {part.name}: {total - start:,} bytes are missing. Free some.")
         if not resumed:
@@ -160,8 +196,16 @@ def _receive(url, part):
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
+                if size is not None and file.tell() > size:
+                    break  # `check_file` refuses it
     if total is not None and _size(part) != total:
         raise ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+
+
+def _announced(response, start):
+    """Return the length of the whole file, or None where the server states none or no number."""
+    length = response.headers.get("Content-Length", "").strip()
+    return start + int(length) if length.isdecimal() and len(length) < 20 else None
 
 
 def _version_file(part):
@@ -172,14 +216,18 @@ def _note_version(part, headers):
     """Keep the strong ETag or the date of a file, for `If-Range`."""
     tag = headers.get("ETag", "")
     version = tag if tag.startswith('"') else headers.get("Last-Modified")
-    part.unlink(missing_ok=True)  # never an old beginning with a new version
-    _version_file(part).unlink(missing_ok=True)
+    _remove(part)  # never an old beginning with a new version
     if version:
         _version_file(part).write_text(version, encoding="latin-1")
 
 
-class _WebPageError(ConnectionError):
-    """A page to log in or to confirm something; trying again does not help."""
+def _remove(part):
+    _version_file(part).unlink(missing_ok=True)
+    part.unlink(missing_ok=True)
+
+
+class _WrongFileError(ConnectionError):
+    """Another file, as a page to log in or to confirm something; trying again does not help."""
 
 
 def _size(path):

@@ -34,10 +34,11 @@ NO_LICENCE = "none stated: use it for research, cite it, and ask its authors bef
 
 
 class File(NamedTuple):
-    """A file to download, with its checksum where one is on record."""
+    """A file to download, with its checksum and its size in bytes where these are on record."""
 
     url: str
     sha256: str | None = None
+    size: int | None = None
 
     @property
     def name(self):
@@ -92,6 +93,7 @@ CASSER_FOLDERS = ("Train_In", "Train_Out", "Test_In", "Test_Out")
 LUCCHI_SHAPE = (165, 768, 1024)
 
 # The checksums of the zip files are those that the public library torch_em has on record; the tif files have none.
+# Nobody has recorded sizes. casser.io is known by http only.
 PUBLIC_DATA = {
     "lucchi": PublicData(
         title="Lucchi (EPFL hippocampus)",

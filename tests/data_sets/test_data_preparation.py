@@ -40,7 +40,7 @@ def small(monkeypatch):
     """Give every public data set the shapes of CONTENT, and files that no test downloads."""
     for name, names in (("lucchi", LUCCHI_FILES), ("lucchi++", CASSER_FOLDERS), ("kasthuri++", CASSER_FOLDERS)):
         stacks = tuple(Stack(*stack) for stack in zip(FOLDERS, names, (TRAIN, TRAIN, TEST, TEST), strict=True))
-        files = tuple(file._replace(url=f"http://127.0.0.1:9/{file.name}") for file in PUBLIC_DATA[name].files)
+        files = tuple(File(f"http://127.0.0.1:9/{file.name}") for file in PUBLIC_DATA[name].files)
         monkeypatch.setitem(PUBLIC_DATA, name, PUBLIC_DATA[name]._replace(stacks=stacks, files=files))
 
 
@@ -126,7 +126,7 @@ def test_zips_with_padding_in_the_masks(small, tmp_path, colour):
     card = prepare_data("kasthuri++", tmp_path / "data", files=files)
     check_content(tmp_path / "data")
     assert "Note: Train_Out holds the value 2 outside of the tissue: background." in card
-    assert "NOT the one on record, bbb78fd2" in card and "kasthuri2015saturated" in card and "30 x 3 x 3 nm" in card
+    assert "(no checksum on record)" in card and "kasthuri2015saturated" in card and "30 x 3 x 3 nm" in card
 
 
 def test_zips_of_other_things_and_damaged_ones_may_lie_beside(small, tmp_path):
@@ -215,9 +215,9 @@ def test_missing_doubled_and_damaged_files(small, tmp_path):
         assert clause in str(caught.value)
     archive = write_zip(tmp_path / "files", "lucchi_pp.zip") / "lucchi_pp.zip"
     archive.write_bytes(archive.read_bytes()[:2000])
-    with pytest.raises(ValueError, match=r"lucchi_pp.zip is damaged \(.*\). Delete it. Download it in a browser"):
+    with pytest.raises(ValueError, match=r"lucchi_pp.zip from http.* is no whole zip file: .* in a browser"):
         prepare_data("lucchi++", tmp_path / "data", files=archive.parent)
-    with pytest.raises(ValueError, match="the folder .*nowhere does not exist"):
+    with pytest.raises(ValueError, match="--files .*nowhere does not exist, and a folder"):
         prepare_data("lucchi", tmp_path / "data", files=tmp_path / "nowhere")
     with pytest.raises(ValueError, match="the data set 'luchi' is not known; did you mean 'lucchi'"):
         prepare_data("luchi", tmp_path / "data")
@@ -239,7 +239,7 @@ def test_files_are_downloaded_when_none_are_given(small, tmp_path, monkeypatch):
     files = write_tifs(tmp_path / "served")
     asked = []
 
-    def fake_download(url, path, *, sha256):
+    def fake_download(url, path, *, sha256, size):
         asked.append((url, sha256))
         path.parent.mkdir(exist_ok=True)
         path.write_bytes((files / path.name).read_bytes())
@@ -264,3 +264,16 @@ def test_the_table_of_public_data_is_sound():
         assert all(file.url.startswith("http") and file.name.endswith((".tif", ".zip")) for file in data_set.files)
         assert all(citation.count("{") == citation.count("}") for citation in data_set.citations)
     assert File("http://a/b%20c/d.tif").name == "d.tif"
+
+
+def test_a_file_that_is_not_the_one_on_record_is_refused(small, tmp_path, monkeypatch):
+    files = write_zip(tmp_path, "lucchi_pp.zip")
+    url = PUBLIC_DATA["lucchi++"].files[0].url
+    for record, said in (
+        (File(url, "0" * 64), "SHA-256 checksum .* expected 0{64}"),
+        (File(url, None, 7), "expected 7"),
+    ):
+        monkeypatch.setitem(PUBLIC_DATA, "lucchi++", PUBLIC_DATA["lucchi++"]._replace(files=(record,)))
+        with pytest.raises(ValueError, match=f"lucchi_pp.zip from http.* {said}: it is damaged or another version"):
+            prepare_data("lucchi++", tmp_path / "data", files=files)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "source"] and len(list(files.iterdir())) == 1

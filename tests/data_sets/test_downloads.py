@@ -1,13 +1,16 @@
 """Tests of downloads against a server of this process: cut off, resumed, refused, damaged."""
 
 import hashlib
+import io
 import re
 import threading
+import zipfile
 from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import tifffile
 
 from data_sets import downloads
 from data_sets.downloads import download, sha256_of
@@ -48,7 +51,10 @@ def server():
             for name, value in version.items():
                 self.send_header(name, value)
             self.send_header("Content-Type", "text/html" if behaviour["page"] else "application/octet-stream")
-            self.send_header("Content-Length", str(len(CONTENT) - start))
+            if behaviour.get("length", ""):
+                self.send_header("Content-Length", behaviour["length"])
+            elif "length" not in behaviour:
+                self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             stop, behaviour["stop_after"] = behaviour["stop_after"], None
             self.wfile.write(content[start:][:stop])
@@ -69,9 +75,9 @@ def patience(monkeypatch):
         monkeypatch.setattr(downloads, name, value)
 
 
-def fetch(server, path, *, attempts=2, sha256=None):
+def fetch(server, path, *, attempts=2, **record):
     downloads.ATTEMPTS = attempts
-    return download(server.url, path, sha256=sha256)
+    return download(server.url, path, **record)
 
 
 def test_a_complete_download_is_checked_and_not_asked_for_again(server, tmp_path):
@@ -167,7 +173,7 @@ def test_statuses_that_stay_and_those_that_pass(server, tmp_path):
 
 def test_a_web_page_is_not_taken_for_the_file(server, tmp_path):
     server.behaviour["page"] = True
-    with pytest.raises(ConnectionError, match="sends a web page instead of the file"):
+    with pytest.raises(ConnectionError, match="sends a web page or another text instead of the file"):
         fetch(server, tmp_path / "data.bin")
     assert server.requests == [None] and list(tmp_path.iterdir()) == []
 
@@ -184,3 +190,46 @@ def test_a_full_disk_is_said_before_anything_is_written(server, tmp_path, monkey
     with pytest.raises(OSError, match=r"no room for data.bin.part: 3,000,000 bytes are missing"):
         fetch(server, tmp_path / "data.bin")
     assert list(tmp_path.iterdir()) == []
+
+
+def whole(suffix):
+    file = io.BytesIO()
+    if suffix == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("a.png", CONTENT[:9999])
+    else:
+        tifffile.imwrite(file, np.zeros((3, 64, 64), np.uint8), photometric="minisblack")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("length", ["", "abc", "-5"])
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("data.zip", whole("zip"), None),
+        ("data.tif", whole("tif"), None),
+        ("data.zip", whole("zip")[:-30], "is no whole zip file"),
+        ("data.tif", whole("tif")[:9000], "is no whole tif file"),
+        ("data.tif", CONTENT[:9000], "is no whole tif file"),
+        ("data.zip", b"", "is empty"),
+        ("data.bin", b"\n<!DOCTYPE html><title>Log in</title>", "is a web page or another text"),
+    ],
+)
+def test_without_a_length_what_arrived_is_looked_at(server, tmp_path, length, name, content, said):
+    server.behaviour.update({"length": length, "content": content})
+    if said is None:
+        assert fetch(server, tmp_path / name) == hashlib.sha256(content).hexdigest()
+        return
+    with pytest.raises(ValueError, match=f"{name} from http.* {said}: it is damaged"):
+        fetch(server, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", ["3000000", ""])
+def test_another_size_than_on_record_is_refused(server, tmp_path, capsys, length):
+    server.behaviour["length"] = length
+    with pytest.raises((ConnectionError, ValueError), match=r"(announces 3,000,000|has [\d,]+) bytes, expected 1,234"):
+        fetch(server, tmp_path / "data.bin", size=1234)
+    assert list(tmp_path.iterdir()) == [] and len(server.requests) == 1
+    assert fetch(server, tmp_path / "data.bin", size=len(CONTENT)) == SHA256
+    assert f"Note: {server.url} is not encrypted (http); nothing shows" in capsys.readouterr().out
