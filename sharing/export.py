@@ -10,15 +10,15 @@ ONNX and bioimage.io need: pip install -r env/requirements-sharing.txt
 import argparse
 import logging
 import sys
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sharing.formats import FORMATS
-from utils.command_line import choose_gpus
+from utils.command_line import prepare_backend
 from utils.errors import say_error
 from utils.files import check_free
-from utils.quiet_import import import_quietly
 from utils.runs.record import RunRecord
 
 
@@ -52,9 +52,9 @@ def main():
     # Mistakes are found before Keras is loaded, which takes seconds.
     RunRecord(args.run).network()
     check_free(args.target)
-    import_quietly()
+    warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)  # of Keras, about NumPy
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each format traces the network anew
-    choose_gpus("-1")  # GPUs multiply with fewer digits than the comparison needs.
+    prepare_backend("-1")  # GPUs multiply with fewer digits than the comparison needs.
     from sharing.run_export import export_run
 
     about = {"name": args.name, "description": args.description, "authors": args.author, "license": args.license}

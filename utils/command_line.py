@@ -83,11 +83,22 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
     problems += [f"--workers is {args.workers}; wanted a number of at least 0"] * (args.workers < 0)
     raise_problems("the command line", problems)
     _stop_as_with_control_c()
-    choose_gpus(args.gpu)
+    prepare_backend(args.gpu)
+    return args
+
+
+def prepare_backend(gpus):
+    """Choose what Keras will load and the GPUs it sees, and keep TensorFlow from printing notes about itself.
+
+    Parameters
+    ----------
+    gpus : str
+        As ``--gpu``.
+    """
+    choose_gpus(gpus)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import_quietly()
-    return args
 
 
 def _stop_as_with_control_c():
