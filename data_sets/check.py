@@ -14,11 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_sets.data_survey import draw_data, survey_data, survey_table
+from data_sets.console import prepare_console
+from data_sets.data_survey import survey_data, survey_table
+from data_sets.picture_file import check_picture, write_picture
 from utils.data.data_folder import load_image_sets
 from utils.data.survey import survey_notes
-from utils.errors import say_error
+from utils.errors import raise_problems, say_error
 from utils.files import why_not_there
+from utils.variables import variable_problem
+
+# As many as the last number of a crop shape may be.
+MOST_CHANNELS = 1000
 
 
 def parse_arguments():
@@ -35,16 +41,36 @@ def parse_arguments():
     parser.add_argument("--volumes", action="store_true", help="check as the 3D templates do")
     parser.add_argument("--image-dataset", metavar="NAME", help="array of the images in hdf5 and zarr files")
     parser.add_argument("--mask-dataset", metavar="NAME", help="array of the masks in hdf5 and zarr files")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="png of images and mask outlines")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="png of images and mask outlines; only one that was drawn here is replaced",
+    )
     return parser.parse_args()
+
+
+def check_settings(args):
+    """Raise what the command line itself has wrong, before anything is read."""
+    channels = None if 1 <= args.channels <= MOST_CHANNELS else f"wanted a whole number from 1 to {MOST_CHANNELS}"
+    problems = {
+        "--n-classes": variable_problem("N_CLASSES", args.n_classes),
+        "--channels": channels and f"is {args.channels}; {channels}",
+        "--intensity-range": variable_problem("INTENSITY_RANGE", args.intensity_range),
+    }
+    raise_problems("the command line", [f"{option}: {problem}" for option, problem in problems.items() if problem])
+    if not args.data_dir.is_dir():
+        raise FileNotFoundError(f"{why_not_there(args.data_dir)}, and a data folder is needed.")
+    if args.picture:
+        check_picture(args.picture, args.data_dir)
 
 
 def main():
     """Print what there is, then what is wrong with it."""
     sys.excepthook = say_error
+    prepare_console()
     args = parse_arguments()
-    if not args.data_dir.is_dir():
-        raise FileNotFoundError(f"the folder {why_not_there(args.data_dir)}")
+    check_settings(args)
     datasets = {"image_dataset": args.image_dataset, "mask_dataset": args.mask_dataset}
     surveys = survey_data(args.data_dir, channels=args.channels, **datasets)
     if surveys:
@@ -63,7 +89,7 @@ def main():
     counts = f"{len(train)} to train on, " + f"{len(validation or ())} to validate with, " * (validation is not None)
     print(f"No problems: {counts}{len(test)} to test on; of the masks' values {classes}.")
     if args.picture:
-        draw_data(args.picture, train, test, validation=validation, intensity_range=intensity_range)
+        write_picture(args.picture, train, test, validation=validation, intensity_range=intensity_range)
         print(f"Drawn: {args.picture}")
 
 

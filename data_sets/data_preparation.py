@@ -220,4 +220,5 @@ def _data_card(data_set, table, inputs, notes, command):
         "Please cite:",
         "\n\n".join(f"```bibtex\n{citation}\n```" for citation in data_set.citations),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    card = "\n\n".join(part for part in parts if part) + "\n"
+    return card.encode("utf-8", "backslashreplace").decode("utf-8")  # of names of folders that are no UTF-8

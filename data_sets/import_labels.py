@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_sets.console import prepare_console
 from data_sets.label_import import KINDS, NO_OBJECT, import_labels, parse_classes
 from utils.errors import say_error
 
@@ -45,8 +46,9 @@ def parse_arguments():
 def main():
     """Import the labels and print what became of them."""
     sys.excepthook = say_error
+    prepare_console()
     args = parse_arguments()
-    if args.classes and args.kind != "classes":
+    if args.classes is not None and args.kind != "classes":
         raise ValueError(f"--classes goes with --as classes, not with --as {args.kind}.")
     if args.background and args.kind == "classes":
         assigned = ",".join(f"{number}:0" for number in args.background)
@@ -56,7 +58,7 @@ def main():
         args.images,
         args.target,
         kind=args.kind,
-        classes=args.classes and parse_classes(args.classes),
+        classes=None if args.classes is None else parse_classes(args.classes),
         background=tuple(args.background or (0, NO_OBJECT)),
         datasets=(args.dataset, args.image_dataset),
     )

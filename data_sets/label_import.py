@@ -8,15 +8,18 @@ import numpy as np
 
 from utils.data.pairing import pair_by_name
 from utils.errors import check_choice, raise_problems
-from utils.files import atomic_folder, write_csv
+from utils.files import atomic_folder, check_free, why_not_there, write_csv
 from utils.images.image_files import ImageName, is_zarr, list_images
 from utils.images.reading import open_sources, read_images
 from utils.images.writing import ImageWriter
+from utils.variables import cut
 
 KINDS = ("binary", "classes", "instances")
 # More ids than that are taken for instances, unless each is assigned to a class.
 MAX_CLASSES = 20
 REST = "rest"
+# No id of 64 bits with its class is longer.
+LONGEST_ITEM = 60
 # What CREMI and others write where there is no object: the largest number of uint64.
 NO_OBJECT = 2**64 - 1
 ID_TABLE = "ids.csv"
@@ -61,6 +64,7 @@ def import_labels(labels, images, target, *, kind, classes=None, background=(0, 
     """
     check_choice("the kind of masks", kind, KINDS)
     labels, images = Path(labels), Path(images)
+    check_free(target)
     pages_of = lru_cache(maxsize=1)(partial(_read_ids, dataset=datasets[0]))
     pairs, problems = _pairs(labels, images, pages_of)
     counts, touching = Counter(), 0
@@ -123,8 +127,8 @@ def parse_classes(text):
     for item in text.split(","):
         id_text, separator, class_text = (part.strip() for part in item.partition(":"))
         is_id = id_text == REST or id_text.removeprefix("-").isdecimal()
-        if not (separator and is_id and class_text.isdecimal()):
-            problems.append(f"{item.strip()!r} is not id:class, as 5:1 or {REST}:0")
+        if not (separator and is_id and class_text.isdecimal()) or len(item) > LONGEST_ITEM:
+            problems.append(f"{cut(item.strip())!r} is not id:class, as 5:1 or {REST}:0")
             continue
         key = id_text if id_text == REST else int(id_text)
         if int(class_text) > 255:
@@ -132,7 +136,7 @@ def parse_classes(text):
         if key in classes:
             problems.append(f"{key} has two classes")
         classes[key] = int(class_text)
-    raise_problems(f"classes {text!r}", problems)
+    raise_problems(f"classes {cut(text)!r}", problems)
     return classes
 
 
@@ -152,9 +156,10 @@ def _pairs(labels, images, pages_of):
     """Pair image files with (label file, None), or (label file, slice) where one file has a slice for each image."""
     image_paths = list_images(images) if images.is_dir() else []
     if not image_paths:
-        return [], [f"{images} holds no images to pair with"]
+        missing = f"{images} holds no images to pair with" if images.is_dir() else why_not_there(images)
+        return [], [f"{missing}; give the folder of the images, as DATA_DIR/train/x"]
     if not labels.exists():
-        return [], ["it does not exist"]
+        return [], ["it " + why_not_there(labels).removeprefix(f"{labels} ")]
     if labels.is_dir() and not is_zarr(labels):
         pairs, problems = pair_by_name(image_paths, list_images(labels))
         return [(image, path, None) for image, path in pairs], problems

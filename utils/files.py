@@ -244,8 +244,10 @@ def atomic_folder(folder):
     folder = Path(folder)
     check_free(folder)
     temporary = folder.absolute().with_name(TEMPORARY_PREFIX + folder.absolute().name)
-    shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ValueError(f"{temporary} is there already, maybe of an attempt that was killed. Remove it.") from error
     try:
         yield temporary
         if folder.is_dir():
@@ -256,7 +258,7 @@ def atomic_folder(folder):
 
 
 def check_free(folder):
-    """Raise a ``ValueError`` if a folder holds something, or is a file.
+    """Raise a ``ValueError`` if a folder holds something, is no folder, or cannot be made where it is wanted.
 
     Parameters
     ----------
@@ -264,8 +266,13 @@ def check_free(folder):
         It may be missing or empty.
     """
     folder = Path(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if any(folder.iterdir()) if folder.is_dir() else os.path.lexists(folder):
         raise ValueError(f"{folder} is there already and is not overwritten. Give a new folder, or remove it.")
+    parent = next(path for path in folder.absolute().parents if os.path.lexists(path))
+    if not parent.is_dir():
+        raise ValueError(f"{folder} cannot be made: {parent} is no folder. Give another folder.")
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"{folder} cannot be made: {parent} may not be written to. Give another folder.")
 
 
 def folder_problems(code_dir, data_dir, job_dir):

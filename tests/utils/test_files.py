@@ -151,10 +151,13 @@ def test_an_error_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_folder_is_taken_and_what_a_killed_attempt_left_is_removed(tmp_path):
+def test_an_empty_folder_is_taken_and_what_may_be_the_users_is_not_removed(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "tmp_data").mkdir()
-    (tmp_path / "tmp_data" / "old.txt").write_text("old")
+    old = tmp_path / "tmp_data"
+    old.mkdir()
+    with pytest.raises(ValueError, match="tmp_data is there already, .* Remove it"), atomic_folder(tmp_path / "data"):
+        pass
+    old.rmdir()  # it was left as it is
     with atomic_folder(tmp_path / "data") as folder:
         (folder / "new.txt").write_text("new")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["new.txt"]
