@@ -14,12 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_sets.console import prepare_console
-from data_sets.data_survey import survey_data, survey_table
-from data_sets.picture_file import check_picture, write_picture
+from data_sets.data_survey import check_picture, survey_data, survey_table, write_picture
 from utils.data.data_folder import load_image_sets
 from utils.data.survey import survey_notes
-from utils.errors import raise_problems, say_error
+from utils.errors import raise_problems, speak_in_sentences
 from utils.files import why_not_there
 from utils.variables import variable_problem
 
@@ -67,8 +65,7 @@ def check_settings(args):
 
 def main():
     """Print what there is, then what is wrong with it."""
-    sys.excepthook = say_error
-    prepare_console()
+    speak_in_sentences()
     args = parse_arguments()
     check_settings(args)
     datasets = {"image_dataset": args.image_dataset, "mask_dataset": args.mask_dataset}

@@ -1,10 +1,14 @@
 """What a data folder holds, as a table and a picture."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, PngImagePlugin
 
 from utils.data.survey import PARTS, FolderSurvey
+from utils.files import TEMPORARY_PREFIX
 from utils.images.image_files import ImageName, list_images
 from utils.images.intensity import dtype_range
 from utils.images.reading import read_images
@@ -12,6 +16,8 @@ from utils.pictures.charts import draw_pairs
 
 # If masks have more values than that, these are counted and not listed.
 LISTED_VALUES = 12
+# The text in a png that says who drew it.
+MARK = ("Source", "data_sets/check.py")
 
 
 def survey_data(data_dir, *, channels=1, image_dataset=None, mask_dataset=None):
@@ -122,3 +128,60 @@ def draw_data(path, train, test, *, validation=None, intensity_range=None):
         low, high = min(image.min() for image in images), max(image.max() for image in images)
         intensity_range = (float(low), float(high)) if low < high else None
     draw_pairs(path, images, masks, titles=titles, intensity_range=intensity_range)
+
+
+def check_picture(path, data_dir):
+    """Raise a ``ValueError`` if a picture cannot be written, or would replace a file that `write_picture` did not make.
+
+    Parameters
+    ----------
+    path : Path
+        The picture to write.
+    data_dir : Path
+        The data folder; no picture may lie among its images.
+    """
+    real = Path(os.path.realpath(path))
+    images = {os.path.realpath(data_dir / part / kind) for part in PARTS for kind in ("", "x", "y")}
+    problem = None
+    if path.suffix.lower() != ".png":
+        problem = "does not end in .png, and only png is drawn"
+    elif images & set(map(str, real.parents)):
+        problem = f"lies among the images of {data_dir}"
+    elif os.path.lexists(path) and not _is_ours(path):
+        problem = "is there already and was not drawn by this tool"
+    elif not real.parent.is_dir():
+        problem = f"cannot be written: {real.parent} is no folder"
+    elif not os.access(real.parent, os.W_OK):
+        problem = f"cannot be written: {real.parent} may not be written to"
+    if problem:
+        raise ValueError(f"--picture {path} {problem}. Give a new file such as data.png.")
+
+
+def write_picture(path, *parts, **options):
+    """Draw a data folder as `draw_data` does, with a mark; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The png file, which `check_picture` accepted.
+    *parts, **options
+        As `draw_data`.
+    """
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=path.parent) as folder:
+        drawn, marked = Path(folder) / "drawn.png", Path(folder) / "marked.png"
+        draw_data(drawn, *parts, **options)
+        text = PngImagePlugin.PngInfo()
+        text.add_text(*MARK)
+        with Image.open(drawn) as image:
+            image.save(marked, pnginfo=text)
+        os.replace(marked, path)
+
+
+def _is_ours(path):
+    if not path.is_file():
+        return False
+    try:
+        with Image.open(path) as image:
+            return image.format == "PNG" and image.text.get(MARK[0]) == MARK[1]
+    except Exception:  # noqa: BLE001  whatever another file makes of the reader
+        return False

@@ -14,9 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_sets.console import prepare_console
 from data_sets.label_import import KINDS, NO_OBJECT, import_labels, parse_classes
-from utils.errors import say_error
+from utils.errors import speak_in_sentences
 
 
 def parse_arguments():
@@ -45,8 +44,7 @@ def parse_arguments():
 
 def main():
     """Import the labels and print what became of them."""
-    sys.excepthook = say_error
-    prepare_console()
+    speak_in_sentences()
     args = parse_arguments()
     if args.classes is not None and args.kind != "classes":
         raise ValueError(f"--classes goes with --as classes, not with --as {args.kind}.")

@@ -15,10 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_sets.console import prepare_console
 from data_sets.data_preparation import CARD_NAME, prepare_data
 from data_sets.public_data import PUBLIC_DATA
-from utils.errors import say_error
+from utils.errors import speak_in_sentences
 
 
 def parse_arguments():
@@ -34,8 +33,7 @@ def parse_arguments():
 
 def main():
     """Prepare the data set and print its data card."""
-    sys.excepthook = say_error
-    prepare_console()
+    speak_in_sentences()
     args = parse_arguments()
     command = shlex.join(["python", "data_sets/prepare.py", *sys.argv[1:]])
     print(prepare_data(args.name, args.data_dir, files=args.files, command=command))

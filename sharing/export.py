@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sharing.formats import FORMATS
 from utils.command_line import prepare_backend
-from utils.errors import say_error
+from utils.errors import speak_in_sentences
 from utils.files import check_free
 from utils.runs.record import RunRecord
 
@@ -47,7 +47,7 @@ def parse_arguments():
 
 def main():
     """Export the network and print the checks."""
-    sys.excepthook = say_error
+    speak_in_sentences()
     args = parse_arguments()
     # Mistakes are found before Keras is loaded, which takes seconds.
     RunRecord(args.run).network()

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sharing.run_layers import lazy_array, run_layers
-from utils.errors import say_error
+from utils.errors import speak_in_sentences
 
 
 def parse_arguments():
@@ -29,7 +29,7 @@ def parse_arguments():
 
 def main():
     """Print the layers of a run and open them."""
-    sys.excepthook = say_error
+    speak_in_sentences()
     args = parse_arguments()
     layers, notes = run_layers(args.run, protocol=args.protocol, post=args.post, data_dir=args.data)
     for layer in layers:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.study_runs import read_published, read_runs
 from study.study_tables import METRICS, write_study
-from utils.errors import say_error
+from utils.errors import speak_in_sentences
 
 PUBLISHED = Path(__file__).resolve().with_name("published_scores.csv")
 
@@ -34,7 +34,7 @@ def parse_arguments():
 
 def main():
     """Read the runs, write and print the tables."""
-    sys.excepthook = say_error
+    speak_in_sentences()
     args = parse_arguments()
     published = read_published(PUBLISHED, args.published) if args.published else []
     runs, notes = read_runs(args.results, args.ids, unfinished=args.unfinished)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.repetition_plan import parse_gpus, plan_runs
 from study.repetitions import carry_out
-from utils.errors import say_error
+from utils.errors import speak_in_sentences
 
 
 def parse_arguments():
@@ -48,7 +48,7 @@ def parse_arguments():
 
 def main():
     """Plan the runs and carry them out."""
-    sys.excepthook = say_error
+    speak_in_sentences()
     # When a cluster stops this program, it ends in an orderly way and stops its runs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args = parse_arguments()

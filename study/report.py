@@ -9,13 +9,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.errors import say_error
+from utils.errors import speak_in_sentences
 from utils.runs.report import write_report
 
 
 def main():
     """Write the pages and print where they are."""
-    sys.excepthook = say_error
+    speak_in_sentences()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", help="folders of runs, job_dir/results/<id>_<rid>")
     for folder in parser.parse_args().folders:

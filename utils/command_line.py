@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.errors import check_choice, did_you_mean, raise_problems, say_error
+from utils.errors import check_choice, did_you_mean, raise_problems, speak_in_sentences
 from utils.files import folder_problems
 from utils.quiet_import import import_quietly
 from utils.template_text import describe_template, template_variables
@@ -50,7 +50,7 @@ def parse_command_line(template_file, arguments=None, *, workers=2, more=None):
         ``keep_seed``, ``dry_run``, ``resume``, ``precision``, ``deterministic``, ``workers``, and the options in
         ``more``.
     """
-    sys.excepthook = say_error
+    speak_in_sentences()
     parser = argparse.ArgumentParser(
         prog=Path(template_file).name,
         description=describe_template(template_file),

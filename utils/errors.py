@@ -3,6 +3,7 @@
 import difflib
 import errno
 import linecache
+import logging
 import re
 import sys
 import tempfile
@@ -131,6 +132,14 @@ def did_you_mean(word, known):
     """
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def speak_in_sentences():
+    """Let whatever ends this script be a sentence, names that are no UTF-8 be printed, and tifffile log nothing."""
+    sys.excepthook = say_error
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def tell_about_run(*, log, advice):
