@@ -149,7 +149,7 @@ def test_mistakes_in_what_is_asked_for(images, tmp_path):
         import_labels(labels, images, tmp_path / "y", kind="mask")
     with pytest.raises(ValueError, match="missing.tif: it does not exist"):
         import_labels(tmp_path / "missing.tif", images, tmp_path / "y", **options)
-    with pytest.raises(ValueError, match="nowhere holds no images to pair with"):
+    with pytest.raises(ValueError, match="nowhere does not exist; give the folder of the images"):
         import_labels(labels, tmp_path / "nowhere", tmp_path / "y", **options)
     with pytest.raises(ValueError, match="it has 2 slices, but .*x holds 3 images"):
         import_labels(write_labels(tmp_path / "two.tif", LABELS[:2]), images, tmp_path / "y", **options)
