@@ -137,10 +137,12 @@ def measure(name, data_dir, minutes, quick):
             durations.append(time.perf_counter() - started)
         return time.process_time() - start, statistics.median(durations)
 
-    model = compiled(steps=100)
-    train(model, WARM_UP_STEPS)
-    cpu_seconds, _ = train(model, WARM_UP_STEPS)
-    steps = 2 if quick else max(1, round(60 * minutes * WARM_UP_STEPS / cpu_seconds))
+    steps = 2
+    if not quick:
+        model = compiled(steps=100)
+        train(model, WARM_UP_STEPS)
+        cpu_seconds, _ = train(model, WARM_UP_STEPS)
+        steps = max(1, round(60 * minutes * WARM_UP_STEPS / cpu_seconds))
     model = compiled(steps)
     cpu_seconds, step_seconds = train(model, steps)
 

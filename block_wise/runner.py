@@ -17,7 +17,7 @@ from block_wise.local_workers import local_cluster, orphans_end, worker_setup
 from block_wise.results import DamagedResult, UnreadableBlock
 from utils.errors import raise_problems
 
-SECONDS_TO_CONNECT = 10
+SECONDS_TO_CONNECT = 5
 SECONDS_WITHOUT_WORKERS = 90
 SECONDS_BETWEEN_REMINDERS = 60
 SECONDS_BETWEEN_LINES = 20

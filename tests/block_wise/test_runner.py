@@ -134,7 +134,7 @@ def predict_and_label(job, workers):
 
 def test_two_processes_one_killed_give_the_bits_of_one(tmp_path):
     volume = blobs((16, 48, 48))
-    options = {"crop": (6, 16, 16), "block": (8, 16, 16), "network": FakeNetwork(seconds=0.02)}
+    options = {"crop": (6, 16, 16), "block": (8, 16, 16), "network": FakeNetwork(seconds=0.005)}
     (tmp_path / "one").mkdir()
     with block_workers(0) as workers:
         expected = predict_and_label(make_job(tmp_path / "one", volume, **options), workers)
